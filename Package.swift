@@ -1,0 +1,141 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// The one list of settings for every target of ours.
+let settings: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+]
+
+// Products of other packages, by the short name the targets below use.
+let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
+let asn1 = Target.Dependency.product(name: "SwiftASN1", package: "swift-asn1")
+let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
+let deque = Target.Dependency.product(name: "DequeModule", package: "swift-collections")
+let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummingbird")
+let hummingbirdCore = Target.Dependency.product(name: "HummingbirdCore", package: "hummingbird")
+let httpTypes = Target.Dependency.product(name: "HTTPTypes", package: "swift-http-types")
+let lifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
+let metrics = Target.Dependency.product(name: "Metrics", package: "swift-metrics")
+let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
+let nioEmbedded = Target.Dependency.product(name: "NIOEmbedded", package: "swift-nio")
+let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
+let nioSSL = Target.Dependency.product(name: "NIOSSL", package: "swift-nio-ssl")
+let protobuf = Target.Dependency.product(name: "SwiftProtobuf", package: "swift-protobuf")
+let x509 = Target.Dependency.product(name: "X509", package: "swift-certificates")
+let yams = Target.Dependency.product(name: "Yams", package: "Yams")
+
+func library(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+    .target(name: name, dependencies: dependencies, swiftSettings: settings)
+}
+
+func executable(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .executableTarget(name: name, dependencies: dependencies, swiftSettings: settings)
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency], path: String? = nil) -> Target {
+    .testTarget(name: name, dependencies: dependencies, path: path, swiftSettings: settings)
+}
+
+let package = Package(
+    name: "esper",
+    products: [
+        .executable(name: "esper-node", targets: ["esper-node"]),
+        .executable(name: "esper", targets: ["esper"]),
+        .library(name: "EsperClient", targets: ["EsperClient"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser.git", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-asn1.git", from: "1.7.4"),
+        .package(url: "https://github.com/apple/swift-certificates.git", from: "1.21.1"),
+        .package(url: "https://github.com/apple/swift-collections.git", from: "1.6.0"),
+        .package(url: "https://github.com/apple/swift-crypto.git", from: "4.5.2"),
+        .package(url: "https://github.com/apple/swift-http-types.git", from: "1.8.0"),
+        .package(url: "https://github.com/apple/swift-log.git", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-metrics.git", from: "2.13.0"),
+        .package(url: "https://github.com/apple/swift-nio.git", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-nio-ssl.git", from: "2.37.6"),
+        .package(url: "https://github.com/apple/swift-protobuf.git", from: "1.39.0"),
+        .package(url: "https://github.com/hummingbird-project/hummingbird.git", from: "2.28.1", traits: ["FullFoundation"]),
+        .package(url: "https://github.com/jpsim/Yams.git", from: "6.2.2"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle.git", from: "2.13.0"),
+    ],
+    targets: [
+        // Pure: no clock, random source, socket, file, log line or suspension.
+        library("EsperTypes"),
+        library("RaftCore", ["EsperTypes", deque]),
+        library("Coordination", ["EsperTypes", deque]),
+
+        // Shells: one kind of I/O each.
+        library("RaftStorage", ["EsperTypes", "RaftCore", logging, metrics]),
+        library("Identity", ["EsperTypes", asn1, crypto, nioCore, nioSSL, x509]),
+        library("PeerTransport", ["EsperTypes", "RaftCore", "Identity", logging, metrics, nioCore, nioPosix, nioSSL]),
+        library(
+            "RaftRuntime",
+            [
+                "EsperTypes", "RaftCore", "Coordination", "RaftStorage", "PeerTransport",
+                deque, logging, metrics, nioCore, nioPosix,
+            ]),
+        library("PostgreSQL", ["CLibPQ", logging, metrics]),
+        library("Catalog", ["EsperTypes", "Coordination", "PostgreSQL", logging, metrics]),
+        library("Observability", [logging, metrics]),
+        library("EsperProtocol", [protobuf]),
+        library("GRPCTransport", ["CNghttp2", logging, metrics, nioCore, nioPosix, nioSSL, protobuf]),
+        library(
+            "APIDoor",
+            [
+                "EsperTypes", "RaftCore", "Coordination", "RaftRuntime", "Identity", "Observability",
+                "EsperProtocol", "GRPCTransport",
+                httpTypes, hummingbird, hummingbirdCore, logging, metrics, nioCore, nioPosix, nioSSL, protobuf,
+            ]),
+        library("EsperClient", ["EsperTypes", "EsperProtocol", "GRPCTransport", "Identity", logging, nioCore, nioPosix, nioSSL, protobuf, yams]),
+        .systemLibrary(name: "CLibPQ", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
+        .systemLibrary(name: "CNghttp2", pkgConfig: "libnghttp2", providers: [.apt(["libnghttp2-dev"])]),
+
+        // Composition root and executables.
+        library(
+            "EsperNode",
+            [
+                "EsperTypes", "RaftCore", "Coordination", "RaftStorage", "Identity", "PeerTransport", "RaftRuntime",
+                "PostgreSQL", "Catalog", "Observability", "GRPCTransport", "APIDoor",
+                lifecycle, logging, metrics, nioCore, nioPosix, nioSSL, yams,
+            ]),
+        executable("esper-node", ["EsperNode", argumentParser, logging]),
+        executable("esper", ["EsperClient", "EsperTypes", "Identity", "Simulation", argumentParser, logging, nioCore, nioPosix, yams]),
+
+        // Deterministic simulation and the checkers that judge histories.
+        library("Simulation", ["EsperTypes", "RaftCore", "Coordination", deque]),
+        executable("simulate", ["Simulation", "EsperTypes", argumentParser]),
+
+        tests("EsperTypesTests", ["EsperTypes"]),
+        tests("RaftCoreTests", ["RaftCore", "EsperTypes"]),
+        tests("CoordinationTests", ["Coordination", "EsperTypes"]),
+        tests("SimulationTests", ["Simulation", "RaftCore", "Coordination", "EsperTypes"]),
+        tests("RaftStorageTests", ["RaftStorage", "RaftCore", "EsperTypes", logging]),
+        tests("IdentityTests", ["Identity", "EsperTypes", nioSSL, x509]),
+        tests(
+            "PeerTransportTests",
+            ["PeerTransport", "RaftCore", "Identity", "EsperTypes", logging, nioCore, nioEmbedded, nioPosix, nioSSL]),
+        tests("PostgreSQLTests", ["PostgreSQL", logging]),
+        tests("CatalogTests", ["Catalog", "PostgreSQL", "Coordination", "EsperTypes", logging]),
+        tests("ObservabilityTests", ["Observability", logging, metrics]),
+        tests("GRPCTransportTests", ["GRPCTransport", "EsperProtocol", "Identity", logging, nioCore, nioEmbedded, nioPosix, nioSSL, protobuf]),
+        tests(
+            "RaftRuntimeTests",
+            [
+                "RaftRuntime", "RaftCore", "RaftStorage", "PeerTransport", "Coordination", "Identity", "EsperTypes",
+                logging, nioCore, nioPosix,
+            ]),
+        tests("EsperClientTests", ["EsperClient", "EsperProtocol", "GRPCTransport", "Identity", "EsperTypes", logging, nioCore, nioPosix, nioSSL]),
+        tests(
+            "IntegrationTests",
+            ["EsperNode", "EsperClient", "EsperProtocol", "Identity", "PostgreSQL", "Simulation", "EsperTypes", logging, nioCore, nioPosix, nioSSL]),
+        tests(
+            "ChaosTests", ["EsperClient", "Identity", "Simulation", "EsperTypes", logging, nioCore, nioPosix],
+            path: "ChaosTests"),
+    ]
+)
