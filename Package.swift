@@ -60,7 +60,8 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-nio.git", from: "2.101.2"),
         .package(url: "https://github.com/apple/swift-nio-ssl.git", from: "2.37.6"),
         .package(url: "https://github.com/apple/swift-protobuf.git", from: "1.39.0"),
-        .package(url: "https://github.com/hummingbird-project/hummingbird.git", from: "2.28.1", traits: ["FullFoundation"]),
+        .package(
+            url: "https://github.com/hummingbird-project/hummingbird.git", from: "2.28.1", traits: ["FullFoundation"]),
         .package(url: "https://github.com/jpsim/Yams.git", from: "6.2.2"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle.git", from: "2.13.0"),
     ],
@@ -92,7 +93,12 @@ let package = Package(
                 "EsperProtocol", "GRPCTransport",
                 httpTypes, hummingbird, hummingbirdCore, logging, metrics, nioCore, nioPosix, nioSSL, protobuf,
             ]),
-        library("EsperClient", ["EsperTypes", "EsperProtocol", "GRPCTransport", "Identity", logging, nioCore, nioPosix, nioSSL, protobuf, yams]),
+        library(
+            "EsperClient",
+            [
+                "EsperTypes", "EsperProtocol", "GRPCTransport", "Identity", logging, nioCore, nioPosix, nioSSL,
+                protobuf, yams,
+            ]),
         .systemLibrary(name: "CLibPQ", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
         .systemLibrary(name: "CNghttp2", pkgConfig: "libnghttp2", providers: [.apt(["libnghttp2-dev"])]),
 
@@ -105,7 +111,9 @@ let package = Package(
                 lifecycle, logging, metrics, nioCore, nioPosix, nioSSL, yams,
             ]),
         executable("esper-node", ["EsperNode", argumentParser, logging]),
-        executable("esper", ["EsperClient", "EsperTypes", "Identity", "Simulation", argumentParser, logging, nioCore, nioPosix, yams]),
+        executable(
+            "esper",
+            ["EsperClient", "EsperTypes", "Identity", "Simulation", argumentParser, logging, nioCore, nioPosix, yams]),
 
         // Deterministic simulation and the checkers that judge histories.
         library("Simulation", ["EsperTypes", "RaftCore", "Coordination", deque]),
@@ -123,17 +131,27 @@ let package = Package(
         tests("PostgreSQLTests", ["PostgreSQL", logging]),
         tests("CatalogTests", ["Catalog", "PostgreSQL", "Coordination", "EsperTypes", logging]),
         tests("ObservabilityTests", ["Observability", logging, metrics]),
-        tests("GRPCTransportTests", ["GRPCTransport", "EsperProtocol", "Identity", logging, nioCore, nioEmbedded, nioPosix, nioSSL, protobuf]),
+        tests(
+            "GRPCTransportTests",
+            ["GRPCTransport", "EsperProtocol", "Identity", logging, nioCore, nioEmbedded, nioPosix, nioSSL, protobuf]),
         tests(
             "RaftRuntimeTests",
             [
                 "RaftRuntime", "RaftCore", "RaftStorage", "PeerTransport", "Coordination", "Identity", "EsperTypes",
                 logging, nioCore, nioPosix,
             ]),
-        tests("EsperClientTests", ["EsperClient", "EsperProtocol", "GRPCTransport", "Identity", "EsperTypes", logging, nioCore, nioPosix, nioSSL]),
+        tests(
+            "EsperClientTests",
+            [
+                "EsperClient", "EsperProtocol", "GRPCTransport", "Identity", "EsperTypes", logging, nioCore, nioPosix,
+                nioSSL,
+            ]),
         tests(
             "IntegrationTests",
-            ["EsperNode", "EsperClient", "EsperProtocol", "Identity", "PostgreSQL", "Simulation", "EsperTypes", logging, nioCore, nioPosix, nioSSL]),
+            [
+                "EsperNode", "EsperClient", "EsperProtocol", "Identity", "PostgreSQL", "Simulation", "EsperTypes",
+                logging, nioCore, nioPosix, nioSSL,
+            ]),
         tests(
             "ChaosTests", ["EsperClient", "Identity", "Simulation", "EsperTypes", logging, nioCore, nioPosix],
             path: "ChaosTests"),
