@@ -124,10 +124,13 @@ let package = Package(
         tests("CoordinationTests", ["Coordination", "EsperTypes"]),
         tests("SimulationTests", ["Simulation", "RaftCore", "Coordination", "EsperTypes"]),
         tests("RaftStorageTests", ["RaftStorage", "RaftCore", "EsperTypes", logging]),
-        tests("IdentityTests", ["Identity", "EsperTypes", nioSSL, x509]),
+        tests("IdentityTests", ["Identity", "EsperTypes", asn1, crypto, nioSSL, x509]),
         tests(
             "PeerTransportTests",
-            ["PeerTransport", "RaftCore", "Identity", "EsperTypes", logging, nioCore, nioEmbedded, nioPosix, nioSSL]),
+            [
+                "PeerTransport", "RaftCore", "Identity", "EsperTypes", logging, metrics, nioCore, nioEmbedded, nioPosix,
+                nioSSL,
+            ]),
         tests("PostgreSQLTests", ["PostgreSQL", logging]),
         tests("CatalogTests", ["Catalog", "PostgreSQL", "Coordination", "EsperTypes", logging]),
         tests("ObservabilityTests", ["Observability", logging, metrics]),
