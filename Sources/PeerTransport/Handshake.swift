@@ -1,0 +1,152 @@
+import EsperTypes
+import NIOCore
+
+/// What a connection between two nodes carries.
+enum LinkKind: UInt8, Hashable, Sendable, CaseIterable {
+    /// Consensus and forwarded commands: small, and never behind anything large.
+    case main = 1
+    /// Snapshot chunks.
+    case bulk = 2
+}
+
+/// The versions of the frames that this program speaks.
+enum PeerProtocol {
+    static let magic: UInt32 = 0x5250_5345  // "ESPR" on the wire
+    static let lowest: UInt16 = 1
+    static let highest: UInt16 = 1
+    /// Until the handshake is over no frame is larger: both greetings stay below 200 bytes.
+    static let handshakeBytes = 1 << 10
+    static let versionBytes = 64
+}
+
+/// The dialling end's first and only frame before it is answered.
+struct Hello: Hashable, Sendable {
+    var lowest = PeerProtocol.lowest
+    var highest = PeerProtocol.highest
+    var cluster: ClusterID
+    var node: NodeID
+    /// Whom the dialler believes to reach: a wrong table or a reused address is found out here.
+    var addressee: NodeID
+    var incarnation: Incarnation
+    var link: LinkKind
+    var version: String
+
+    /// The newest version both ends speak.
+    var agreedVersion: UInt16? {
+        let newest = min(highest, PeerProtocol.highest)
+        return newest >= max(lowest, PeerProtocol.lowest) ? newest : nil
+    }
+
+    func append(to buffer: inout ByteBuffer) {
+        let start = buffer.writerIndex
+        buffer.writeInteger(0 as UInt64)
+        buffer.writeKind(.hello)
+        buffer.writeInteger(PeerProtocol.magic, endianness: .little)
+        buffer.writeInteger(lowest, endianness: .little)
+        buffer.writeInteger(highest, endianness: .little)
+        buffer.write(cluster)
+        buffer.write(node)
+        buffer.write(addressee)
+        buffer.write(incarnation)
+        buffer.writeInteger(link.rawValue)
+        buffer.writeArray([UInt8](version.utf8))
+        _ = FrameEncoder.seal(from: start, in: &buffer)
+    }
+}
+
+extension Hello {
+    init(from reader: inout WireReader) throws(DecodingError) {
+        try reader.magic()
+        lowest = try reader.integer()
+        highest = try reader.integer()
+        cluster = try reader.identifier()
+        node = try reader.identifier()
+        addressee = try reader.identifier()
+        incarnation = try reader.identifier()
+        let tag = try reader.integer(UInt8.self)
+        guard let link = LinkKind(rawValue: tag) else { throw .unknownTag(UInt64(tag)) }
+        self.link = link
+        version = try reader.string(atMost: PeerProtocol.versionBytes)
+    }
+}
+
+/// The accepting end's answer: the link stands.
+struct Welcome: Hashable, Sendable {
+    var agreed: UInt16
+    var cluster: ClusterID
+    var node: NodeID
+    var incarnation: Incarnation
+    var version: String
+
+    func append(to buffer: inout ByteBuffer) {
+        let start = buffer.writerIndex
+        buffer.writeInteger(0 as UInt64)
+        buffer.writeKind(.welcome)
+        buffer.writeInteger(PeerProtocol.magic, endianness: .little)
+        buffer.writeInteger(agreed, endianness: .little)
+        buffer.write(cluster)
+        buffer.write(node)
+        buffer.write(incarnation)
+        buffer.writeArray([UInt8](version.utf8))
+        _ = FrameEncoder.seal(from: start, in: &buffer)
+    }
+}
+
+extension Welcome {
+    init(from reader: inout WireReader) throws(DecodingError) {
+        try reader.magic()
+        agreed = try reader.integer()
+        cluster = try reader.identifier()
+        node = try reader.identifier()
+        incarnation = try reader.identifier()
+        version = try reader.string(atMost: PeerProtocol.versionBytes)
+    }
+}
+
+/// The accepting end's other answer, so that the operator of the dialling end reads the reason there too.
+enum HandshakeRefusal: UInt8, Hashable, Sendable, CaseIterable, CustomStringConvertible {
+    case version = 1
+    case cluster = 2
+    case notANode = 3
+    case unknownName = 4
+    case wrongNode = 5
+    case misaddressed = 6
+    case incarnation = 7
+    case direction = 8
+
+    var description: String {
+        switch self {
+        case .version: "no protocol version in common"
+        case .cluster: "another cluster"
+        case .notANode: "the certificate is not a node's"
+        case .unknownName: "the certificate's name is no member"
+        case .wrongNode: "the certificate's name belongs to another node id"
+        case .misaddressed: "meant for another node"
+        case .incarnation: "another life of the node's disk is the member"
+        case .direction: "the lower node id dials"
+        }
+    }
+
+    func append(to buffer: inout ByteBuffer) {
+        let start = buffer.writerIndex
+        buffer.writeInteger(0 as UInt64)
+        buffer.writeKind(.refusal)
+        buffer.writeInteger(PeerProtocol.magic, endianness: .little)
+        buffer.writeInteger(rawValue)
+        _ = FrameEncoder.seal(from: start, in: &buffer)
+    }
+
+    init(from reader: inout WireReader) throws(DecodingError) {
+        try reader.magic()
+        let code = try reader.integer(UInt8.self)
+        guard let known = HandshakeRefusal(rawValue: code) else { throw .unknownTag(UInt64(code)) }
+        self = known
+    }
+}
+
+extension WireReader {
+    fileprivate mutating func magic() throws(DecodingError) {
+        let word = try integer(UInt32.self)
+        guard word == PeerProtocol.magic else { throw .unknownTag(UInt64(word)) }
+    }
+}
