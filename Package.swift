@@ -84,7 +84,8 @@ let package = Package(
         library("PostgreSQL", ["CLibPQ", logging, metrics]),
         library("Catalog", ["EsperTypes", "Coordination", "PostgreSQL", logging, metrics]),
         library("Observability", [logging, metrics]),
-        library("EsperProtocol", [protobuf]),
+        .target(
+            name: "EsperProtocol", dependencies: [protobuf], exclude: ["generate", "proto"], swiftSettings: settings),
         library("GRPCTransport", ["CNghttp2", logging, metrics, nioCore, nioPosix, nioSSL, protobuf]),
         library(
             "APIDoor",
