@@ -150,6 +150,7 @@ let package = Package(
                 "EsperClient", "EsperProtocol", "GRPCTransport", "Identity", "EsperTypes", logging, nioCore, nioPosix,
                 nioSSL,
             ]),
+        tests("EsperNodeTests", ["EsperNode", "EsperTypes", logging]),
         tests(
             "IntegrationTests",
             [

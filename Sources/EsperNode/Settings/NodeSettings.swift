@@ -1,0 +1,108 @@
+public import EsperTypes
+public import Logging
+
+/// Everything a node is told when it starts, checked as a whole.
+///
+/// Made by ``SettingsReader``; a value of this type is known to be consistent.
+public struct NodeSettings: Sendable, Equatable {
+    /// One member of the cluster as every node's settings list it.
+    public struct Member: Sendable, Equatable {
+        public var name: String
+        public var id: NodeID
+        /// Where the member's peers reach it.
+        public var peer: HostPort
+        /// Where clients reach it.
+        public var api: HostPort
+        /// The failure domain, for display and placement; empty when the cluster has none.
+        public var zone: String
+    }
+
+    public struct TLS: Sendable, Equatable {
+        /// PEM files: the cluster's authority, this node's certificate chain and its key.
+        public var authority: String
+        public var certificate: String
+        public var privateKey: String
+        public var trustDomain: String
+    }
+
+    public struct Catalog: Sendable, Equatable {
+        /// A libpq connection string or URI; nil runs without a catalog, and says so in `/ready`.
+        public var connection: String?
+    }
+
+    public struct Log: Sendable, Equatable {
+        public enum Format: String, Sendable, CaseIterable { case text, json }
+        public var level: Logger.Level
+        public var format: Format
+    }
+
+    public struct Raft: Sendable, Equatable {
+        public var heartbeat: Duration
+        public var electionTimeout: Duration
+        /// A snapshot is taken when the log has grown by this many bytes since the last one.
+        public var snapshotAfterBytes: Int
+        public var segmentBytes: Int
+    }
+
+    public struct Outbox: Sendable, Equatable {
+        /// Keyspace writes below these prefixes are audited.
+        public var auditPrefixes: [String]
+        public var maximumRecords: Int
+    }
+
+    public var clusterID: ClusterID
+    public var name: String
+    public var dataDirectory: String
+    public var members: [Member]
+    public var listenPeer: HostPort
+    public var listenAPI: HostPort
+    /// A plaintext listener for probes and metrics; loopback only.
+    public var listenProbe: HostPort?
+    public var tls: TLS
+    public var catalog: Catalog
+    public var log: Log
+    public var raft: Raft
+    public var outbox: Outbox
+    /// How long a stop may take before connections are cut.
+    public var shutdownTimeout: Duration
+    /// Serves the fault-injection calls of `esper dev`; never set on a production cluster.
+    public var development: Bool
+
+    /// The member that this node is.
+    public var member: Member {
+        guard let member = members.first(where: { $0.name == name }) else {
+            preconditionFailure("settings were not validated: \(name) is not among the members")
+        }
+        return member
+    }
+}
+
+/// A host name or address with a port.
+public struct HostPort: Sendable, Hashable, CustomStringConvertible {
+    public var host: String
+    public var port: Int
+
+    public init(host: String, port: Int) {
+        self.host = host
+        self.port = port
+    }
+
+    /// Reads `host:port` or `[v6]:port`; the port is 0 to 65535, 0 meaning "any free one".
+    public init?(_ text: String) {
+        guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...]) else {
+            return nil
+        }
+        var host = text[..<colon]
+        if host.hasPrefix("["), host.hasSuffix("]") {
+            host = host.dropFirst().dropLast()
+        } else if host.contains(":") {
+            return nil
+        }
+        guard !host.isEmpty, !host.contains(where: \.isWhitespace) else { return nil }
+        self.init(host: String(host), port: Int(port))
+    }
+
+    public var isLoopback: Bool { host == "localhost" || host == "::1" || host.hasPrefix("127.") }
+
+    public var description: String { host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)" }
+}

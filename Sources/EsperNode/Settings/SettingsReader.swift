@@ -1,0 +1,260 @@
+import EsperTypes
+import Logging
+
+/// Turns written settings into checked ones, collecting every problem before giving up.
+public struct SettingsReader {
+    /// Every scalar key with what it is for; also the list behind `esper-node --help` and the environment names.
+    public static let keys: [(name: String, help: String)] = [
+        ("cluster_id", "sixteen hexadecimal digits, the same on every node"),
+        ("name", "this node's name; one of the members"),
+        ("data_directory", "where the log and the snapshots live"),
+        ("listen.peer", "host:port for peers; default: this member's peer address"),
+        ("listen.api", "host:port for clients; default: this member's api address"),
+        ("listen.probe", "host:port of a plaintext loopback listener for /health, /ready and /metrics; default: none"),
+        ("tls.ca", "PEM file of the cluster's authority"),
+        ("tls.certificate", "PEM file of this node's certificate"),
+        ("tls.private_key", "PEM file of this node's key"),
+        ("tls.trust_domain", "of the names in certificates; default: esper.local"),
+        ("catalog.url", "libpq connection string of the PostgreSQL catalog; default: none"),
+        ("log.level", "trace, debug, info, notice, warning, error or critical; default: info"),
+        ("log.format", "text or json; default: text"),
+        ("raft.heartbeat", "of the leader; default: 30ms"),
+        ("raft.election_timeout", "silence after which a leader is suspected; default: 150ms"),
+        ("raft.snapshot_after", "log growth that calls for a snapshot; default: 64MiB"),
+        ("raft.segment_size", "of one file of the log; default: 64MiB"),
+        (
+            "outbox.maximum_records",
+            "records waiting for the catalog before audited commands are refused; default: 1000000"
+        ),
+        ("shutdown_timeout", "of a planned stop; default: 10s"),
+        ("development", "true serves the fault-injection calls of 'esper dev'; default: false"),
+    ]
+
+    /// Keys that hold lists and can only stand in the file.
+    public static let listKeys = ["members", "audit_prefixes"]
+
+    private let layers: SettingsLayers
+    private var problems: [SettingsProblem]
+
+    /// - Parameters:
+    ///   - file: the text of the settings file with its name for messages; nil when there is none.
+    ///   - environment: the process environment; only `ESPER_NODE_…` is looked at.
+    ///   - overrides: from the command line; these win.
+    /// - Throws: ``InvalidSettings`` with every problem found.
+    public static func read(
+        file: (name: String, text: String)?, environment: [String: String], overrides: [(key: String, value: String)]
+    ) throws(InvalidSettings) -> NodeSettings {
+        var layers = SettingsLayers()
+        if let file { layers.add(yaml: file.text, named: file.name) }
+        layers.add(environment: environment, keys: keys.map(\.name))
+        layers.add(overrides: overrides)
+        var reader = SettingsReader(layers: layers)
+        return try reader.read()
+    }
+
+    private init(layers: SettingsLayers) {
+        self.layers = layers
+        problems = layers.problems
+    }
+
+    private mutating func read() throws(InvalidSettings) -> NodeSettings {
+        refuseUnknownKeys()
+        let members = readMembers()
+        let name = required("name")
+        let own = members.first { $0.name == name }
+        if !name.isEmpty, own == nil, !members.isEmpty {
+            complain("name", "'\(name)' is not among the members (\(members.map(\.name).joined(separator: ", ")))")
+        }
+        let heartbeat = duration("raft.heartbeat", default: .milliseconds(30))
+        let electionTimeout = duration("raft.election_timeout", default: .milliseconds(150))
+        if electionTimeout < heartbeat * 3 {
+            complain("raft.election_timeout", "must be at least three heartbeats (\(heartbeat * 3))")
+        }
+        let probe = scalar("listen.probe").map { hostPort("listen.probe", $0) }
+        if let probe, !probe.isLoopback {
+            complain("listen.probe", "'\(probe)' is plaintext, so it must be on loopback")
+        }
+        let settings = NodeSettings(
+            clusterID: identifier("cluster_id", required("cluster_id")),
+            name: name,
+            dataDirectory: required("data_directory"),
+            members: members,
+            listenPeer: scalar("listen.peer").map { hostPort("listen.peer", $0) } ?? own?.peer ?? Self.nowhere,
+            listenAPI: scalar("listen.api").map { hostPort("listen.api", $0) } ?? own?.api ?? Self.nowhere,
+            listenProbe: probe,
+            tls: .init(
+                authority: required("tls.ca"), certificate: required("tls.certificate"),
+                privateKey: required("tls.private_key"), trustDomain: scalar("tls.trust_domain")?.text ?? "esper.local"),
+            catalog: .init(connection: scalar("catalog.url")?.text),
+            log: .init(
+                level: choice("log.level", from: Logger.Level.allCases, default: .info),
+                format: choice("log.format", from: NodeSettings.Log.Format.allCases, default: .text)),
+            raft: .init(
+                heartbeat: heartbeat, electionTimeout: electionTimeout,
+                snapshotAfterBytes: bytes("raft.snapshot_after", default: 64 << 20, atLeast: 64 << 10),
+                segmentBytes: bytes("raft.segment_size", default: 64 << 20, atLeast: 1 << 20)),
+            outbox: .init(
+                auditPrefixes: auditPrefixes(), maximumRecords: count("outbox.maximum_records", default: 1_000_000)),
+            shutdownTimeout: duration("shutdown_timeout", default: .seconds(10)),
+            development: flag("development"))
+        guard problems.isEmpty else { throw InvalidSettings(problems: problems) }
+        return settings
+    }
+
+    // MARK: - Shapes
+
+    private typealias Scalar = (text: String, origin: String)
+
+    private static let nowhere = HostPort(host: "unset", port: 0)
+
+    private mutating func complain(_ key: String, _ message: String) {
+        problems.append(SettingsProblem(key: key, message: message))
+    }
+
+    private mutating func scalar(_ key: String) -> Scalar? {
+        guard let value = layers.values[key] else { return nil }
+        guard case .scalar(let text) = value.content else {
+            complain(key, "must be a single value (\(value.origin))")
+            return nil
+        }
+        return text.isEmpty ? nil : (text, value.origin)
+    }
+
+    private mutating func required(_ key: String) -> String {
+        if let scalar = scalar(key) { return scalar.text }
+        complain(key, "is missing; set it in the file or as \(SettingsLayers.environmentName(for: key))")
+        return ""
+    }
+
+    private mutating func hostPort(_ key: String, _ scalar: Scalar) -> HostPort {
+        if let value = HostPort(scalar.text) { return value }
+        complain(key, "'\(scalar.text)' is not host:port (\(scalar.origin))")
+        return Self.nowhere
+    }
+
+    private mutating func identifier<ID: Identifier>(_ key: String, _ text: String) -> ID {
+        if text.isEmpty { return ID(0) }
+        if let id = ID(text), id.rawValue != 0 { return id }
+        complain(key, "'\(text)' is not one to sixteen hexadecimal digits above zero")
+        return ID(0)
+    }
+
+    private mutating func duration(_ key: String, default fallback: Duration) -> Duration {
+        guard let scalar = scalar(key) else { return fallback }
+        if let value = Duration(written: scalar.text), value > .zero { return value }
+        complain(key, "'\(scalar.text)' is not a duration such as 250ms, 15s or 2m (\(scalar.origin))")
+        return fallback
+    }
+
+    private mutating func bytes(_ key: String, default fallback: Int, atLeast minimum: Int) -> Int {
+        guard let scalar = scalar(key) else { return fallback }
+        guard let value = Int(writtenBytes: scalar.text) else {
+            complain(key, "'\(scalar.text)' is not a size such as 512KiB, 64MiB or 1GiB (\(scalar.origin))")
+            return fallback
+        }
+        if value < minimum { complain(key, "must be at least \(minimum) bytes (\(scalar.origin))") }
+        return value
+    }
+
+    private mutating func count(_ key: String, default fallback: Int) -> Int {
+        guard let scalar = scalar(key) else { return fallback }
+        if let value = Int(scalar.text), value > 0 { return value }
+        complain(key, "'\(scalar.text)' is not a whole number above zero (\(scalar.origin))")
+        return fallback
+    }
+
+    private mutating func flag(_ key: String) -> Bool {
+        guard let scalar = scalar(key) else { return false }
+        if let value = Bool(scalar.text) { return value }
+        complain(key, "'\(scalar.text)' is not true or false (\(scalar.origin))")
+        return false
+    }
+
+    private mutating func choice<Value: RawRepresentable>(
+        _ key: String, from values: [Value], default fallback: Value
+    ) -> Value where Value.RawValue == String {
+        guard let scalar = scalar(key) else { return fallback }
+        if let value = Value(rawValue: scalar.text), values.contains(where: { $0.rawValue == value.rawValue }) {
+            return value
+        }
+        complain(
+            key, "'\(scalar.text)' is none of \(values.map(\.rawValue).joined(separator: ", ")) (\(scalar.origin))")
+        return fallback
+    }
+
+    private mutating func auditPrefixes() -> [String] {
+        guard let value = layers.values["audit_prefixes"] else { return [] }
+        guard case .list(let items) = value.content else {
+            complain("audit_prefixes", "must be a list of key prefixes (\(value.origin))")
+            return []
+        }
+        return items.compactMap { item in
+            if case .scalar(let text) = item.content, !text.isEmpty { return text }
+            complain("audit_prefixes", "holds something that is not text (\(item.origin))")
+            return nil
+        }
+    }
+
+    // MARK: - Members and unknown keys
+
+    private mutating func readMembers() -> [NodeSettings.Member] {
+        guard let value = layers.values["members"] else {
+            complain("members", "is missing; list every node with name, id, peer and api")
+            return []
+        }
+        guard case .list(let items) = value.content, !items.isEmpty else {
+            complain("members", "must be a list of nodes with name, id, peer and api (\(value.origin))")
+            return []
+        }
+        let members = items.enumerated().map { readMember($0.element, at: $0.offset) }
+        refuseRepeats(members.map(\.name), of: "name")
+        refuseRepeats(members.map(\.id.description), of: "id")
+        refuseRepeats(members.map(\.peer.description), of: "peer address")
+        return members
+    }
+
+    private mutating func readMember(_ item: WrittenValue, at position: Int) -> NodeSettings.Member {
+        let key = "members[\(position)]"
+        var fields: [String: String] = [:]
+        if case .mapping(let mapping) = item.content {
+            for (name, value) in mapping.sorted(by: { $0.key < $1.key }) {
+                if case .scalar(let text) = value.content, ["name", "id", "peer", "api", "zone"].contains(name) {
+                    fields[name] = text
+                } else {
+                    complain("\(key).\(name)", "is not a field of a member (\(value.origin))")
+                }
+            }
+        } else {
+            complain(key, "must be a mapping with name, id, peer and api (\(item.origin))")
+        }
+        func field(_ name: String, _ reader: inout SettingsReader) -> String {
+            if let text = fields[name], !text.isEmpty { return text }
+            reader.complain("\(key).\(name)", "is missing (\(item.origin))")
+            return ""
+        }
+        let peer = field("peer", &self)
+        let api = field("api", &self)
+        return NodeSettings.Member(
+            name: field("name", &self), id: identifier("\(key).id", field("id", &self)),
+            peer: peer.isEmpty ? Self.nowhere : hostPort("\(key).peer", (peer, item.origin)),
+            api: api.isEmpty ? Self.nowhere : hostPort("\(key).api", (api, item.origin)),
+            zone: fields["zone"] ?? "")
+    }
+
+    private mutating func refuseRepeats(_ texts: [String], of what: String) {
+        var seen: Set<String> = []
+        for text in texts where !text.isEmpty && !seen.insert(text).inserted {
+            complain("members", "two members have the \(what) '\(text)'")
+        }
+    }
+
+    private mutating func refuseUnknownKeys() {
+        let known = Set(Self.keys.map(\.name) + Self.listKeys)
+        for (key, value) in layers.values.sorted(by: { $0.key < $1.key }) where !known.contains(key) {
+            let near = known.sorted().first {
+                $0.hasSuffix("." + key) || $0.split(separator: ".").last == key.split(separator: ".").last
+            }
+            complain(key, "is not a setting (\(value.origin))" + (near.map { "; did you mean \($0)?" } ?? ""))
+        }
+    }
+}

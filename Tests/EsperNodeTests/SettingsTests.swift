@@ -1,0 +1,114 @@
+import EsperNode
+import EsperTypes
+import Logging
+import Testing
+
+@Suite struct SettingsTests {
+    private static let sound = """
+        cluster_id: 00000000000000ab
+        name: n1
+        data_directory: /var/lib/esper
+        members:
+          - {name: n1, id: 1, peer: "127.0.0.1:7400", api: "127.0.0.1:7401", zone: a}
+          - {name: n2, id: 2, peer: "127.0.0.1:7410", api: "127.0.0.1:7411"}
+        tls: {ca: ca.pem, certificate: n1.pem, private_key: n1.key}
+        raft:
+          heartbeat: 20ms
+          snapshot_after: 8MiB
+        audit_prefixes: [config/]
+        """
+
+    private static func read(
+        _ text: String, environment: [String: String] = [:], overrides: [(key: String, value: String)] = []
+    ) throws -> NodeSettings {
+        try SettingsReader.read(file: ("node.yaml", text), environment: environment, overrides: overrides)
+    }
+
+    private static func problems(_ text: String, environment: [String: String] = [:]) -> [String] {
+        do {
+            _ = try SettingsReader.read(file: ("node.yaml", text), environment: environment, overrides: [])
+            return []
+        } catch {
+            return error.problems.map(\.description)
+        }
+    }
+
+    @Test func `a sound file is read, with defaults for what it leaves out`() throws {
+        let settings = try Self.read(Self.sound)
+        #expect(settings.clusterID == ClusterID(0xab))
+        #expect(settings.member.id == NodeID(1))
+        #expect(settings.members.map(\.zone) == ["a", ""])
+        #expect(settings.listenPeer == HostPort(host: "127.0.0.1", port: 7400))
+        #expect(settings.listenAPI == HostPort(host: "127.0.0.1", port: 7401))
+        #expect(settings.raft.heartbeat == .milliseconds(20))
+        #expect(settings.raft.electionTimeout == .milliseconds(150))
+        #expect(settings.raft.snapshotAfterBytes == 8 << 20)
+        #expect(settings.outbox.auditPrefixes == ["config/"])
+        #expect(settings.tls.trustDomain == "esper.local")
+        #expect(settings.log.level == .info)
+        #expect(!settings.development)
+    }
+
+    @Test func `the environment covers the file, the command line covers both`() throws {
+        let environment = ["ESPER_NODE_RAFT_HEARTBEAT": "25ms", "ESPER_NODE_LOG_LEVEL": "debug"]
+        let settings = try Self.read(
+            Self.sound, environment: environment, overrides: [("log.level", "error"), ("development", "true")])
+        #expect(settings.raft.heartbeat == .milliseconds(25))
+        #expect(settings.log.level == .error)
+        #expect(settings.development)
+    }
+
+    @Test func `three mistakes are three lines, each naming the key and the place`() {
+        let text = Self.sound.replacing("20ms", with: "soon").replacing("name: n1\n", with: "name: n9\n")
+            .replacing("data_directory: /var/lib/esper\n", with: "")
+        #expect(
+            Self.problems(text).sorted() == [
+                "data_directory: is missing; set it in the file or as ESPER_NODE_DATA_DIRECTORY",
+                "name: 'n9' is not among the members (n1, n2)",
+                "raft.heartbeat: 'soon' is not a duration such as 250ms, 15s or 2m (node.yaml:8)",
+            ])
+    }
+
+    @Test func `a key that is no setting is refused, with the nearest one`() {
+        #expect(
+            Self.problems(Self.sound + "\nheartbeat: 10ms")
+                == ["heartbeat: is not a setting (node.yaml:12); did you mean raft.heartbeat?"])
+    }
+
+    @Test(arguments: [
+        ("listen: {probe: \"0.0.0.0:9000\"}", "listen.probe: '0.0.0.0:9000' is plaintext, so it must be on loopback"),
+        ("listen: {api: nonsense}", "listen.api: 'nonsense' is not host:port (node.yaml:12)"),
+        (
+            "log: {level: loud}",
+            "log.level: 'loud' is none of trace, debug, info, notice, warning, error, critical (node.yaml:12)"
+        ),
+        ("development: perhaps", "development: 'perhaps' is not true or false (node.yaml:12)"),
+        (
+            "outbox: {maximum_records: -1}",
+            "outbox.maximum_records: '-1' is not a whole number above zero (node.yaml:12)"
+        ),
+    ])
+    func `each kind of wrong value has its line`(line: String, expected: String) {
+        #expect(Self.problems(Self.sound + "\n" + line) == [expected])
+    }
+
+    @Test func `an election timeout near the heartbeat is refused`() {
+        #expect(
+            Self.problems(Self.sound, environment: ["ESPER_NODE_RAFT_ELECTION_TIMEOUT": "40ms"])
+                == ["raft.election_timeout: must be at least three heartbeats (0.06 seconds)"])
+    }
+
+    @Test func `members must differ and be whole`() {
+        let text = Self.sound.replacing("name: n2, id: 2", with: "name: n1, id: 1, color: red")
+        #expect(
+            Self.problems(text) == [
+                "members[1].color: is not a field of a member (node.yaml:6)",
+                "members: two members have the name 'n1'", "members: two members have the id '0000000000000001'",
+            ])
+    }
+
+    @Test(arguments: ["", "just text", "- a\n- list", "a: [unclosed", "members: 7", "{}"])
+    func `a file of another shape is refused, never a trap`(text: String) {
+        #expect(!Self.problems(text).isEmpty)
+    }
+}
