@@ -1,0 +1,115 @@
+public import Coordination
+public import EsperTypes
+
+/// What a front door asks of the node, whichever protocol it came by.
+///
+/// Doors hand over whole batches through ``NodeHandle/submit(_:from:)``; every request is answered exactly once
+/// through its ``ReplySink`` (a watch any number of times, then once with its end), at the deadline at the latest.
+public struct ServiceRequest: Sendable {
+    /// Chosen by the sink; names the request in replies and in ``Operation/cancel``.
+    public var token: UInt64
+    /// On the node's clock (``NodeClock``).
+    public var deadline: Instant
+    /// Who asks, from the certificate; recorded in the audit trail.
+    public var principal: String
+    public var operation: Operation
+
+    public init(token: UInt64, deadline: Instant, principal: String, operation: Operation) {
+        self.token = token
+        self.deadline = deadline
+        self.principal = principal
+        self.operation = operation
+    }
+
+    public enum Operation: Sendable {
+        /// Proposed to the log; forwarded when another node leads.
+        case command(Command, RequestID?)
+        /// A lock acquisition or campaign that is answered when it is granted; ends the wait at the deadline.
+        case claim(Command, RequestID?)
+        /// Answered from this node's state: after a ReadIndex round, or at once when `linearizable` is false.
+        case query(Query, linearizable: Bool)
+        /// Answered when a quorum confirmed that the leader still leads.
+        case keepAlive(SessionID)
+        case watch(WatchRequest)
+        /// The door wrote `bytes` of a watch's deliveries out; its window grows by them.
+        case watchCredit(bytes: Int)
+        /// Ends the wait or watch with this token; a wait that ends this way is not answered.
+        case cancel
+        case status
+        case transferLeadership(to: NodeID?)
+        /// Development only: drop all traffic with peers, or stop doing so.
+        case isolate(Bool)
+    }
+}
+
+/// The answer to one ``ServiceRequest``.
+public struct ServiceReply: Sendable {
+    public var token: UInt64
+    public var body: Body
+
+    public init(token: UInt64, body: Body) {
+        self.token = token
+        self.body = body
+    }
+
+    public enum Body: Sendable {
+        case command(CommandReply)
+        case query(QueryReply)
+        /// The session lives for this much longer from the moment the keep-alive was sent.
+        case keptAlive(ttl: Duration)
+        /// More of a watch; the watch goes on.
+        case watch(WatchDelivery)
+        case status(ClusterStatus)
+        case done
+        case failed(ServiceFailure)
+    }
+}
+
+/// Why a request has no result, with what is known about its effect.
+public struct ServiceFailure: Error, Hashable, Sendable {
+    public enum Code: String, Hashable, Sendable, CaseIterable {
+        /// No leader was found before the deadline.
+        case noLeader = "no_leader"
+        /// The time given was over.
+        case timedOut = "timed_out"
+        case overloaded
+        /// The node is stopping; ask another one.
+        case draining
+        /// The leader changed while the request was on its way.
+        case leadershipChanged = "leadership_changed"
+        /// A linearizable read could not be confirmed by a quorum.
+        case unconfirmed
+        case storageStalled = "storage_stalled"
+        case oversized
+        case sessionNotFound = "session_not_found"
+        case transferFailed = "transfer_failed"
+        case notEnabled = "not_enabled"
+        case compacted
+    }
+
+    public var code: Code
+    public var message: String
+    public var outcome: Outcome
+    /// The leader's name, where the request may do better.
+    public var leader: String?
+
+    public init(code: Code, message: String, outcome: Outcome, leader: String? = nil) {
+        self.code = code
+        self.message = message
+        self.outcome = outcome
+        self.leader = leader
+    }
+
+    public var isRetryable: Bool {
+        switch code {
+        case .noLeader, .timedOut, .overloaded, .draining, .leadershipChanged, .unconfirmed, .storageStalled: true
+        case .oversized, .sessionNotFound, .transferFailed, .notEnabled, .compacted: false
+        }
+    }
+}
+
+/// Where replies go: one per event loop of a door.
+public protocol ReplySink: AnyObject, Sendable {
+    /// Takes the replies of one turn of the core loop. Called on the core loop; must not block.
+    func deliver(_ replies: [ServiceReply])
+}
