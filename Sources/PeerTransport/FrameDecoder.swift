@@ -127,8 +127,10 @@ extension WireReader {
                     .readIndexResponse(
                         ReadIndexResponse(
                             term: try counter(), number: try integer(), index: try bool() ? try counter() : nil))))
-        case .forward: .peer(.forward(try forwardedProposals()))
+        case .forward: .peer(.forward(try counter(), try forwardedProposals()))
         case .forwardRefused: .peer(try forwardRefused())
+        case .ask: .peer(.ask(try integer(), try array(atMost: PeerFrame.maximumQuestionBytes)))
+        case .answer: .peer(.answer(try integer(), try array(atMost: PeerFrame.maximumQuestionBytes)))
         }
     }
 

@@ -35,8 +35,10 @@ struct FrameEncoder {
             checked = (encoded.bytes.readableBytes, encoded.checksum)
             buffer.writeTail(of: message)
         case .raft(let message): buffer.write(message)
-        case .forward(let proposals): buffer.write(proposals)
+        case .forward(let term, let proposals): buffer.write(proposals, forLeaderOf: term)
         case .forwardRefused(let tokens, let reason): buffer.write(tokens, refusedFor: reason)
+        case .ask(let token, let bytes): buffer.write(.ask, token: token, bytes: bytes)
+        case .answer(let token, let bytes): buffer.write(.answer, token: token, bytes: bytes)
         }
         return Self.seal(from: start, in: &buffer, after: checked.bytes, checksum: checked.checksum)
     }
@@ -203,8 +205,15 @@ extension ByteBuffer {
         }
     }
 
-    fileprivate mutating func write(_ proposals: [ForwardedProposal]) {
+    fileprivate mutating func write(_ kind: FrameKind, token: UInt64, bytes: [UInt8]) {
+        writeKind(kind)
+        writeInteger(token, endianness: .little)
+        writeArray(bytes)
+    }
+
+    fileprivate mutating func write(_ proposals: [ForwardedProposal], forLeaderOf term: Term) {
         writeKind(.forward)
+        write(term)
         writeInteger(UInt32(proposals.count), endianness: .little)
         for proposal in proposals {
             writeInteger(proposal.token, endianness: .little)

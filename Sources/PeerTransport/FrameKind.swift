@@ -16,4 +16,6 @@ enum FrameKind: UInt8, CaseIterable {
     case readIndexResponse = 0x1a
     case forward = 0x30
     case forwardRefused = 0x31
+    case ask = 0x32
+    case answer = 0x33
 }

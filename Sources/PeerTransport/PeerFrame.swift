@@ -1,13 +1,20 @@
+public import EsperTypes
 public import RaftCore
 
 /// Everything one node says to another once their link stands.
 public enum PeerFrame: Hashable, Sendable {
     /// Consensus. May be lost: the core repeats what matters.
     case raft(Message)
-    /// Commands on their way to the node that may lead. Either every one of them is handed over or the sender is told.
-    case forward([ForwardedProposal])
+    /// Commands on their way to the leader of this term, and to be refused in any other: so their sender knows in
+    /// which term alone they can be appended. Either every one of them is handed over or the sender is told.
+    case forward(Term, [ForwardedProposal])
     /// The receiver of a forward could not append these (tokens); nothing of them is in its log.
     case forwardRefused([UInt64], RefusalReason)
+    /// A question of the runtime's, opaque here; the token comes back in the answer. At most ``maximumQuestionBytes``.
+    case ask(UInt64, [UInt8])
+    case answer(UInt64, [UInt8])
+
+    public static let maximumQuestionBytes = 4 << 10
 }
 
 /// A command that entered the cluster at another node.

@@ -1,7 +1,7 @@
 public import EsperTypes
 
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #endif
 
 /// The node's clocks: the only place below the composition root that reads them.

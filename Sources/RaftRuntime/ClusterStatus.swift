@@ -1,0 +1,57 @@
+public import EsperTypes
+
+/// The cluster as one node sees it.
+public struct ClusterStatus: Sendable, Hashable {
+    public struct Member: Sendable, Hashable {
+        public var id: NodeID
+        public var name: String
+        /// `leader`, `follower`, `candidate` or `learner`; `unknown` before the member was heard.
+        public var role: String
+        public var isVoter: Bool
+        public var isReachable: Bool
+        public var appliedIndex: LogIndex
+        /// The highest entry known to be durable there.
+        public var matchIndex: LogIndex
+        public var version: String
+        /// Where peers reach it.
+        public var address: String
+        /// Where clients reach it.
+        public var apiAddress: String
+        public var zone: String
+    }
+
+    public var clusterID: ClusterID
+    /// The node that answers.
+    public var answeredBy: String
+    public var leader: String?
+    public var leaderAPIAddress: String?
+    public var term: Term
+    public var commitIndex: LogIndex
+    public var appliedIndex: LogIndex
+    public var revision: Revision
+    public var outboxPending: Int
+    public var members: [Member]
+    /// A leader is known and everything it committed, as far as we heard, is applied here.
+    public var isCaughtUp: Bool
+    public var isDraining: Bool
+    public var isIsolated: Bool
+}
+
+/// A member as the settings list it.
+public struct ClusterMember: Sendable, Hashable {
+    public var id: NodeID
+    public var name: String
+    public var peerHost: String
+    public var peerPort: Int
+    public var apiAddress: String
+    public var zone: String
+
+    public init(id: NodeID, name: String, peerHost: String, peerPort: Int, apiAddress: String, zone: String) {
+        self.id = id
+        self.name = name
+        self.peerHost = peerHost
+        self.peerPort = peerPort
+        self.apiAddress = apiAddress
+        self.zone = zone
+    }
+}

@@ -1,0 +1,90 @@
+import Coordination
+import EsperTypes
+
+/// Who waits for an answer.
+struct Caller {
+    var sink: any ReplySink
+    var token: UInt64
+    var deadline: Instant
+}
+
+/// A command on its way to the log, kept until it is applied, refused or given up.
+///
+/// The rule that makes retries safe without the client: a command sent to the leader of term T, our own log or a
+/// peer's, can only be appended in term T. Entries are applied in order, so once an entry of a later term was applied
+/// here and the command was not, it never will be, and it may be sent again.
+struct PendingProposal {
+    enum State: Equatable {
+        /// In no log: never sent, or certainly lost.
+        case waiting
+        /// Handed to the leader of this term; whether it is in the log is not known.
+        case sent(Term)
+    }
+
+    /// Nil for the node's own commands, which nobody waits for.
+    var caller: Caller?
+    var state: State
+    /// Encoded with this node as the origin; the leader's time is stamped into it when it is appended.
+    var envelope: [UInt8]
+    /// Set for lock acquisitions and campaigns: answered when granted, not when queued.
+    var claim: ClaimKey?
+}
+
+/// A session's place in the queue of a lock or an election.
+struct ClaimKey: Hashable {
+    var kind: Grant.Kind
+    var name: String
+    var session: SessionID
+
+    init(kind: Grant.Kind, name: String, session: SessionID) {
+        self.kind = kind
+        self.name = name
+        self.session = session
+    }
+
+    /// The claim that a command makes, if it makes one.
+    init?(_ command: Command) {
+        switch command {
+        case .acquireLock(let request): self.init(kind: .lock, name: request.name, session: request.session)
+        case .campaign(let election, let session, _): self.init(kind: .election, name: election, session: session)
+        default: return nil
+        }
+    }
+
+    /// The command that gives the claim up.
+    var withdrawal: Command {
+        switch kind {
+        case .lock: .cancelLockWait(name: name, session: session)
+        case .election: .resign(election: name, session: session)
+        }
+    }
+}
+
+/// A granted-later claim: its queue entry is committed, the caller waits for its turn.
+struct PendingClaim {
+    var caller: Caller
+    var reply: CommandReply
+}
+
+/// Something that needs a confirmed read index before it can be answered.
+struct PendingRead {
+    enum Purpose {
+        case query(Query, Caller)
+        case keepAlive(SessionID, Caller)
+        /// A keep-alive that a peer passed on.
+        case peerKeepAlive(SessionID, from: NodeID, token: UInt64)
+    }
+
+    var purpose: Purpose
+    var deadline: Instant
+    /// Where it waits: in a round, or for a leader to ask.
+    var isInRound: Bool
+}
+
+/// A question that only the leader can answer, asked on behalf of a caller; all of them can safely be asked twice.
+struct PendingQuestion {
+    var question: PeerQuestion
+    var caller: Caller
+    /// The peer that was asked; nil while no leader is known.
+    var asked: NodeID?
+}

@@ -1,0 +1,23 @@
+public import EsperTypes
+public import RaftCore
+
+/// Bounds and intervals of a node's runtime.
+public struct RuntimeOptions: Sendable {
+    public var raft = RaftOptions()
+    /// The log's growth since the last snapshot that calls for the next one.
+    public var snapshotAfterBytes = 64 << 20
+    /// Entries kept behind a snapshot, so that a follower that is a little late needs no snapshot.
+    public var retainedTailBytes = 16 << 20
+    /// Requests of all doors that wait for the core loop to look at them. 64 connections of 1,024 calls each.
+    public var maximumMailboxRequests = 65_536
+    /// Requests that wait for a commit, a read round or a grant.
+    public var maximumPendingRequests = 262_144
+    /// How often a node tells its peers about itself, for `esper cluster status`.
+    public var reportInterval = Duration.milliseconds(500)
+    /// Refused proposals and reads are tried again this often while no leader takes them.
+    public var retryInterval = Duration.milliseconds(10)
+    /// How long a new leader waits beyond a session's full time before it expires it.
+    public var sessionGrace = Duration.seconds(1)
+
+    public init() {}
+}
