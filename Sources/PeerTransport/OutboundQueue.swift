@@ -78,7 +78,7 @@ extension PeerFrame {
         case .raft(.installSnapshot): true
         case .raft: false
         case .forward: true
-        case .forwardRefused: false
+        case .forwardRefused, .ask, .answer: false
         }
     }
 
