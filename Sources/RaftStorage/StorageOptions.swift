@@ -25,7 +25,8 @@ public struct StorageOptions: Hashable, Sendable {
         maximumQueueBytes: Int = 512 << 20
     ) {
         precondition(
-            sectorBytes >= 512 && sectorBytes & (sectorBytes - 1) == 0, "sectorBytes \(sectorBytes): a power of two from 512")
+            sectorBytes >= 512 && sectorBytes & (sectorBytes - 1) == 0,
+            "sectorBytes \(sectorBytes): a power of two from 512")
         precondition(
             segmentBytes % sectorBytes == 0 && segmentBytes >= 8 * sectorBytes,
             "segmentBytes \(segmentBytes): a multiple of the sector, at least eight")

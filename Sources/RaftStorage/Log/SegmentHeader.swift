@@ -56,6 +56,11 @@ package struct SegmentHeader: Hashable, Sendable {
         return copy + copy
     }
 
+    /// The checksum inside encoded bytes; the chain of the segment's records begins with it.
+    static func checksum(of encoded: [UInt8]) -> UInt32 {
+        encoded[prefixBytes - 4..<prefixBytes].reversed().reduce(0) { $0 << 8 | UInt32($1) }
+    }
+
     /// What the start of a file says.
     enum Reading {
         /// A header; `isComplete` when both copies are readable.
@@ -67,14 +72,15 @@ package struct SegmentHeader: Hashable, Sendable {
     }
 
     /// Reads the first readable copy. The second one starts at a sector boundary, so it is found without the first.
-    static func read(_ file: UnsafeRawBufferPointer, sectorBytes: Int) -> Reading {
+    static func read(_ file: UnsafeRawBufferPointer) -> Reading {
+        let smallestSector = 512
         guard case .header(let header, let bytes, let checksum, _) = readCopy(file, at: 0) else {
-            var offset = sectorBytes
+            var offset = smallestSector
             while offset < min(file.count, 64 << 10) {
                 if case .header(let header, let bytes, let checksum, _) = readCopy(file, at: offset), bytes == offset {
                     return .header(header, bytes: 2 * bytes, checksum: checksum, isComplete: false)
                 }
-                offset += sectorBytes
+                offset += smallestSector
             }
             return readCopy(file, at: 0)
         }
@@ -159,7 +165,8 @@ package struct LogState: Hashable, Sendable {
     mutating func add(_ batch: WriteBatch) {
         if let hardState = batch.hardState { self.hardState = hardState }
         if let first = batch.truncateFrom {
-            precondition(first > compactedThrough.index, "truncation at \(first), compacted through \(compactedThrough)")
+            precondition(
+                first > compactedThrough.index, "truncation at \(first), compacted through \(compactedThrough)")
             lastIndex = min(lastIndex, first.previous)
         }
         if let snapshot = batch.installedSnapshot {
