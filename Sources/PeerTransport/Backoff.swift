@@ -1,14 +1,14 @@
 /// How long to wait before the next dial: doubling from the shortest to a longest wait, jittered over the upper half.
 ///
 /// The jitter keeps nodes that lost each other together from dialling together.
-struct Backoff: Hashable, Sendable {
+package struct Backoff: Hashable, Sendable {
     private let shortest: Duration
-    private(set) var failures = 0
+    package private(set) var failures = 0
 
-    init(shortest: Duration) { self.shortest = shortest }
+    package init(shortest: Duration) { self.shortest = shortest }
 
     /// The wait after one more failure, between half of the step and the step.
-    mutating func next(longest: Duration, using generator: inout some RandomNumberGenerator) -> Duration {
+    package mutating func next(longest: Duration, using generator: inout some RandomNumberGenerator) -> Duration {
         // 2^20 times the shortest wait is above any longest one; more doublings could only overflow.
         let step = min(longest, shortest * (1 << min(failures, 20)))
         failures += 1
@@ -16,16 +16,16 @@ struct Backoff: Hashable, Sendable {
     }
 
     /// A link stood: the next failure is a first one.
-    mutating func reset() { failures = 0 }
+    package mutating func reset() { failures = 0 }
 }
 
 /// SplitMix64 (Steele, Lea, Flood 2014): jitter needs a seed for tests, not quality.
-struct SplitMix64: RandomNumberGenerator, Sendable {
+package struct SplitMix64: RandomNumberGenerator, Sendable {
     private var state: UInt64
 
-    init(seed: UInt64) { state = seed }
+    package init(seed: UInt64) { state = seed }
 
-    mutating func next() -> UInt64 {
+    package mutating func next() -> UInt64 {
         state &+= 0x9e37_79b9_7f4a_7c15
         var z = state
         z = (z ^ z >> 30) &* 0xbf58_476d_1ce4_e5b9

@@ -1,9 +1,9 @@
-import EsperTypes
-import NIOCore
+package import EsperTypes
+package import NIOCore
 import RaftCore
 
 /// Why the bytes of a link are no frames of ours. The link is closed: after such bytes no boundary can be trusted.
-enum FrameError: Error, Hashable, Sendable, CustomStringConvertible {
+package enum FrameError: Error, Hashable, Sendable, CustomStringConvertible {
     /// The length is zero or above what the moment allows.
     case length(Int)
     case checksum
@@ -13,7 +13,7 @@ enum FrameError: Error, Hashable, Sendable, CustomStringConvertible {
     /// A frame of ours, but not at this point of the conversation.
     case unexpected
 
-    var description: String {
+    package var description: String {
         switch self {
         case .length(let bytes): "a frame of \(bytes) bytes"
         case .checksum: "wrong checksum"
@@ -25,7 +25,7 @@ enum FrameError: Error, Hashable, Sendable, CustomStringConvertible {
 }
 
 /// One frame as it arrives: part of the handshake, or for the delegate.
-enum IncomingFrame: Hashable, Sendable {
+package enum IncomingFrame: Hashable, Sendable {
     case hello(Hello)
     case welcome(Welcome)
     case refusal(HandshakeRefusal)
@@ -35,11 +35,13 @@ enum IncomingFrame: Hashable, Sendable {
 /// Cuts a stream of bytes into frames and reads each where it lies.
 ///
 /// Keeps at most one incomplete frame, and of that only what has arrived: an announced length allocates nothing.
-struct FrameDecoder {
+package struct FrameDecoder {
     private var buffer: ByteBuffer?
 
+    package init() {}
+
     /// Adds what a read brought. Without an incomplete frame before it, nothing is copied.
-    mutating func feed(_ bytes: ByteBuffer) {
+    package mutating func feed(_ bytes: ByteBuffer) {
         guard buffer != nil else {
             buffer = bytes
             return
@@ -50,7 +52,7 @@ struct FrameDecoder {
     /// The next complete frame, or nil until more bytes come.
     ///
     /// - Parameter limit: the largest body that is acceptable now.
-    mutating func next(limit: Int) throws(FrameError) -> IncomingFrame? {
+    package mutating func next(limit: Int) throws(FrameError) -> IncomingFrame? {
         guard let available = buffer?.readableBytes, available >= FrameEncoder.headerBytes else { return nil }
         let header = buffer!.getMultipleIntegers(
             at: buffer!.readerIndex, endianness: .little, as: (UInt32, UInt32).self)!
@@ -67,7 +69,7 @@ struct FrameDecoder {
     }
 
     /// To be called when a read is used up: lets go of its memory, but for the start of an incomplete frame.
-    mutating func settle() {
+    package mutating func settle() {
         guard let rest = buffer else { return }
         if rest.readableBytes == 0 {
             buffer = nil
@@ -79,7 +81,7 @@ struct FrameDecoder {
     }
 
     /// Bytes of an incomplete frame.
-    var bufferedBytes: Int { buffer?.readableBytes ?? 0 }
+    package var bufferedBytes: Int { buffer?.readableBytes ?? 0 }
 
     private static func decode(_ body: UnsafeRawBufferPointer, checksum: UInt32) -> Result<IncomingFrame, FrameError> {
         guard CRC32C.checksum(body) == checksum else { return .failure(.checksum) }

@@ -1,14 +1,14 @@
 import EsperTypes
-import NIOCore
+package import NIOCore
 import RaftCore
 
 /// Appends frames to a buffer: length, CRC-32C, kind, fields, all little-endian, in one pass.
 ///
 /// Entries stand at the front of an AppendEntries body and what differs between peers at its end. So when the same
 /// entries go to several peers, their bytes and their part of the checksum are made once: the second peer costs a copy.
-struct FrameEncoder {
+package struct FrameEncoder {
     /// The length (4) and the checksum (4).
-    static let headerBytes = 8
+    package static let headerBytes = 8
 
     /// The encoded entries of the last AppendEntries with any, from the kind byte on.
     private struct EncodedEntries {
@@ -21,10 +21,12 @@ struct FrameEncoder {
 
     private var recent: EncodedEntries?
 
+    package init() {}
+
     /// Appends one frame.
     ///
     /// - Returns: the bytes appended.
-    mutating func append(_ frame: PeerFrame, to buffer: inout ByteBuffer) -> Int {
+    package mutating func append(_ frame: PeerFrame, to buffer: inout ByteBuffer) -> Int {
         let start = buffer.writerIndex
         buffer.writeInteger(0 as UInt64)
         var checked: (bytes: Int, checksum: UInt32) = (0, 0)
@@ -44,12 +46,12 @@ struct FrameEncoder {
     }
 
     /// Drops the kept entries; they are only worth their memory within one turn.
-    mutating func forget() { recent = nil }
+    package mutating func forget() { recent = nil }
 
     /// Fills in the header of the frame that begins at `start`.
     ///
     /// - Parameter checkedBytes: how much of the body `checksum` already covers.
-    static func seal(
+    package static func seal(
         from start: Int, in buffer: inout ByteBuffer, after checkedBytes: Int = 0, checksum: UInt32 = 0
     ) -> Int {
         let bodyStart = start + headerBytes

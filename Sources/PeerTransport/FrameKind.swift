@@ -1,5 +1,5 @@
 /// The first byte of a frame's body. Numbers are never reused; docs/formats/peer-protocol.md has the layouts.
-enum FrameKind: UInt8, CaseIterable {
+package enum FrameKind: UInt8, CaseIterable {
     case hello = 0x01
     case welcome = 0x02
     case refusal = 0x03

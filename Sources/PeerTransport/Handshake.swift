@@ -1,8 +1,8 @@
-import EsperTypes
-import NIOCore
+package import EsperTypes
+package import NIOCore
 
 /// What a connection between two nodes carries.
-enum LinkKind: UInt8, Hashable, Sendable, CaseIterable {
+package enum LinkKind: UInt8, Hashable, Sendable, CaseIterable {
     /// Consensus and forwarded commands: small, and never behind anything large.
     case main = 1
     /// Snapshot chunks.
@@ -10,34 +10,48 @@ enum LinkKind: UInt8, Hashable, Sendable, CaseIterable {
 }
 
 /// The versions of the frames that this program speaks.
-enum PeerProtocol {
-    static let magic: UInt32 = 0x5250_5345  // "ESPR" on the wire
-    static let lowest: UInt16 = 1
-    static let highest: UInt16 = 1
+package enum PeerProtocol {
+    package static let magic: UInt32 = 0x5250_5345  // "ESPR" on the wire
+    package static let lowest: UInt16 = 1
+    package static let highest: UInt16 = 1
     /// Until the handshake is over no frame is larger: both greetings stay below 200 bytes.
-    static let handshakeBytes = 1 << 10
-    static let versionBytes = 64
+    package static let handshakeBytes = 1 << 10
+    package static let versionBytes = 64
 }
 
 /// The dialling end's first and only frame before it is answered.
-struct Hello: Hashable, Sendable {
-    var lowest = PeerProtocol.lowest
-    var highest = PeerProtocol.highest
-    var cluster: ClusterID
-    var node: NodeID
+package struct Hello: Hashable, Sendable {
+    package var lowest: UInt16
+    package var highest: UInt16
+    package var cluster: ClusterID
+    package var node: NodeID
     /// Whom the dialler believes to reach: a wrong table or a reused address is found out here.
-    var addressee: NodeID
-    var incarnation: Incarnation
-    var link: LinkKind
-    var version: String
+    package var addressee: NodeID
+    package var incarnation: Incarnation
+    package var link: LinkKind
+    package var version: String
+
+    package init(
+        lowest: UInt16 = PeerProtocol.lowest, highest: UInt16 = PeerProtocol.highest, cluster: ClusterID, node: NodeID,
+        addressee: NodeID, incarnation: Incarnation, link: LinkKind, version: String
+    ) {
+        self.lowest = lowest
+        self.highest = highest
+        self.cluster = cluster
+        self.node = node
+        self.addressee = addressee
+        self.incarnation = incarnation
+        self.link = link
+        self.version = version
+    }
 
     /// The newest version both ends speak.
-    var agreedVersion: UInt16? {
+    package var agreedVersion: UInt16? {
         let newest = min(highest, PeerProtocol.highest)
         return newest >= max(lowest, PeerProtocol.lowest) ? newest : nil
     }
 
-    func append(to buffer: inout ByteBuffer) {
+    package func append(to buffer: inout ByteBuffer) {
         let start = buffer.writerIndex
         buffer.writeInteger(0 as UInt64)
         buffer.writeKind(.hello)
@@ -71,14 +85,22 @@ extension Hello {
 }
 
 /// The accepting end's answer: the link stands.
-struct Welcome: Hashable, Sendable {
-    var agreed: UInt16
-    var cluster: ClusterID
-    var node: NodeID
-    var incarnation: Incarnation
-    var version: String
+package struct Welcome: Hashable, Sendable {
+    package var agreed: UInt16
+    package var cluster: ClusterID
+    package var node: NodeID
+    package var incarnation: Incarnation
+    package var version: String
 
-    func append(to buffer: inout ByteBuffer) {
+    package init(agreed: UInt16, cluster: ClusterID, node: NodeID, incarnation: Incarnation, version: String) {
+        self.agreed = agreed
+        self.cluster = cluster
+        self.node = node
+        self.incarnation = incarnation
+        self.version = version
+    }
+
+    package func append(to buffer: inout ByteBuffer) {
         let start = buffer.writerIndex
         buffer.writeInteger(0 as UInt64)
         buffer.writeKind(.welcome)
@@ -104,7 +126,7 @@ extension Welcome {
 }
 
 /// The accepting end's other answer, so that the operator of the dialling end reads the reason there too.
-enum HandshakeRefusal: UInt8, Hashable, Sendable, CaseIterable, CustomStringConvertible {
+package enum HandshakeRefusal: UInt8, Hashable, Sendable, CaseIterable, CustomStringConvertible {
     case version = 1
     case cluster = 2
     case notANode = 3
@@ -114,7 +136,7 @@ enum HandshakeRefusal: UInt8, Hashable, Sendable, CaseIterable, CustomStringConv
     case incarnation = 7
     case direction = 8
 
-    var description: String {
+    package var description: String {
         switch self {
         case .version: "no protocol version in common"
         case .cluster: "another cluster"
@@ -127,7 +149,7 @@ enum HandshakeRefusal: UInt8, Hashable, Sendable, CaseIterable, CustomStringConv
         }
     }
 
-    func append(to buffer: inout ByteBuffer) {
+    package func append(to buffer: inout ByteBuffer) {
         let start = buffer.writerIndex
         buffer.writeInteger(0 as UInt64)
         buffer.writeKind(.refusal)

@@ -1,4 +1,4 @@
-import NIOCore
+package import NIOCore
 import RaftCore
 
 /// The bytes on their way out over one link, and the answer when there are too many of them.
@@ -7,23 +7,23 @@ import RaftCore
 /// it. **When full**: a frame that would pass the bound is not queued. A raft message is then dropped, which Raft permits
 /// (§5.5: the sender retries), and its sender may know; a forward goes back to its caller. Frames without payload have a
 /// reserve above the bound.
-struct OutboundQueue {
+package struct OutboundQueue {
     private let bound: Int
     private let reserve: Int
     private var pending = ByteBuffer()
-    private(set) var pendingFrames = 0
+    package private(set) var pendingFrames = 0
     private var inFlightBytes = 0
 
-    init(bound: Int, reserve: Int) {
+    package init(bound: Int, reserve: Int) {
         self.bound = bound
         self.reserve = reserve
     }
 
     /// Bytes that wait here or were written and have not reached the kernel.
-    var bytes: Int { pending.readableBytes + inFlightBytes }
+    package var bytes: Int { pending.readableBytes + inFlightBytes }
 
     /// - Returns: nil when the frame is queued.
-    mutating func append(_ frame: PeerFrame, with encoder: inout FrameEncoder, frameLimit: Int) -> DropReason? {
+    package mutating func append(_ frame: PeerFrame, with encoder: inout FrameEncoder, frameLimit: Int) -> DropReason? {
         let room = (frame.hasPayload ? bound : bound + reserve) - bytes
         guard room > 0 else { return .queueFull }
         let start = pending.writerIndex
@@ -41,7 +41,7 @@ struct OutboundQueue {
     }
 
     /// Everything queued, now counted as in flight; nil when there is nothing.
-    mutating func take() -> (buffer: ByteBuffer, frames: Int)? {
+    package mutating func take() -> (buffer: ByteBuffer, frames: Int)? {
         guard pending.readableBytes > 0 else { return nil }
         defer {
             pending = ByteBuffer()
@@ -52,7 +52,7 @@ struct OutboundQueue {
     }
 
     /// The kernel has them.
-    mutating func written(_ bytes: Int) {
+    package mutating func written(_ bytes: Int) {
         inFlightBytes -= bytes
         precondition(inFlightBytes >= 0, "\(bytes) B written, \(-inFlightBytes) B more than were in flight")
     }
@@ -60,7 +60,7 @@ struct OutboundQueue {
     /// The link is gone, and with it everything queued for it.
     ///
     /// - Returns: the frames that never left.
-    mutating func clear() -> Int {
+    package mutating func clear() -> Int {
         defer {
             pending = ByteBuffer()
             pendingFrames = 0
@@ -72,7 +72,7 @@ struct OutboundQueue {
 
 extension PeerFrame {
     /// Whether it carries entries, commands or chunks, whose size somebody else decides.
-    var hasPayload: Bool {
+    package var hasPayload: Bool {
         switch self {
         case .raft(.appendEntries(let message)): !message.entries.isEmpty
         case .raft(.installSnapshot): true
@@ -83,7 +83,7 @@ extension PeerFrame {
     }
 
     /// Snapshot chunks must never stand before a heartbeat.
-    var link: LinkKind {
+    package var link: LinkKind {
         if case .raft(.installSnapshot) = self { .bulk } else { .main }
     }
 }

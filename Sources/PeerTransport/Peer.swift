@@ -42,6 +42,8 @@ final class Lane {
     var connection: PeerConnection?
     var dial = Dial.idle
     var backoff: Backoff
+    /// When the link came to stand.
+    var openedAt = NIODeadline.uptimeNanoseconds(0)
     /// Has bytes for the next flush.
     var isDirty = false
 

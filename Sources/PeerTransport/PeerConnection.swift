@@ -204,7 +204,10 @@ final class PeerConnection: ChannelInboundHandler {
     private var refusal: PeerRefusal {
         if case .failure(let refusal)? = verdict { return .certificate(refusal) }
         guard let failure else { return .abandoned }
-        if verdict == nil, let error = failure as? NIOSSLError, case .uncleanShutdown = error { return .abandoned }
+        switch failure as? NIOSSLError {
+        case .uncleanShutdown, .handshakeFailed(.sslError([.eofDuringHandshake])): return .abandoned
+        default: break
+        }
         return .tls("\(failure)")
     }
 

@@ -1,5 +1,5 @@
 import Logging
-import NIOCore
+package import NIOCore
 
 /// Keys of this target's log lines.
 enum LogKey {
@@ -13,9 +13,9 @@ enum LogKey {
 }
 
 /// Lets a few lines per reason through and counts the rest, so that a flood of garbage is no flood of log.
-struct LogLimiter {
-    static let lines = 5
-    static let window = TimeAmount.seconds(10)
+package struct LogLimiter {
+    package static let lines = 5
+    package static let window = TimeAmount.seconds(10)
 
     private struct Window {
         var start: NIODeadline
@@ -25,8 +25,10 @@ struct LogLimiter {
 
     private var windows: [String: Window] = [:]
 
+    package init() {}
+
     /// - Returns: nil to keep silent, else how many lines of this reason were kept back before.
-    mutating func admit(_ reason: String, at now: NIODeadline) -> Int? {
+    package mutating func admit(_ reason: String, at now: NIODeadline) -> Int? {
         var window = windows[reason] ?? Window(start: now)
         let suppressed = window.suppressed
         if now - window.start >= Self.window { window = Window(start: now) }

@@ -13,9 +13,10 @@ extension PeerTransport {
         redial()
     }
 
-    /// Cuts this node off from exactly these peers.
+    /// Cuts this node off from exactly these peers, those that become members later included.
     public func block(_ blocked: Set<NodeID>) {
         eventLoop.preconditionInEventLoop()
+        self.blocked = blocked
         for peer in peers { peer.isBlocked = blocked.contains(peer.member.id) }
         redial()
     }

@@ -136,7 +136,6 @@ extension PeerTransport {
             return
         }
         lane.dial = .idle
-        lane.backoff.reset()
         adopt(connection, as: lane.kind, of: peer, incarnation: welcome.incarnation, version: welcome.version)
     }
 
@@ -193,6 +192,7 @@ extension PeerTransport {
         let lane = peer.lane(kind)
         lane.connection?.end(.down(.replaced))
         lane.connection = connection
+        lane.openedAt = .now()
         peer.incarnation = incarnation
         peer.version = version
         connection.open(peer, lane)
@@ -210,6 +210,8 @@ extension PeerTransport {
             }
         guard lane.connection === connection else { return }
         lane.connection = nil
+        // A link that ends as soon as it stands (two nodes with one identity, say) is a failure like any other.
+        if .now() - lane.openedAt > TimeAmount(options.longestRetry) { lane.backoff.reset() }
         metrics.dropped(lane.queue.clear(), .linkDown)
         logger.info("peer link down", metadata: metadata(peer, lane, [LogKey.reason: "\(reason)"]))
         if lane.kind == .main { linkDown(peer, reason) }

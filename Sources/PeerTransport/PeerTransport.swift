@@ -34,6 +34,8 @@ public final class PeerTransport {
     /// Accepted connections in their handshake, the oldest first.
     var unauthenticated: [PeerConnection] = []
     var isIsolated = false
+    /// Whom fault injection cuts off, members or not.
+    var blocked: Set<NodeID> = []
     private(set) var isRunning = false
     private var listener: (any Channel)?
     /// Every channel that is not closed yet.
@@ -200,6 +202,9 @@ public final class PeerTransport {
         }
     }
 
+    /// Connections that are not closed yet, in whatever state.
+    package var openChannels: Int { channels.count }
+
     func peer(_ id: NodeID) -> Peer? { peers.first { $0.member.id == id } }
 
     private func setMembers(_ members: [PeerMember]) {
@@ -213,7 +218,7 @@ public final class PeerTransport {
             }
         }
         let gone = peers.filter { old in !kept.contains { $0 === old } }
-        for peer in gone { kept.first { $0.member.id == peer.member.id }?.isBlocked = peer.isBlocked }
+        for peer in kept { peer.isBlocked = blocked.contains(peer.member.id) }
         peers = kept
         for peer in gone { close(peer, .removed) }
         guard listener != nil else { return }
