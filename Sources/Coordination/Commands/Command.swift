@@ -1,0 +1,95 @@
+public import EsperTypes
+
+/// Everything that can be asked of the replicated state machine through the log.
+///
+/// What a command does depends on the state before it and on its own entry (index, term, envelope), and on nothing
+/// else. Limits are checked by ``validate()`` before proposing and again when applied.
+public enum Command: Hashable, Sendable {
+    // Keyspace
+    case put(Put)
+    case delete(Delete)
+    case transaction(Transaction)
+    /// Forgets history: afterwards reads and watches at revisions below `through` are refused.
+    case compact(through: Revision)
+
+    // Sessions
+    /// Opens a session; its ID is the log index of this entry.
+    case grantSession(ttl: Duration)
+    /// Ends a session at its owner's wish and deletes every key attached to it in one revision.
+    case revokeSession(SessionID)
+    /// Ends sessions whose time is up. Proposed by the leader of `term` alone, and refused as ``Refusal/staleTerm`` when the
+    /// entry was appended in another term: then a new leader has given every session a full TTL meanwhile.
+    case expireSessions([SessionID], term: Term)
+
+    // Locks
+    /// Queues `session` for a lock, first come first served. Repeating it answers the same token.
+    case acquireLock(LockRequest)
+    /// Gives a lock up, or leaves its queue.
+    case releaseLock(name: String, session: SessionID)
+    /// A wait ended without the lock (deadline, disconnect): leaves the queue; if the lock was granted meanwhile, gives it up.
+    case cancelLockWait(name: String, session: SessionID)
+
+    // Elections
+    /// Stands for election with a value; first come, first elected. Repeating it answers the same token and updates the value.
+    case campaign(election: String, session: SessionID, value: [UInt8])
+    /// Changes the value of the elected session; refused unless `session` is elected.
+    case proclaim(election: String, session: SessionID, value: [UInt8])
+    /// Gives the election up, or stops standing.
+    case resign(election: String, session: SessionID)
+
+    // Exactly-once requests
+    /// Registers a client; its ID is the log index of this entry.
+    case registerClient
+    /// Forgets a client and its answers.
+    case retireClient(ClientID)
+
+    // Outbox
+    /// Forgets outbox records up to and with `through`. Idempotent.
+    case acknowledgeOutbox(through: OutboxRecord.ID)
+    /// Replaces the settings that apply depends on.
+    case configure(CoordinationSettings)
+    /// Puts a record of the leader (leadership, membership, administration) in the outbox. Refused as
+    /// ``Refusal/staleTerm`` when `term` is given and the entry was appended in another.
+    case record(OutboxNote, term: Term?)
+
+    /// Writes one key.
+    public struct Put: Hashable, Sendable {
+        public var key: [UInt8]
+        public var value: [UInt8]
+        /// The session whose end deletes the key; `nil` detaches the key from any.
+        public var session: SessionID?
+        /// Answer with what was replaced.
+        public var returnsPrevious: Bool
+        /// Keep the value the key has; refused when the key does not exist.
+        public var keepsValue: Bool
+        /// Keep the session the key has; refused when the key does not exist.
+        public var keepsSession: Bool
+
+        public init(
+            key: [UInt8], value: [UInt8], session: SessionID? = nil, returnsPrevious: Bool = false,
+            keepsValue: Bool = false, keepsSession: Bool = false
+        ) {
+            self.key = key
+            self.value = value
+            self.session = session
+            self.returnsPrevious = returnsPrevious
+            self.keepsValue = keepsValue
+            self.keepsSession = keepsSession
+        }
+    }
+
+    /// Deletes the keys of a range.
+    public struct Delete: Hashable, Sendable {
+        public var range: KeyRange
+        /// Answer with what was deleted.
+        public var returnsPrevious: Bool
+
+        public init(_ range: KeyRange, returnsPrevious: Bool = false) {
+            self.range = range
+            self.returnsPrevious = returnsPrevious
+        }
+    }
+
+    /// Refuses what breaks a limit, whatever the state. Called before proposing, and when applied.
+    public func validate() throws(InvalidCommand) {}
+}

@@ -1,0 +1,29 @@
+/// Bounds of the state machine. Replicas must agree on them: changing one is a change of the command format's version.
+public enum CoordinationLimits {
+    /// A lock's or election's name. Escaping at most triples it; with prefix and session it fits ``Limits/keyBytes``:
+    /// 3 * 1024 + 10 + 17 < 4096.
+    public static let nameBytes = 1024
+
+    /// Shorter sessions would expire in an election; longer ones are no sessions.
+    public static let minimumTTL = Duration.milliseconds(100)
+    public static let maximumTTL = Duration.seconds(24 * 3600)
+
+    /// Sessions one expiry command ends: with 8 bytes each they fill half an entry at most.
+    public static let sessionsPerExpiry = 4096
+
+    public static let transactionDepth = 4
+    /// The answer of one transaction, keys and values; it may be kept for retries.
+    public static let transactionReplyBytes = 1 << 20
+
+    /// Answers kept per client, clients kept, and bytes of answers kept over all clients.
+    public static let repliesPerClient = 256
+    public static let clients = 65_536
+    public static let replyBytes = 64 << 20
+
+    public static let auditedPrefixes = 64
+    public static let principalBytes = 512
+    public static let noteBytes = 8 << 10
+
+    /// A snapshot is written and checked in frames of about this size.
+    public static let snapshotFrameBytes = 256 << 10
+}

@@ -1,0 +1,145 @@
+public import EsperTypes
+
+/// Why the state machine did not do what a command or query asked; it changed nothing.
+public enum Refusal: Error, Hashable, Sendable {
+    /// The committed entry is not a command this version can read; every replica says so alike.
+    case malformed(DecodingError)
+    /// The command breaks a limit or a rule that does not depend on the state.
+    case invalid(InvalidCommand)
+    /// The revision has been compacted away; `at` is the lowest that can be read.
+    case compacted(at: Revision)
+    /// The revision has not happened yet.
+    case futureRevision(current: Revision)
+    case keyNotFound
+    /// Keys under `_lock/` and `_election/` change through locks, elections and sessions alone.
+    case reservedKey
+    case sessionNotFound(SessionID)
+    /// The session is neither holding nor waiting for the lock.
+    case lockNotFound
+    /// The lock was asked for without waiting and another session has it.
+    case lockHeld(by: FencingToken)
+    /// The session is not standing in the election.
+    case candidateNotFound
+    /// The session stands in the election but is not elected.
+    case notElected
+    /// The leader that proposed the command was deposed before its entry was appended.
+    case staleTerm(Term)
+    /// The client is not registered, or was forgotten because too many others came after it.
+    case clientUnknown(ClientID)
+    /// The answer to this request is no longer kept, so whether it was executed is unknown; `through` is the highest such request.
+    case requestExpired(through: UInt64)
+    /// The audit stream cannot take another record until the catalog takes some.
+    case outboxFull
+    /// The answer would be larger than an answer may be.
+    case replyTooLarge
+
+    /// What a client may conclude. Only the refusals of the request table leave the question open: the request
+    /// may have been executed before.
+    public var outcome: Outcome {
+        switch self {
+        case .clientUnknown, .requestExpired: .unknown
+        case .malformed, .invalid, .compacted, .futureRevision, .keyNotFound, .reservedKey, .sessionNotFound,
+            .lockNotFound, .lockHeld, .candidateNotFound, .notElected, .staleTerm, .outboxFull, .replyTooLarge:
+            .notCommitted
+        }
+    }
+
+    /// Whether the same command, under a new request ID, may succeed later without anyone changing it.
+    public var isRetryable: Bool {
+        switch self {
+        case .outboxFull, .lockHeld, .staleTerm: true
+        case .malformed, .invalid, .compacted, .futureRevision, .keyNotFound, .reservedKey, .sessionNotFound,
+            .lockNotFound, .candidateNotFound, .notElected, .clientUnknown, .requestExpired, .replyTooLarge:
+            false
+        }
+    }
+
+    /// A stable word for programs.
+    public var code: String {
+        switch self {
+        case .malformed: "malformed"
+        case .invalid: "invalid_argument"
+        case .compacted: "compacted"
+        case .futureRevision: "future_revision"
+        case .keyNotFound: "key_not_found"
+        case .reservedKey: "reserved_key"
+        case .sessionNotFound: "session_not_found"
+        case .lockNotFound: "lock_not_found"
+        case .lockHeld: "lock_held"
+        case .candidateNotFound: "candidate_not_found"
+        case .notElected: "not_elected"
+        case .staleTerm: "stale_term"
+        case .clientUnknown: "client_unknown"
+        case .requestExpired: "request_expired"
+        case .outboxFull: "outbox_full"
+        case .replyTooLarge: "reply_too_large"
+        }
+    }
+
+    /// One line for people.
+    public var message: String {
+        switch self {
+        case .malformed(let error): "the entry cannot be read: \(error)"
+        case .invalid(let reason): reason.message
+        case .compacted(let revision): "required revision has been compacted; the lowest readable is \(revision)"
+        case .futureRevision(let current): "required revision is a future revision; the current one is \(current)"
+        case .keyNotFound: "the key does not exist"
+        case .reservedKey: "keys under _lock/ and _election/ change through locks and elections only"
+        case .sessionNotFound(let session): "session \(session) does not exist"
+        case .lockNotFound: "the session neither holds nor waits for the lock"
+        case .lockHeld(let token): "another session holds the lock with token \(token)"
+        case .candidateNotFound: "the session does not stand in the election"
+        case .notElected: "the session is not elected"
+        case .staleTerm(let term): "proposed in an earlier term than \(term)"
+        case .clientUnknown(let client): "client \(client) is not registered"
+        case .requestExpired(let through): "answers up to request \(through) are no longer kept"
+        case .outboxFull: "the audit outbox is full; the catalog has to catch up first"
+        case .replyTooLarge: "the answer would be too large"
+        }
+    }
+}
+
+/// A limit or rule that a command breaks whatever the state is.
+public enum InvalidCommand: Error, Hashable, Sendable {
+    case emptyKey
+    case keyTooLong(Int)
+    case valueTooLong(Int)
+    case emptyRange
+    case tooManyOperations(Int)
+    case tooDeeplyNested
+    /// One branch of a transaction puts a key twice, or puts and deletes it.
+    case duplicateKey
+    case ttlOutOfRange
+    case nameLength(Int)
+    case tooManySessions(Int)
+    case tooManyPrefixes(Int)
+    case requestSequence
+    case negativeLimit
+    case settingOutOfRange
+    case noteTooLarge
+    /// The whole command does not fit a log entry.
+    case entryTooLarge(Int)
+
+    public var message: String {
+        switch self {
+        case .emptyKey: "the key is empty"
+        case .keyTooLong(let count): "the key has \(count) bytes, more than \(Limits.keyBytes)"
+        case .valueTooLong(let count): "the value has \(count) bytes, more than \(Limits.valueBytes)"
+        case .emptyRange: "the end of the range is not above its start"
+        case .tooManyOperations(let count):
+            "the transaction has \(count) compares and operations, more than \(Limits.transactionOperations)"
+        case .tooDeeplyNested: "transactions are nested too deeply"
+        case .duplicateKey: "the transaction changes one key twice"
+        case .ttlOutOfRange: "the time to live is outside 100 ms to 24 h"
+        case .nameLength(let count): "a name of \(count) bytes is outside 1 to \(CoordinationLimits.nameBytes)"
+        case .tooManySessions(let count): "\(count) sessions are more than \(CoordinationLimits.sessionsPerExpiry)"
+        case .tooManyPrefixes(let count):
+            "\(count) audited prefixes are more than \(CoordinationLimits.auditedPrefixes)"
+        case .requestSequence: "the request's sequence number is not above the acknowledged ones"
+        case .negativeLimit: "a limit or count is negative"
+        case .settingOutOfRange: "a setting is out of its range"
+        case .noteTooLarge: "the note is too large"
+        case .entryTooLarge(let count): "the command has \(count) bytes, more than \(Limits.entryPayloadBytes)"
+        }
+    }
+}

@@ -1,0 +1,46 @@
+public import EsperTypes
+
+/// What applying entries did, for the node that applies them. Reuse one value: `removeAll` keeps its capacity.
+///
+/// Everything is in the order in which it happened.
+public struct ApplyOutput: Sendable {
+    /// The answer to one proposal; every replica produces it, the origin node hands it to its caller.
+    public struct Result: Hashable, Sendable {
+        public var proposal: ProposalID
+        public var reply: CommandReply
+        /// The answer of an earlier execution, found in the request table.
+        public var isDuplicate: Bool
+
+        public init(proposal: ProposalID, reply: CommandReply, isDuplicate: Bool) {
+            self.proposal = proposal
+            self.reply = reply
+            self.isDuplicate = isDuplicate
+        }
+    }
+
+    public var results: [Result] = []
+    /// Every change of the keyspace; the events of one revision are neighbours.
+    public var events: [WatchEvent] = []
+    /// Every session that became holder or leader, those that did so at once included.
+    public var grants: [Grant] = []
+    /// Sessions that began, for the ``SessionClock``.
+    public var sessionsGranted: [SessionGrant] = []
+    /// Sessions that ended, for the ``SessionClock`` and for calls that wait on their behalf.
+    public var sessionsEnded: [SessionID] = []
+    /// Whether the outbox has new records.
+    public var outboxGrew = false
+    /// Committed entries that could not be read: a defect or a newer version; each must be counted and reported.
+    public var malformedEntries: [LogIndex] = []
+
+    public init() {}
+
+    public mutating func removeAll() {
+        results.removeAll(keepingCapacity: true)
+        events.removeAll(keepingCapacity: true)
+        grants.removeAll(keepingCapacity: true)
+        sessionsGranted.removeAll(keepingCapacity: true)
+        sessionsEnded.removeAll(keepingCapacity: true)
+        outboxGrew = false
+        malformedEntries.removeAll(keepingCapacity: true)
+    }
+}
