@@ -1,0 +1,25 @@
+/// Why a command did not do what it was asked, with the exit code that says so to scripts.
+struct CommandFailure: Error {
+    enum Code: Int32 {
+        case failed = 1
+        case usage = 2
+        /// The command was sent and may have taken effect.
+        case unknownOutcome = 3
+        case timedOut = 4
+    }
+
+    var code: Code
+    /// One line: what is wrong and what to do. Empty when everything has been said.
+    var message: String
+
+    init(_ code: Code, _ message: String) {
+        self.code = code
+        self.message = message
+    }
+
+    init(_ message: String) { self.init(.failed, message) }
+
+    init(describing error: any Error) {
+        self.init(.failed, "\(error)")
+    }
+}

@@ -1,0 +1,9 @@
+import ArgumentParser
+
+struct DevCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "dev", abstract: "A cluster on this host, all of it under one directory.",
+        subcommands: [
+            DevUp.self, DevDown.self, DevKill.self, DevPause.self, DevResume.self,
+        ])
+}

@@ -1,0 +1,62 @@
+import Foundation
+import Glibc
+
+/// Starting and stopping the processes of the cluster.
+extension DevelopmentCluster {
+    /// What a node's process does.
+    enum NodeState: String, Sendable {
+        case running, paused, down
+    }
+
+    func state(of node: Node) -> NodeState {
+        guard let process = process(of: node), process.isRunning else { return .down }
+        return process.isPaused ? .paused : .running
+    }
+
+    /// The node's program: beside this one, unless the environment names another.
+    static func nodeProgram() throws -> String {
+        if let named = ProcessInfo.processInfo.environment["ESPER_NODE_PROGRAM"] { return named }
+        let own = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? ""
+        let program = (own as NSString).deletingLastPathComponent + "/esper-node"
+        guard Files.exists(program) else {
+            throw CommandFailure("\(program) is missing; build it with 'swift build -c release --product esper-node'")
+        }
+        return program
+    }
+
+    func start(_ node: Node) throws {
+        for port in [node.peerPort, node.apiPort] where DevelopmentService.accepts(port: port) {
+            throw CommandFailure("port \(port), meant for \(node.name), is in use; choose another --base-port")
+        }
+        try Spawn.detached([try Self.nodeProgram(), "--config", settingsPath(of: node)], log: logPath(of: node))
+            .write(to: processPath(of: node))
+    }
+
+    /// Asks every process to end, and ends those that have not within `seconds`.
+    ///
+    /// - Returns: names of those that had to be killed.
+    static func stop(
+        _ processes: [(name: String, record: ProcessRecord)], with signal: CInt, within seconds: Int
+    ) async throws -> [String] {
+        for process in processes where process.record.signal(signal) {
+            // A paused process would see nothing.
+            process.record.signal(SIGCONT)
+        }
+        for _ in 0..<(seconds * 50) {
+            if !processes.contains(where: { $0.record.isRunning }) { return [] }
+            try await Task.sleep(for: .milliseconds(20))
+        }
+        var killed: [String] = []
+        for process in processes where process.record.signal(SIGKILL) { killed.append(process.name) }
+        for _ in 0..<250 where processes.contains(where: { $0.record.isRunning }) {
+            try await Task.sleep(for: .milliseconds(20))
+        }
+        return killed
+    }
+
+    /// The last lines of a node's log, for messages.
+    func lastWords(of node: Node) -> String {
+        let text = (try? Files.read(logPath(of: node))) ?? ""
+        return text.split(whereSeparator: \.isNewline).suffix(2).joined(separator: "; ")
+    }
+}
