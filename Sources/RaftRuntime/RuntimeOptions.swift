@@ -1,4 +1,3 @@
-public import EsperTypes
 public import RaftCore
 
 /// Bounds and intervals of a node's runtime.

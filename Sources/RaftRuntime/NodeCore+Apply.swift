@@ -1,0 +1,195 @@
+import Coordination
+import CoreMetrics
+import EsperTypes
+import Logging
+import PeerTransport
+import RaftCore
+
+// What is committed and durable here becomes state, answers and events, in the log's order.
+extension NodeCore {
+    func apply(_ entries: [Entry], _ now: Instant) {
+        guard let last = entries.last else { return }
+        for entry in entries {
+            switch entry.kind {
+            case .command:
+                state.apply(index: entry.index, term: entry.term, payload: entry.payload, into: &output)
+            case .noop, .configuration: state.skip(index: entry.index, term: entry.term)
+            }
+            noteApplied(entry)
+            if entry.term > appliedTerm {
+                // Answers of earlier entries first: what they resolve is not lost.
+                settleResults(now)
+                appliedTerm = entry.term
+                settleLostProposals(now)
+            }
+        }
+        appliedIndex = last.index
+        metrics.applied.increment(by: entries.count)
+        settleResults(now)
+        settleSessions(now)
+        for grant in output.grants { granted(grant) }
+        watches.publish(output.events, through: state.revision, into: &deliveries)
+        if output.outboxGrew, role == .leader { observer.outboxGrew() }
+        for index in output.malformedEntries {
+            logger.error("an entry cannot be read and was skipped", metadata: ["raft.index": "\(index)"])
+        }
+        output.removeAll()
+        answerConfirmedReads()
+        step(.applied(through: last.index))
+        snapshotIfDue()
+    }
+
+    private func noteApplied(_ entry: Entry) {
+        let bytes = entry.payload.count + 32
+        logBytesSinceSnapshot += bytes
+        bytesSinceTailMark += bytes
+        guard bytesSinceTailMark >= Self.tailMarkBytes else { return }
+        bytesSinceTailMark = 0
+        tailMarks.append(entry.index)
+        if tailMarks.count > options.retainedTailBytes / Self.tailMarkBytes { tailMarks.removeFirst() }
+    }
+
+    private func settleResults(_ now: Instant) {
+        for result in output.results {
+            guard result.proposal.origin == id, result.proposal.boot == boot,
+                let proposal = proposals.remove(result.proposal.number)
+            else { continue }
+            settle(proposal, result.reply)
+        }
+        output.results.removeAll(keepingCapacity: true)
+    }
+
+    private func settle(_ proposal: PendingProposal, _ reply: CommandReply) {
+        guard let key = proposal.claim, reply.result.refusal == nil else {
+            if let caller = proposal.caller { self.reply(caller, .command(reply)) }
+            return
+        }
+        let isHeld = reply.result.isHeldClaim
+        if let caller = proposal.caller {
+            claimQueued(key, reply, caller, isHeld: isHeld)
+        } else if claims[key] == nil {
+            // Nobody waits for it any more, so it must not stand in the way of others.
+            propose(key.withdrawal)
+        }
+    }
+
+    /// An entry of a new term was applied: what was sent to leaders of earlier terms and not applied by now is in no
+    /// log, so it is sent again.
+    private func settleLostProposals(_ now: Instant) {
+        var lost: [UInt64] = []
+        proposals.forEach { number, proposal in
+            if case .sent(let term) = proposal.state, term < appliedTerm { lost.append(number) }
+        }
+        guard !lost.isEmpty else { return }
+        metrics.resent.increment(by: lost.count)
+        for number in lost {
+            if proposals[number]?.caller == nil, proposals[number]?.claim != nil {
+                _ = proposals.remove(number)
+            } else {
+                proposals[number]?.state = .waiting
+            }
+        }
+        submit(lost.filter { proposals[$0] != nil }, now)
+    }
+
+    private func settleSessions(_ now: Instant) {
+        for grant in output.sessionsGranted { sessions.granted(grant, at: now) }
+        for session in output.sessionsEnded { sessions.ended(session) }
+        if !claims.isEmpty { for session in output.sessionsEnded { sessionEnded(session) } }
+    }
+
+    func expireSessions(_ now: Instant) {
+        let expired = sessions.expired(at: now, limit: CoordinationLimits.sessionsPerExpiry)
+        guard !expired.isEmpty else { return }
+        metrics.expiredSessions.increment(by: expired.count)
+        propose(.expireSessions(expired, term: term))
+    }
+
+    // MARK: - Reads
+
+    func readsConfirmed(_ numbers: [UInt64], at index: LogIndex, _ now: Instant) {
+        if index <= appliedIndex {
+            for number in numbers { answer(number, now) }
+        } else {
+            confirmedReads.append((index, numbers))
+        }
+    }
+
+    private func answerConfirmedReads() {
+        guard !confirmedReads.isEmpty else { return }
+        let now = NodeClock.now()
+        confirmedReads.removeAll { confirmed in
+            guard confirmed.index <= appliedIndex else { return false }
+            for number in confirmed.numbers { answer(number, now) }
+            return true
+        }
+    }
+
+    private func answer(_ number: UInt64, _ now: Instant) {
+        guard let read = reads.remove(number) else { return }
+        switch read.purpose {
+        case .query(let query, let caller): reply(caller, .query(state.answer(query)))
+        case .keepAlive(let session, let caller):
+            switch renew(session, now) {
+            case .keptAlive(let ttl): reply(caller, .keptAlive(ttl: ttl))
+            case .notLeader: askLeader(.keepAlive(session), caller)
+            case .sessionNotFound, .done: failUnknownSession(session, caller)
+            }
+        case .peerKeepAlive(let session, let peer, let token):
+            transport.send(.answer(token, renew(session, now).encoded()), to: peer)
+        }
+    }
+
+    /// A round failed or there is nobody to ask: wait for the next leader, until the deadline.
+    func readsRefused(_ numbers: [UInt64], _ now: Instant) {
+        if waitingReads.isEmpty, waitingProposals.isEmpty { nextRetry = now + options.retryInterval }
+        waitingReads.append(contentsOf: numbers)
+    }
+
+    // MARK: - Keep-alives
+
+    /// Sessions are renewed by the leader alone, after a quorum confirmed that it leads; nothing is written.
+    func keepAlive(_ session: SessionID, _ caller: Caller, reads numbers: inout [UInt64]) {
+        guard role == .leader else { return askLeader(.keepAlive(session), caller) }
+        numbers.append(
+            reads.add(
+                PendingRead(purpose: .keepAlive(session, caller), deadline: caller.deadline, isInRound: true)))
+    }
+
+    private func renew(_ session: SessionID, _ now: Instant) -> PeerAnswer {
+        guard role == .leader else { return .notLeader }
+        return sessions.keepAlive(session, at: now).map { .keptAlive(ttl: $0) } ?? .sessionNotFound
+    }
+
+    func failUnknownSession(_ session: SessionID, _ caller: Caller) {
+        fail(caller, .sessionNotFound, "session \(session) does not exist or has expired", .notCommitted)
+    }
+}
+
+extension CommandResult {
+    /// Whether a queued claim is the first in its queue.
+    var isHeldClaim: Bool {
+        switch self {
+        case .lock(let reply): reply.isHeld
+        case .election(let reply): reply.isElected
+        default: true
+        }
+    }
+}
+
+extension CommandReply {
+    /// The same reply, once the queued claim has become the first.
+    func granted(_ token: FencingToken) -> CommandReply {
+        var reply = self
+        switch result {
+        case .lock(var lock):
+            (lock.isHeld, lock.holder) = (true, token)
+            reply.result = .lock(lock)
+        case .election(var election):
+            election.isElected = true
+            reply.result = .election(election)
+        default: break
+        }
+        return reply
+    }
+}

@@ -1,0 +1,57 @@
+import EsperTypes
+import NIOCore
+import PeerTransport
+import RaftCore
+
+// Start and stop.
+extension NodeCore {
+    func start() -> EventLoopFuture<SocketAddress> {
+        let now = NodeClock.now()
+        nextReport = now
+        scheduleTurn()
+        return transport.start(delegate: self)
+    }
+
+    /// From now on new requests are refused as `draining`, and another node is asked to lead.
+    func beginDrain() {
+        isDraining = true
+        if role == .leader { step(.transferLeadership(to: nil)) }
+    }
+
+    /// Succeeds when this node does not lead and nobody waits for it, or at the deadline.
+    func whenDrained(by deadline: Instant, _ promise: EventLoopPromise<Void>) {
+        let now = NodeClock.now()
+        let isIdle = proposals.count == 0 && reads.count == 0 && questions.count == 0
+        if isStopped || now >= deadline || (role != .leader && leader != nil && isIdle) { return promise.succeed() }
+        // A single node has nobody to hand over to.
+        if members.count == 1, isIdle { return promise.succeed() }
+        let bound = NIOLoopBound(self, eventLoop: eventLoop)
+        eventLoop.scheduleTask(in: .milliseconds(5)) { bound.value.whenDrained(by: deadline, promise) }
+    }
+
+    func stop() -> EventLoopFuture<Void> {
+        guard !isStopped else { return eventLoop.makeSucceededVoidFuture() }
+        failEverything()
+        deliverReplies()
+        isStopped = true
+        timer?.cancel()
+        return transport.stop()
+    }
+
+    private func failEverything() {
+        let message = "the node stopped before it had an answer"
+        proposals.forEach { _, proposal in
+            guard let caller = proposal.caller else { return }
+            fail(caller, .draining, message, proposal.state == .waiting ? .notCommitted : .unknown)
+        }
+        reads.forEach { _, read in
+            switch read.purpose {
+            case .query(_, let caller), .keepAlive(_, let caller): fail(caller, .draining, message, .unknown)
+            case .peerKeepAlive: break
+            }
+        }
+        questions.forEach { _, question in fail(question.caller, .draining, message, .unknown) }
+        for claim in claims.values { fail(claim.caller, .draining, message, .committed) }
+        for caller in watchCallers.values { fail(caller, .draining, message, .notCommitted) }
+    }
+}

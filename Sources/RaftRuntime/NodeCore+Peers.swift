@@ -1,0 +1,219 @@
+import Coordination
+import CoreMetrics
+import EsperTypes
+import Logging
+import PeerTransport
+import RaftCore
+
+// Frames of the peers, and questions that only the leader can answer.
+extension NodeCore: PeerDelegate {
+    func received(_ frames: [PeerFrame], from peer: NodeID) {
+        guard !isStopped else { return }
+        let now = NodeClock.now()
+        for frame in frames {
+            switch frame {
+            case .raft(let message): raft.step(.received(message, from: peer), at: now, into: &effects)
+            case .forward(let term, let proposals): takeForwarded(proposals, of: term, from: peer)
+            case .forwardRefused(let tokens, let reason): ownRefused(tokens, reason, now)
+            case .ask(let token, let bytes): asked(bytes, token: token, by: peer)
+            case .answer(let token, let bytes): answered(bytes, token: token, now)
+            }
+        }
+        scheduleTurn()
+    }
+
+    func linkUp(_ peer: NodeID) {
+        guard !isStopped else { return }
+        logger.info("link up", metadata: ["peer.id": "\(member(peer)?.name ?? peer.description)"])
+        step(.linkUp(peer))
+    }
+
+    func linkDown(_ peer: NodeID, reason: LinkDownReason) {
+        guard !isStopped else { return }
+        logger.info(
+            "link down",
+            metadata: ["peer.id": "\(member(peer)?.name ?? peer.description)", "reason": "\(reason)"])
+        reports[peer] = nil
+        step(.linkDown(peer))
+        requeueQuestions(NodeClock.now(), lostPeer: peer)
+    }
+
+    private func takeForwarded(_ proposals: [ForwardedProposal], of term: Term, from peer: NodeID) {
+        guard role == .leader, self.term == term, !isDraining else {
+            let hint = role == .leader ? id : leader
+            transport.send(.forwardRefused(proposals.map(\.token), .notLeader(hint: hint)), to: peer)
+            return
+        }
+        let time = NodeClock.wallNanoseconds()
+        var batch: [Proposal] = []
+        batch.reserveCapacity(proposals.count)
+        for var proposal in proposals {
+            guard Envelope.stamp(time, into: &proposal.envelope) else {
+                metrics.malformedQuestions.increment()
+                continue
+            }
+            let number = foreignProposals.add((peer, proposal.token))
+            batch.append(Proposal(token: number | Self.foreignMark, payload: proposal.envelope))
+        }
+        step(.propose(batch))
+    }
+
+    // MARK: - Questions
+
+    /// Asks the leader for a caller; waits for a leader when there is none.
+    func askLeader(_ question: PeerQuestion, _ caller: Caller) {
+        nextExpiry = min(nextExpiry, caller.deadline)
+        let number = questions.add(PendingQuestion(question: question, caller: caller, asked: nil))
+        ask(number)
+    }
+
+    private func ask(_ number: UInt64) {
+        guard var question = questions[number] else { return }
+        guard role != .leader else {
+            _ = questions.remove(number)
+            return answerMyself(question)
+        }
+        guard let leader, transport.send(.ask(number, question.question.encoded()), to: leader) == .queued else {
+            return
+        }
+        question.asked = leader
+        questions[number] = question
+        scheduleTurn()
+    }
+
+    /// The leader that a question was waiting for is this node.
+    private func answerMyself(_ question: PendingQuestion) {
+        switch question.question {
+        case .keepAlive(let session):
+            var numbers: [UInt64] = []
+            keepAlive(session, question.caller, reads: &numbers)
+            step(.read(numbers))
+        case .transferLeadership(let target): transferLeadership(to: target, question.caller)
+        case .report: break
+        }
+    }
+
+    /// Asks again whatever was asked of a peer that leads no more or cannot be reached.
+    func requeueQuestions(_ now: Instant, lostPeer: NodeID? = nil) {
+        guard questions.count > 0 else { return }
+        var numbers: [UInt64] = []
+        questions.forEach { number, question in
+            if question.asked == nil || question.asked != leader || question.asked == lostPeer {
+                numbers.append(number)
+            }
+        }
+        for number in numbers {
+            questions[number]?.asked = nil
+            ask(number)
+        }
+    }
+
+    private func asked(_ bytes: [UInt8], token: UInt64, by peer: NodeID) {
+        do throws(DecodingError) {
+            switch try PeerQuestion(decoding: bytes) {
+            case .report(let report): reports[peer] = report
+            case .keepAlive(let session):
+                guard role == .leader else { return answer(.notLeader, token, peer) }
+                let deadline = NodeClock.now() + options.raft.electionTimeout * 2
+                nextExpiry = min(nextExpiry, deadline)
+                let number = reads.add(
+                    PendingRead(
+                        purpose: .peerKeepAlive(session, from: peer, token: token), deadline: deadline, isInRound: true)
+                )
+                step(.read([number]))
+            case .transferLeadership(let target):
+                guard role == .leader else { return answer(.notLeader, token, peer) }
+                step(.transferLeadership(to: target))
+                answer(.done, token, peer)
+            }
+        } catch {
+            metrics.malformedQuestions.increment()
+            logger.warning(
+                "a peer's question cannot be read", metadata: ["peer.id": "\(peer)", "error": "\(error)"])
+        }
+    }
+
+    private func answer(_ answer: PeerAnswer, _ token: UInt64, _ peer: NodeID) {
+        transport.send(.answer(token, answer.encoded()), to: peer)
+    }
+
+    private func answered(_ bytes: [UInt8], token: UInt64, _ now: Instant) {
+        guard let answer = try? PeerAnswer(decoding: bytes) else {
+            metrics.malformedQuestions.increment()
+            return
+        }
+        if answer == .notLeader {
+            // Asked again when the next leader is known.
+            questions[token]?.asked = nil
+            return
+        }
+        guard let question = questions.remove(token) else { return }
+        switch (answer, question.question) {
+        case (.keptAlive(let ttl), _): reply(question.caller, .keptAlive(ttl: ttl))
+        case (.sessionNotFound, .keepAlive(let session)): failUnknownSession(session, question.caller)
+        default: reply(question.caller, .done)
+        }
+    }
+
+    func transferLeadership(to target: NodeID?, _ caller: Caller) {
+        if let target, member(target) == nil {
+            return fail(caller, .transferFailed, "there is no member \(target)", .notCommitted)
+        }
+        guard role == .leader else { return askLeader(.transferLeadership(to: target), caller) }
+        step(.transferLeadership(to: target))
+        reply(caller, .done)
+    }
+
+    // MARK: - Reports and status
+
+    func report(_ now: Instant) {
+        nextReport = now + options.reportInterval
+        metrics.observe(raft.status, state.answer(.summary), pending: pendingCount)
+        let bytes = PeerQuestion.report(ownReport(raft.status)).encoded()
+        for member in members where member.id != id { transport.send(.ask(0, bytes), to: member.id) }
+        requeueQuestions(now)
+    }
+
+    private func ownReport(_ status: RaftStatus) -> NodeReport {
+        NodeReport(
+            role: status.role, isLearner: status.configuration.isLearner(id), term: status.term,
+            applied: appliedIndex, durable: status.durable, version: String(version.prefix(32)))
+    }
+
+    func clusterStatus() -> ClusterStatus {
+        let status = raft.status
+        let up = Set(transport.status.filter(\.isUp).map(\.id))
+        let leaderMember = leader.flatMap(member)
+        return ClusterStatus(
+            clusterID: clusterID, answeredBy: name, leader: leaderMember?.name,
+            leaderAPIAddress: leaderMember?.apiAddress, term: status.term, commitIndex: status.commit,
+            appliedIndex: appliedIndex, revision: state.revision, outboxPending: outboxPending,
+            members: members.map { member in
+                let isSelf = member.id == id
+                let report = isSelf ? ownReport(status) : reports[member.id]
+                let match = status.peers.first { $0.id == member.id }?.match
+                return ClusterStatus.Member(
+                    id: member.id, name: member.name, role: roleName(member.id, report),
+                    isVoter: status.configuration.isVoter(member.id), isReachable: isSelf || up.contains(member.id),
+                    appliedIndex: report?.applied ?? .zero, matchIndex: max(match ?? .zero, report?.durable ?? .zero),
+                    version: report?.version ?? "", address: "\(member.peerHost):\(member.peerPort)",
+                    apiAddress: member.apiAddress, zone: member.zone)
+            },
+            isCaughtUp: leader != nil && status.commit.distance(from: appliedIndex) < 1024 && appliedIndex > .zero,
+            isDraining: isDraining, isIsolated: isIsolated)
+    }
+
+    private var outboxPending: Int {
+        if case .outboxStatus(let status) = state.answer(.outboxStatus).result { status.count } else { 0 }
+    }
+
+    private func roleName(_ id: NodeID, _ report: NodeReport?) -> String {
+        if id == leader { return "leader" }
+        guard let report else { return "unknown" }
+        switch report.role {
+        // A report may be older than the election that we know of.
+        case .leader, .follower: return report.isLearner ? "learner" : "follower"
+        case .preCandidate, .candidate: return "candidate"
+        }
+    }
+}

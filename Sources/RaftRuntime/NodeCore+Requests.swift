@@ -1,0 +1,343 @@
+import Coordination
+import CoreMetrics
+import EsperTypes
+import NIOCore
+import PeerTransport
+import RaftCore
+
+/// A sink's name for one of its requests.
+struct CallerKey: Hashable {
+    var sink: ObjectIdentifier
+    var token: UInt64
+
+    init(_ sink: any ReplySink, _ token: UInt64) {
+        self.sink = ObjectIdentifier(sink)
+        self.token = token
+    }
+}
+
+/// What a door can take back.
+enum Cancellable {
+    case claim(ClaimKey)
+    case watch(WatchID)
+}
+
+// Requests of the doors: how each kind is begun, and how every one of them ends.
+extension NodeCore {
+    func drainMailbox() {
+        guard !isStopped else { return }
+        let now = NodeClock.now()
+        var commands: [UInt64] = []
+        var numbers: [UInt64] = []
+        for delivery in mailbox.takeAll() {
+            metrics.requests.increment(by: delivery.requests.count)
+            for request in delivery.requests {
+                let caller = Caller(sink: delivery.sink, token: request.token, deadline: request.deadline)
+                begin(request, caller, now, commands: &commands, reads: &numbers)
+            }
+        }
+        submit(commands, now)
+        if !numbers.isEmpty { step(.read(numbers)) }
+        scheduleTurn()
+    }
+
+    private func begin(
+        _ request: ServiceRequest, _ caller: Caller, _ now: Instant, commands: inout [UInt64], reads: inout [UInt64]
+    ) {
+        switch request.operation {
+        case .cancel: return cancel(CallerKey(caller.sink, caller.token))
+        case .watchCredit(let bytes): return watchCredit(CallerKey(caller.sink, caller.token), bytes)
+        case .status: return reply(caller, .status(clusterStatus()))
+        case .isolate(let isIsolated):
+            self.isIsolated = isIsolated
+            transport.isolate(isIsolated)
+            return reply(caller, .done)
+        case .query(let query, linearizable: false): return reply(caller, .query(state.answer(query)))
+        case .command, .claim, .query, .keepAlive, .watch, .transferLeadership: break
+        }
+        guard !isDraining else {
+            return fail(caller, .draining, "this node is stopping; ask another one", .notCommitted)
+        }
+        guard pendingCount < options.maximumPendingRequests else {
+            return fail(caller, .overloaded, "too many requests wait on this node; try again", .notCommitted)
+        }
+        guard caller.deadline > now else {
+            return fail(caller, .timedOut, "the deadline had passed when the request arrived", .notCommitted)
+        }
+        nextExpiry = min(nextExpiry, caller.deadline)
+        switch request.operation {
+        case .command(let command, let id):
+            addProposal(command, id, request.principal, caller, claim: nil).map { commands.append($0) }
+        case .claim(let command, let id):
+            addProposal(command, id, request.principal, caller, claim: ClaimKey(command)).map { commands.append($0) }
+        case .query(let query, _):
+            reads.append(
+                self.reads.add(PendingRead(purpose: .query(query, caller), deadline: caller.deadline, isInRound: true)))
+        case .keepAlive(let session): keepAlive(session, caller, reads: &reads)
+        case .watch(let watch): beginWatch(watch, caller)
+        case .transferLeadership(let target): transferLeadership(to: target, caller)
+        case .cancel, .watchCredit, .status, .isolate: break
+        }
+    }
+
+    var pendingCount: Int { proposals.count + reads.count + questions.count + claims.count }
+
+    // MARK: - Commands
+
+    /// The node's own commands; nobody waits for their answer.
+    func propose(_ command: Command) {
+        let number = addProposal(command, nil, "node/" + name, nil, claim: nil)
+        submit([number].compactMap(\.self), NodeClock.now())
+    }
+
+    private func addProposal(
+        _ command: Command, _ request: RequestID?, _ principal: String, _ caller: Caller?, claim: ClaimKey?
+    ) -> UInt64? {
+        let envelope = Envelope(
+            proposal: ProposalID(origin: id, boot: boot, number: proposals.nextNumber), request: request,
+            principal: principal, command: command
+        ).encoded()
+        guard envelope.count <= Limits.entryPayloadBytes else {
+            if let caller {
+                fail(
+                    caller, .oversized, "the command has \(envelope.count) bytes; at most \(Limits.entryPayloadBytes)",
+                    .notCommitted)
+            }
+            return nil
+        }
+        return proposals.add(PendingProposal(caller: caller, state: .waiting, envelope: envelope, claim: claim))
+    }
+
+    /// Hands waiting proposals to the leader, wherever it is; without one they wait until their deadline.
+    func submit(_ numbers: [UInt64], _ now: Instant) {
+        guard !numbers.isEmpty else { return }
+        if role == .leader {
+            let time = NodeClock.wallNanoseconds()
+            var batch: [Proposal] = []
+            batch.reserveCapacity(numbers.count)
+            for number in numbers {
+                guard var proposal = proposals[number] else { continue }
+                proposal.state = .sent(term)
+                proposals[number] = proposal
+                _ = Envelope.stamp(time, into: &proposal.envelope)
+                batch.append(Proposal(token: number, payload: proposal.envelope))
+            }
+            step(.propose(batch))
+        } else if let leader, forward(numbers, to: leader) {
+            scheduleTurn()
+        } else {
+            hold(numbers, now)
+        }
+    }
+
+    private func forward(_ numbers: [UInt64], to leader: NodeID) -> Bool {
+        // A frame's worth at a time: the largest batch of the largest envelopes would not fit one.
+        var batch: [ForwardedProposal] = []
+        var bytes = 0
+        var sent: [UInt64] = []
+        func send() -> Bool {
+            guard !batch.isEmpty else { return true }
+            guard transport.send(.forward(term, batch), to: leader) == .queued else { return false }
+            metrics.forwarded.increment(by: batch.count)
+            for number in sent { proposals[number]?.state = .sent(term) }
+            (batch, bytes, sent) = ([], 0, [])
+            return true
+        }
+        for number in numbers {
+            guard let proposal = proposals[number] else { continue }
+            batch.append(ForwardedProposal(token: number, envelope: proposal.envelope))
+            sent.append(number)
+            bytes += proposal.envelope.count + 16
+            if bytes >= Limits.peerFrameBytes / 4, !send() { break }
+        }
+        _ = send()
+        let unsent = numbers.filter { proposals[$0]?.state == .waiting }
+        hold(unsent, NodeClock.now())
+        return true
+    }
+
+    private func hold(_ numbers: [UInt64], _ now: Instant) {
+        guard !numbers.isEmpty else { return }
+        if waitingProposals.isEmpty, waitingReads.isEmpty { nextRetry = now + options.retryInterval }
+        waitingProposals.append(contentsOf: numbers)
+    }
+
+    /// A leader was found, or it is time to try again.
+    func retryWaiting(_ now: Instant) {
+        nextRetry = now + options.retryInterval
+        let numbers = waitingProposals.filter { proposals[$0] != nil }
+        waitingProposals.removeAll(keepingCapacity: true)
+        submit(numbers, now)
+        let reads = waitingReads.filter { self.reads[$0] != nil }
+        waitingReads.removeAll(keepingCapacity: true)
+        if !reads.isEmpty { step(.read(reads)) }
+    }
+
+    func proposalsAppended(_ tokens: [UInt64], _ first: EntryID) {
+        for token in tokens where token & Self.foreignMark != 0 {
+            _ = foreignProposals.remove(token & ~Self.foreignMark)
+        }
+    }
+
+    func proposalsRefused(_ tokens: [UInt64], _ reason: RefusalReason, _ now: Instant) {
+        var refusedForeign: [NodeID: [UInt64]] = [:]
+        var own: [UInt64] = []
+        for token in tokens {
+            if token & Self.foreignMark == 0 {
+                own.append(token)
+            } else if let foreign = foreignProposals.remove(token & ~Self.foreignMark) {
+                refusedForeign[foreign.origin, default: []].append(foreign.token)
+            }
+        }
+        for (origin, tokens) in refusedForeign { transport.send(.forwardRefused(tokens, reason), to: origin) }
+        ownRefused(own, reason, now)
+    }
+
+    /// Nothing of these is in any log. What a better leader may take waits for one; what no leader takes ends here.
+    func ownRefused(_ numbers: [UInt64], _ reason: RefusalReason, _ now: Instant) {
+        metrics.refused.increment(by: numbers.count)
+        for number in numbers { proposals[number]?.state = .waiting }
+        switch reason {
+        case .notLeader, .transferring, .storageStalled, .quorumUnreachable, .leadershipLost, .unconfirmed:
+            hold(numbers, now)
+        case .overloaded, .paused:
+            end(numbers, .overloaded, "the leader has too much to write; try again")
+        case .oversized:
+            end(numbers, .oversized, "the command is larger than an entry may be")
+        }
+    }
+
+    private func end(_ numbers: [UInt64], _ code: ServiceFailure.Code, _ message: String) {
+        for number in numbers {
+            if let caller = proposals.remove(number)?.caller { fail(caller, code, message, .notCommitted) }
+        }
+    }
+
+    static var foreignMark: UInt64 { 1 << 63 }
+
+    // MARK: - Answers and deadlines
+
+    func reply(_ caller: Caller, _ body: ServiceReply.Body) {
+        replies[ObjectIdentifier(caller.sink), default: (caller.sink, [])].replies
+            .append(ServiceReply(token: caller.token, body: body))
+    }
+
+    func fail(_ caller: Caller, _ code: ServiceFailure.Code, _ message: String, _ outcome: Outcome) {
+        metrics.failed(code)
+        let leaderName = leader.flatMap { member($0)?.name }
+        reply(caller, .failed(ServiceFailure(code: code, message: message, outcome: outcome, leader: leaderName)))
+    }
+
+    func deliverReplies() {
+        guard !replies.isEmpty else { return }
+        for (sink, batch) in replies.values { sink.deliver(batch) }
+        replies.removeAll(keepingCapacity: true)
+    }
+
+    /// Answers every request whose time is over, and finds the next deadline.
+    func expireRequests(_ now: Instant) {
+        var next = Instant.distantFuture
+        var expired: [UInt64] = []
+        proposals.forEach { number, proposal in
+            guard let deadline = proposal.caller?.deadline else { return }
+            if deadline <= now { expired.append(number) } else { next = min(next, deadline) }
+        }
+        for number in expired { expireProposal(number) }
+        expired.removeAll()
+        reads.forEach { number, read in
+            if read.deadline <= now { expired.append(number) } else { next = min(next, read.deadline) }
+        }
+        for number in expired { expireRead(number) }
+        expired.removeAll()
+        questions.forEach { number, question in
+            if question.caller.deadline <= now {
+                expired.append(number)
+            } else {
+                next = min(next, question.caller.deadline)
+            }
+        }
+        for number in expired {
+            if let question = questions.remove(number) {
+                fail(question.caller, .timedOut, "the leader did not answer in time", .unknown)
+            }
+        }
+        for (key, claim) in claims where claim.caller.deadline <= now { withdraw(key, claim.caller) }
+        for claim in claims.values { next = min(next, claim.caller.deadline) }
+        nextExpiry = next
+    }
+
+    private func expireProposal(_ number: UInt64) {
+        guard let proposal = proposals[number], let caller = proposal.caller else { return }
+        switch proposal.state {
+        case .waiting:
+            _ = proposals.remove(number)
+            let code: ServiceFailure.Code = leader == nil ? .noLeader : .timedOut
+            fail(caller, code, "no leader took the command in time; it was not written", .notCommitted)
+        case .sent:
+            // The entry may still be committed: only the caller is gone.
+            proposals[number]?.caller = nil
+            fail(
+                caller, .timedOut, "the command was sent but not confirmed in time; it may still take effect", .unknown)
+        }
+    }
+
+    private func expireRead(_ number: UInt64) {
+        guard let read = reads.remove(number) else { return }
+        switch read.purpose {
+        case .query(_, let caller):
+            let code: ServiceFailure.Code = leader == nil ? .noLeader : .unconfirmed
+            fail(caller, code, "no quorum confirmed the leader in time, so the read was refused", .notCommitted)
+        case .keepAlive(_, let caller):
+            fail(caller, .unconfirmed, "no quorum confirmed the leader in time", .unknown)
+        case .peerKeepAlive: break
+        }
+    }
+
+    // MARK: - Locks and elections that wait
+
+    /// The place in the queue is committed: answer if it is the first, wait for the grant otherwise.
+    func claimQueued(_ key: ClaimKey, _ reply: CommandReply, _ caller: Caller, isHeld: Bool) {
+        if isHeld { return self.reply(caller, .command(reply)) }
+        if let earlier = claims.updateValue(PendingClaim(caller: caller, reply: reply), forKey: key) {
+            cancellable[CallerKey(earlier.caller.sink, earlier.caller.token)] = nil
+            fail(earlier.caller, .timedOut, "a later call of the same session waits in its place", .committed)
+        }
+        cancellable[CallerKey(caller.sink, caller.token)] = .claim(key)
+    }
+
+    func granted(_ grant: Grant) {
+        let key = ClaimKey(kind: grant.kind, name: grant.name, session: grant.session)
+        guard let claim = claims.removeValue(forKey: key) else { return }
+        cancellable[CallerKey(claim.caller.sink, claim.caller.token)] = nil
+        reply(claim.caller, .command(claim.reply.granted(grant.token)))
+    }
+
+    /// The session of these claims is over, so they will never be granted.
+    func sessionEnded(_ session: SessionID) {
+        for (key, claim) in claims where key.session == session {
+            claims[key] = nil
+            cancellable[CallerKey(claim.caller.sink, claim.caller.token)] = nil
+            fail(claim.caller, .sessionNotFound, "session \(session) ended while it waited", .notCommitted)
+        }
+    }
+
+    private func withdraw(_ key: ClaimKey, _ caller: Caller) {
+        claims[key] = nil
+        cancellable[CallerKey(caller.sink, caller.token)] = nil
+        propose(key.withdrawal)
+        fail(caller, .timedOut, "'\(key.name)' was not granted in time; the wait was given up", .notCommitted)
+    }
+
+    private func cancel(_ key: CallerKey) {
+        switch cancellable.removeValue(forKey: key) {
+        case .claim(let claim)?:
+            claims[claim] = nil
+            propose(claim.withdrawal)
+        case .watch(let id)?:
+            watches.remove(id)
+            watchCallers[id] = nil
+            watchRequests[id] = nil
+        case nil: break
+        }
+    }
+}

@@ -1,0 +1,132 @@
+import Coordination
+import CoreMetrics
+import EsperTypes
+import Logging
+import NIOCore
+import RaftCore
+import RaftStorage
+
+// Snapshots of the own state, and those that are sent to or come from a peer. Files are touched by the worker alone.
+extension NodeCore {
+    /// Starts a snapshot when the log has grown enough. The copy is O(1), so apply goes on while it is written.
+    func snapshotIfDue() {
+        guard logBytesSinceSnapshot >= options.snapshotAfterBytes, !isSnapshotRunning,
+            let basis = raft.snapshotBasis(at: appliedIndex)
+        else { return }
+        isSnapshotRunning = true
+        logBytesSinceSnapshot = 0
+        let retainFrom = min(tailMarks.first ?? basis.id.index, basis.id.index)
+        logger.info("snapshot begins", metadata: ["raft.index": "\(basis.id.index)"])
+        run({ [state] worker in try worker.write(state, basis) }) { core, result in
+            core.isSnapshotRunning = false
+            switch result {
+            case .success(let descriptor):
+                core.metrics.snapshots.increment()
+                core.logger.info(
+                    "snapshot written",
+                    metadata: ["raft.index": "\(descriptor.index)", "bytes": "\(descriptor.sizeBytes)"])
+                core.step(.snapshotTaken(descriptor, retainFrom: retainFrom))
+                core.pruneSnapshots()
+            case .failure(let error):
+                // The log still holds everything; the next attempt comes after as much growth again.
+                core.logger.error("snapshot failed; the log keeps growing", metadata: ["error": "\(error)"])
+            }
+        }
+    }
+
+    private func pruneSnapshots() {
+        let kept = raft.status.snapshotsInUse
+        run({ worker in try worker.prune(keeping: kept) }) { core, result in
+            if case .failure(let error) = result {
+                core.logger.warning("old snapshots could not be removed", metadata: ["error": "\(error)"])
+            }
+        }
+    }
+
+    func readSnapshotChunk(for peer: NodeID, _ descriptor: SnapshotDescriptor, offset: UInt64, maximumBytes: Int) {
+        run({ worker in try worker.read(descriptor, at: offset, maximumBytes: maximumBytes) }) { core, result in
+            switch result {
+            case .success(let chunk):
+                core.step(
+                    .snapshotChunkRead(
+                        to: peer, descriptor, offset: offset, bytes: chunk.bytes, isLast: chunk.isLast))
+            case .failure(let error):
+                core.logger.error("a snapshot cannot be read for a peer", metadata: ["error": "\(error)"])
+                core.step(.snapshotReadFailed(to: peer, descriptor))
+            }
+        }
+    }
+
+    func writeSnapshotChunk(_ descriptor: SnapshotDescriptor, offset: UInt64, bytes: [UInt8], isLast: Bool) {
+        run({ worker in try worker.receive(descriptor, offset: offset, bytes: bytes, isLast: isLast) }) {
+            core, result in
+            switch result {
+            case .success(let through):
+                core.step(isLast ? .snapshotInstalled(descriptor) : .snapshotChunkWritten(descriptor, through: through))
+            case .failure(let error):
+                core.logger.warning("a received snapshot was not accepted", metadata: ["error": "\(error)"])
+                core.step(.snapshotWriteFailed(descriptor))
+            }
+        }
+    }
+
+    /// Replaces the state by an installed snapshot. Blocks the loop: a follower that needs one has nothing else to do.
+    func restoreStateMachine(_ descriptor: SnapshotDescriptor) {
+        do {
+            state = try snapshotWorker.restore(descriptor)
+        } catch {
+            observer.storageFailed(error)
+            return
+        }
+        appliedIndex = state.applied.index
+        appliedTerm = state.applied.term
+        logBytesSinceSnapshot = 0
+        tailMarks.removeAll()
+        sessions = SessionClock(sessions: state.sessionGrants, at: NodeClock.now())
+        restartWatches()
+        logger.notice("state restored from a snapshot", metadata: ["raft.index": "\(descriptor.index)"])
+        settleAfterRestore()
+    }
+
+    /// Watchers go on in the new state's history where they were.
+    private func restartWatches() {
+        let callers = watchCallers
+        watchCallers.removeAll()
+        var requests = watchRequests
+        watchRequests.removeAll()
+        let old = watches
+        watches = WatchRegistry()
+        for (id, caller) in callers.sorted(by: { $0.key < $1.key }) {
+            guard var request = requests.removeValue(forKey: id) else { continue }
+            if let served = old.progress(of: id) { request.fromRevision = served.next }
+            beginWatch(request, caller)
+        }
+    }
+
+    /// Commands that the snapshot covers were applied elsewhere: their answers are not known here.
+    private func settleAfterRestore() {
+        var covered: [UInt64] = []
+        proposals.forEach { number, proposal in if case .sent = proposal.state { covered.append(number) } }
+        for number in covered {
+            guard let caller = proposals.remove(number)?.caller else { continue }
+            fail(caller, .leadershipChanged, "this node caught up by a snapshot; the answer is not known", .unknown)
+        }
+        step(.applied(through: appliedIndex))
+    }
+
+    /// Runs `work` on the worker's thread and `finish` back on this loop.
+    private func run<Value: Sendable>(
+        _ work: @escaping @Sendable (SnapshotWorker) throws -> Value,
+        finish: @escaping @Sendable (NodeCore, Result<Value, any Error>) -> Void
+    ) {
+        let bound = NIOLoopBound(self, eventLoop: eventLoop)
+        let (worker, eventLoop) = (snapshotWorker, eventLoop)
+        worker.submit {
+            let result = Result { try work(worker) }
+            eventLoop.execute {
+                guard !bound.value.isStopped else { return }
+                finish(bound.value, result)
+            }
+        }
+    }
+}

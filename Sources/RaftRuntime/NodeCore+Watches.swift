@@ -1,0 +1,45 @@
+import Coordination
+import EsperTypes
+
+// Watches are served from this node's applied state; slow readers are served again from history.
+extension NodeCore {
+    /// Bytes of events that may be on their way to one watcher.
+    private static let watchWindowBytes = 1 << 20
+    /// How much history one turn looks at for watchers that are behind; the rest follows in the next turns.
+    private static let catchUpEvents = 4096
+
+    func beginWatch(_ request: WatchRequest, _ caller: Caller) {
+        let id = watches.add(request, credit: Self.watchWindowBytes, at: state.revision)
+        watchCallers[id] = caller
+        watchRequests[id] = request
+        cancellable[CallerKey(caller.sink, caller.token)] = .watch(id)
+    }
+
+    func watchCredit(_ key: CallerKey, _ bytes: Int) {
+        guard case .watch(let id)? = cancellable[key] else { return }
+        watches.addCredit(bytes, to: id)
+        scheduleTurn()
+    }
+
+    /// Hands out what the watchers' windows allow: new events, and history to those that are behind.
+    func releaseWatches() {
+        if watches.needsCatchUp {
+            watches.catchUp(from: state, maximumEvents: Self.catchUpEvents, into: &deliveries)
+            if watches.needsCatchUp { scheduleTurn() }
+        }
+        for delivery in deliveries {
+            guard let caller = watchCallers[delivery.watcher] else { continue }
+            if case .compacted(let revision) = delivery.content {
+                watchCallers[delivery.watcher] = nil
+                watchRequests[delivery.watcher] = nil
+                cancellable[CallerKey(caller.sink, caller.token)] = nil
+                fail(
+                    caller, .compacted, "required revision has been compacted; the lowest readable is \(revision)",
+                    .notCommitted)
+            } else {
+                reply(caller, .watch(delivery))
+            }
+        }
+        deliveries.removeAll(keepingCapacity: true)
+    }
+}

@@ -1,0 +1,284 @@
+import Coordination
+import CoreMetrics
+import DequeModule
+import EsperTypes
+import Logging
+import NIOCore
+import PeerTransport
+import RaftCore
+import RaftStorage
+
+/// The one loop of a node: it drives consensus over storage and transport, and applies what is committed.
+///
+/// Confined to one event loop, which also carries every channel to the peers; there are no locks and no suspension
+/// between an input and its effects. A *turn* is everything that arrives in one tick of the loop: inputs are stepped
+/// as they come, and at the end of the tick ``finishTurn()`` flushes the core once, so that one turn makes at most one
+/// log write, one AppendEntries for each peer and one delivery to each door.
+///
+///     doors ──batches──▶ Mailbox ─┐                          ┌─▶ LogWriter ──durable──┐
+///     peers ──frames───▶ delegate ─┼─▶ RaftNode.step, flush ──┼─▶ PeerTransport        │
+///     timer ───────────▶ tick ────┘            ▲             └─▶ StateMachine ─▶ replies, watches
+///                                              └──────────────────────────────────────┘
+final class NodeCore {
+    let eventLoop: any EventLoop
+    let options: RuntimeOptions
+    let clusterID: ClusterID
+    let id: NodeID
+    let boot: UInt64
+    let name: String
+    let version: String
+    let members: [ClusterMember]
+    let logger: Logger
+    let metrics = RuntimeMetrics()
+    let observer: any NodeObserver
+    let mailbox: Mailbox
+    let snapshotWorker: SnapshotWorker
+    let log: LogWriter
+    let transport: PeerTransport
+
+    // Consensus and what it decides.
+    var raft: RaftNode
+    var state: StateMachine
+    var effects: [Effect] = []
+    var output = ApplyOutput()
+    var role: Role = .follower
+    var term: Term = .zero
+    var leader: NodeID?
+    var appliedTerm: Term = .zero
+    var appliedIndex: LogIndex = .zero
+    var durableThrough: WriteSequence = .zero
+    /// Messages that wait for their write, in order of the write.
+    var heldMessages: Deque<(after: WriteSequence, message: Message, to: NodeID)> = []
+    var settings: CoordinationSettings
+
+    // Who waits for what.
+    var proposals = PendingTable<PendingProposal>()
+    var waitingProposals: [UInt64] = []
+    var foreignProposals = PendingTable<(origin: NodeID, token: UInt64)>()
+    var reads = PendingTable<PendingRead>()
+    var waitingReads: [UInt64] = []
+    var confirmedReads: [(index: LogIndex, numbers: [UInt64])] = []
+    var questions = PendingTable<PendingQuestion>()
+    var claims: [ClaimKey: PendingClaim] = [:]
+    /// Tokens of a sink's cancellable requests.
+    var cancellable: [CallerKey: Cancellable] = [:]
+    var replies: [ObjectIdentifier: (sink: any ReplySink, replies: [ServiceReply])] = [:]
+    var watches = WatchRegistry()
+    var deliveries: [WatchDelivery] = []
+    var watchCallers: [WatchID: Caller] = [:]
+    var watchRequests: [WatchID: WatchRequest] = [:]
+    var sessions: SessionClock
+    var reports: [NodeID: NodeReport] = [:]
+
+    // Timers and life.
+    var isTurnScheduled = false
+    var timer: Scheduled<Void>?
+    var timerDeadline = Instant.distantFuture
+    var nextReport = Instant.zero
+    var nextRetry = Instant.distantFuture
+    /// No pending request's deadline lies before this.
+    var nextExpiry = Instant.distantFuture
+    var isDraining = false
+    var isStopped = false
+    var isIsolated = false
+    var logBytesSinceSnapshot = 0
+    var isSnapshotRunning = false
+    /// Every so many bytes of applied log, where it stood: to find the index that keeps a tail of given size.
+    var tailMarks: Deque<LogIndex> = []
+    var bytesSinceTailMark = 0
+
+    static let tailMarkBytes = 1 << 20
+
+    init(_ parts: NodeParts, eventLoop: any EventLoop, observer: any NodeObserver, log: LogWriter, mailbox: Mailbox)
+        throws
+    {
+        self.eventLoop = eventLoop
+        self.observer = observer
+        self.log = log
+        self.mailbox = mailbox
+        options = parts.options
+        let identity = parts.recovery.identity
+        clusterID = identity.cluster
+        id = identity.node
+        boot = parts.seed
+        name = parts.name
+        version = parts.version
+        members = parts.members
+        logger = parts.logger
+        settings = parts.settings
+        snapshotWorker = SnapshotWorker(store: parts.directory.snapshots)
+        let now = NodeClock.now()
+        raft = RaftNode(
+            options: parts.options.raft, id: identity.node, restored: parts.recovery.restored, seed: parts.seed, at: now
+        )
+        state = parts.state
+        sessions = SessionClock(sessions: parts.state.sessionGrants, at: now)
+        appliedIndex = parts.state.applied.index
+        appliedTerm = parts.state.applied.term
+        transport = try PeerTransport(
+            eventLoop: eventLoop,
+            local: LocalPeer(
+                cluster: identity.cluster, id: identity.node, incarnation: identity.incarnation, version: parts.version),
+            credentials: parts.credentials,
+            members: parts.members.map { PeerMember(id: $0.id, name: $0.name, host: $0.peerHost, port: $0.peerPort) },
+            options: parts.peerOptions, seed: parts.seed, logger: parts.logger, now: parts.date)
+        let status = raft.status
+        term = status.term
+        role = status.role
+        leader = status.leader
+    }
+
+    func member(_ id: NodeID) -> ClusterMember? { members.first { $0.id == id } }
+
+    // MARK: - Turns
+
+    /// Steps one event; its effects are performed at the end of the turn.
+    func step(_ event: Event) {
+        raft.step(event, at: NodeClock.now(), into: &effects)
+        scheduleTurn()
+    }
+
+    /// Makes sure that ``finishTurn()`` runs at the end of this tick of the loop.
+    func scheduleTurn() {
+        guard !isTurnScheduled else { return }
+        isTurnScheduled = true
+        let bound = NIOLoopBound(self, eventLoop: eventLoop)
+        eventLoop.execute { bound.value.finishTurn() }
+    }
+
+    func finishTurn() {
+        isTurnScheduled = false
+        guard !isStopped else { return }
+        let now = NodeClock.now()
+        // Applying and refusing can step the core again; it settles because every event is consumed once.
+        repeat {
+            raft.flush(at: now, into: &effects)
+            perform(now)
+        } while !effects.isEmpty
+        releaseWatches()
+        transport.flush()
+        deliverReplies()
+        schedule(now)
+    }
+
+    private func perform(_ now: Instant) {
+        var performing: [Effect] = []
+        swap(&performing, &effects)
+        for effect in performing { perform(effect, now) }
+        if effects.isEmpty {
+            performing.removeAll(keepingCapacity: true)
+            swap(&performing, &effects)
+        }
+    }
+
+    private func perform(_ effect: Effect, _ now: Instant) {
+        switch effect {
+        case .persist(let batch):
+            metrics.writes.increment()
+            if log.append(batch) == .congested { metrics.congestedWrites.increment() }
+        case .send(let message, let peer, let after):
+            if let after, after > durableThrough {
+                heldMessages.append((after, message, peer))
+            } else {
+                transport.send(.raft(message), to: peer)
+            }
+        case .apply(let entries): apply(entries, now)
+        case .proposalsAppended(let tokens, let first): proposalsAppended(tokens, first)
+        case .proposalsRefused(let tokens, let reason): proposalsRefused(tokens, reason, now)
+        case .readReady(let numbers, let index): readsConfirmed(numbers, at: index, now)
+        case .readRefused(let numbers, _): readsRefused(numbers, now)
+        case .roleChanged(let change): roleChanged(change, now)
+        case .transferFailed(let target, let failure):
+            logger.info(
+                "leadership transfer failed",
+                metadata: ["peer.id": "\(target?.description ?? "any")", "reason": "\(failure.rawValue)"])
+        case .readSnapshotChunk(let peer, let descriptor, let offset, let maximumBytes):
+            readSnapshotChunk(for: peer, descriptor, offset: offset, maximumBytes: maximumBytes)
+        case .writeSnapshotChunk(let descriptor, let offset, let bytes, let isLast):
+            writeSnapshotChunk(descriptor, offset: offset, bytes: bytes, isLast: isLast)
+        case .restoreStateMachine(let descriptor): restoreStateMachine(descriptor)
+        case .configurationChanged(let configuration, let index):
+            logger.notice(
+                "configuration changed",
+                metadata: ["raft.index": "\(index)", "raft.configuration": "\(configuration)"])
+        }
+    }
+
+    // MARK: - The log's answers
+
+    func persisted(through sequence: WriteSequence) {
+        guard !isStopped, sequence > durableThrough else { return }
+        durableThrough = sequence
+        while let held = heldMessages.first, held.after <= sequence {
+            transport.send(.raft(held.message), to: held.to)
+            heldMessages.removeFirst()
+        }
+        step(.persisted(through: sequence))
+    }
+
+    // MARK: - Roles
+
+    private func roleChanged(_ change: RoleChange, _ now: Instant) {
+        let wasLeader = role == .leader
+        role = change.role
+        term = change.term
+        leader = change.leader
+        metrics.roleChanged(change)
+        let level: Logger.Level = change.role == .leader || wasLeader ? .notice : .info
+        logger.log(
+            level: level, "role changed",
+            metadata: [
+                "raft.role": "\(change.role)", "raft.term": "\(change.term)", "reason": "\(change.reason.rawValue)",
+                "leader": "\(change.leader.flatMap { member($0)?.name } ?? "none")",
+            ])
+        if change.role == .leader {
+            sessions.becameLeader(at: now, grace: options.sessionGrace)
+            announceLeadership()
+            observer.leadershipChanged(change.term)
+        } else if wasLeader {
+            observer.leadershipChanged(nil)
+        }
+        if leader != nil { retryWaiting(now) }
+        requeueQuestions(now)
+    }
+
+    /// The first commands of a leader: its term in the audit trail, and the settings the replicas apply by.
+    private func announceLeadership() {
+        propose(
+            .record(
+                OutboxNote(
+                    kind: .leadershipStarted, subject: name, fields: [.init("node_id", id.description)]),
+                term: term))
+        if case .settings(let current) = state.answer(.settings).result, current != settings {
+            propose(.configure(settings))
+        }
+    }
+
+    // MARK: - Timers
+
+    /// One timer for everything; it is only moved forward in time by firing, so most turns leave it alone.
+    private func schedule(_ now: Instant) {
+        var deadline = min(raft.nextDeadline, nextReport, nextExpiry)
+        if !waitingProposals.isEmpty || !waitingReads.isEmpty { deadline = min(deadline, nextRetry) }
+        if role == .leader, let next = sessions.nextDeadline { deadline = min(deadline, next) }
+        guard deadline < timerDeadline else { return }
+        timer?.cancel()
+        timerDeadline = deadline
+        let delay = max((deadline - now).nanoseconds, 0)
+        let bound = NIOLoopBound(self, eventLoop: eventLoop)
+        timer = eventLoop.scheduleTask(in: .nanoseconds(delay)) { bound.value.tick() }
+    }
+
+    private func tick() {
+        timer = nil
+        timerDeadline = .distantFuture
+        guard !isStopped else { return }
+        let now = NodeClock.now()
+        if raft.nextDeadline <= now { step(.deadlineReached) }
+        if nextReport <= now { report(now) }
+        if nextExpiry <= now { expireRequests(now) }
+        if nextRetry <= now { retryWaiting(now) }
+        if role == .leader, let next = sessions.nextDeadline, next <= now { expireSessions(now) }
+        scheduleTurn()
+    }
+}

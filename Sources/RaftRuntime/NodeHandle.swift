@@ -1,0 +1,94 @@
+import EsperTypes
+public import NIOCore
+import PeerTransport
+import RaftStorage
+
+/// A running node's runtime, as the doors and the composition root hold it. Every method may be called from any thread.
+public final class NodeHandle: Sendable {
+    private let eventLoop: any EventLoop
+    private let mailbox: Mailbox
+    private let core: NIOLoopBound<NodeCore>
+    private let log: LogWriter
+    private let worker: SnapshotWorker
+    private let asyncCalls: AsyncCalls
+
+    private init(
+        eventLoop: any EventLoop, mailbox: Mailbox, core: NIOLoopBound<NodeCore>, log: LogWriter, worker: SnapshotWorker
+    ) {
+        self.eventLoop = eventLoop
+        self.mailbox = mailbox
+        self.core = core
+        self.log = log
+        self.worker = worker
+        asyncCalls = AsyncCalls()
+    }
+
+    /// Builds the runtime on `eventLoop` and starts listening for peers.
+    ///
+    /// - Throws: when the peer port cannot be bound or the credentials are not accepted.
+    public static func start(
+        _ parts: NodeParts, on eventLoop: any EventLoop, observer: any NodeObserver
+    ) async throws -> NodeHandle {
+        let mailbox = Mailbox(eventLoop: eventLoop, maximumRequests: parts.options.maximumMailboxRequests)
+        // The log's thread reports to a core that does not exist yet; nothing is written before it does.
+        let reports = LogReports(eventLoop: eventLoop, observer: observer)
+        let log = LogWriter(parts.recovery.log, now: { NodeClock.now() }, callbacks: reports.callbacks)
+        do {
+            let core = try await eventLoop.submit {
+                let core = try NodeCore(parts, eventLoop: eventLoop, observer: observer, log: log, mailbox: mailbox)
+                return NIOLoopBound(core, eventLoop: eventLoop)
+            }.get()
+            reports.attach(core)
+            let worker = try await eventLoop.submit { core.value.snapshotWorker }.get()
+            let handle = NodeHandle(eventLoop: eventLoop, mailbox: mailbox, core: core, log: log, worker: worker)
+            _ = try await eventLoop.flatSubmit { core.value.start() }.get()
+            return handle
+        } catch {
+            log.close()
+            throw error
+        }
+    }
+
+    /// Hands a batch of requests to the core loop; each is answered through the sink exactly once.
+    public func submit(_ requests: [ServiceRequest], from sink: any ReplySink) {
+        guard !mailbox.submit(requests, from: sink, drain: { [core] in core.value.drainMailbox() }) else { return }
+        let failure = ServiceFailure(
+            code: .overloaded, message: "the node has too many requests waiting; try again", outcome: .notCommitted)
+        sink.deliver(
+            requests.compactMap { request in
+                switch request.operation {
+                case .cancel, .watchCredit: nil
+                default: ServiceReply(token: request.token, body: .failed(failure))
+                }
+            })
+    }
+
+    /// One request for callers that can wait; not for hot paths. A cancelled task gives its wait up.
+    public func call(
+        _ operation: ServiceRequest.Operation, principal: String, timeout: Duration
+    ) async -> ServiceReply.Body {
+        await asyncCalls.call(self, operation, principal: principal, timeout: timeout)
+    }
+
+    /// Stops taking new requests and hands leadership over; returns when another node leads or the time is over.
+    public func drain(within limit: Duration) async {
+        let deadline = NodeClock.now() + limit
+        try? await eventLoop.submit { [core] in core.value.beginDrain() }.get()
+        let promise = eventLoop.makePromise(of: Void.self)
+        eventLoop.execute { [core] in core.value.whenDrained(by: deadline, promise) }
+        try? await promise.futureResult.get()
+    }
+
+    /// Cuts the links, writes what the log still holds, and ends the threads.
+    public func stop() async {
+        try? await eventLoop.flatSubmit { [core] in core.value.stop() }.get()
+        await withCheckedContinuation { continuation in
+            // Joining threads blocks, so it must not happen on a cooperative thread.
+            worker.submit { [log] in
+                log.close()
+                continuation.resume()
+            }
+        }
+        try? await worker.shutdown()
+    }
+}

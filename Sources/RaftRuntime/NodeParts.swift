@@ -1,0 +1,58 @@
+public import Coordination
+public import EsperTypes
+public import FoundationEssentials
+public import Identity
+public import Logging
+public import PeerTransport
+public import RaftStorage
+
+/// Everything a node's runtime is built from; made by the composition root.
+public struct NodeParts: Sendable {
+    public var name: String
+    public var version: String
+    public var members: [ClusterMember]
+    public var directory: DataDirectory
+    public var recovery: DataDirectory.Recovery
+    /// Restored from the recovered snapshot; empty without one.
+    public var state: StateMachine
+    public var credentials: TLSCredentials
+    public var settings: CoordinationSettings
+    public var options: RuntimeOptions
+    public var peerOptions: PeerOptions
+    /// Drawn anew at every start: seeds jitter and names this life of the process in proposals.
+    public var seed: UInt64
+    public var logger: Logger
+    /// The wall clock against which certificates are judged.
+    public var date: @Sendable () -> Date
+
+    public init(
+        name: String, version: String, members: [ClusterMember], directory: DataDirectory,
+        recovery: DataDirectory.Recovery, state: StateMachine, credentials: TLSCredentials,
+        settings: CoordinationSettings, options: RuntimeOptions, peerOptions: PeerOptions, seed: UInt64,
+        logger: Logger, date: @escaping @Sendable () -> Date
+    ) {
+        self.name = name
+        self.version = version
+        self.members = members
+        self.directory = directory
+        self.recovery = recovery
+        self.state = state
+        self.credentials = credentials
+        self.settings = settings
+        self.options = options
+        self.peerOptions = peerOptions
+        self.seed = seed
+        self.logger = logger
+        self.date = date
+    }
+}
+
+/// Told about what concerns more than one request; called on the core loop and must not block it.
+public protocol NodeObserver: AnyObject, Sendable {
+    /// This node leads in the given term, or leads no more.
+    func leadershipChanged(_ term: Term?)
+    /// The log has failed: the process must stop.
+    func storageFailed(_ error: StorageError)
+    /// The outbox has something for the catalog.
+    func outboxGrew()
+}

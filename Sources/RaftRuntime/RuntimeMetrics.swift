@@ -1,0 +1,68 @@
+import Coordination
+import EsperTypes
+import Metrics
+import RaftCore
+
+/// What a node's runtime counts and measures.
+struct RuntimeMetrics {
+    /// Requests taken from the doors.
+    let requests = Metrics.Counter(label: "runtime.requests")
+    /// Commands passed on to the leader.
+    let forwarded = Metrics.Counter(label: "runtime.proposals.forwarded")
+    /// Commands a leader refused to append.
+    let refused = Metrics.Counter(label: "runtime.proposals.refused")
+    /// Commands sent again because their leader's term ended without them.
+    let resent = Metrics.Counter(label: "runtime.proposals.resent")
+    /// Batches handed to the log.
+    let writes = Metrics.Counter(label: "runtime.log.batches")
+    /// Batches that found the log's queue long.
+    let congestedWrites = Metrics.Counter(label: "runtime.log.congested")
+    /// Entries applied.
+    let applied = Metrics.Counter(label: "raft.entries.applied")
+    let snapshots = Metrics.Counter(label: "raft.snapshots.written")
+    let expiredSessions = Metrics.Counter(label: "coordination.sessions.expired")
+    let malformedQuestions = Metrics.Counter(label: "runtime.questions.malformed")
+
+    private let leaderChanges = Metrics.Counter(label: "raft.leader.changes")
+    private let elections: [RoleChange.Reason: Metrics.Counter] = Dictionary(
+        uniqueKeysWithValues: RoleChange.Reason.allCases.map {
+            ($0, Metrics.Counter(label: "raft.role.changes", dimensions: [("reason", $0.rawValue)]))
+        })
+    private let failures: [ServiceFailure.Code: Metrics.Counter] = Dictionary(
+        uniqueKeysWithValues: ServiceFailure.Code.allCases.map {
+            ($0, Metrics.Counter(label: "runtime.requests.failed", dimensions: [("code", $0.rawValue)]))
+        })
+    private let term = Gauge(label: "raft.term")
+    private let isLeader = Gauge(label: "raft.is_leader")
+    private let commitIndex = Gauge(label: "raft.commit_index")
+    private let appliedIndex = Gauge(label: "raft.applied_index")
+    private let durableIndex = Gauge(label: "raft.durable_index")
+    private let logBytes = Gauge(label: "raft.log.bytes")
+    private let uncommittedBytes = Gauge(label: "raft.uncommitted.bytes")
+    private let pendingRequests = Gauge(label: "runtime.requests.pending")
+    private let keys = Gauge(label: "coordination.keys")
+    private let sessions = Gauge(label: "coordination.sessions")
+    private let outboxRecords = Gauge(label: "coordination.outbox.records")
+
+    func roleChanged(_ change: RoleChange) {
+        elections[change.reason]?.increment()
+        if change.role == .leader || change.reason == .leaderFound { leaderChanges.increment() }
+    }
+
+    func failed(_ code: ServiceFailure.Code) { failures[code]?.increment() }
+
+    func observe(_ status: RaftStatus, _ summary: QueryReply, pending: Int) {
+        term.record(status.term.rawValue)
+        isLeader.record(status.role == .leader ? 1 : 0)
+        commitIndex.record(status.commit.rawValue)
+        appliedIndex.record(status.applied.rawValue)
+        durableIndex.record(status.durable.rawValue)
+        logBytes.record(status.logBytes)
+        uncommittedBytes.record(status.uncommittedBytes)
+        pendingRequests.record(pending)
+        guard case .summary(let summary) = summary.result else { return }
+        keys.record(summary.keys)
+        sessions.record(summary.sessions)
+        outboxRecords.record(summary.outboxRecords)
+    }
+}
