@@ -1,3 +1,4 @@
+import DequeModule
 public import EsperTypes
 
 /// One member's share of a Raft cluster (Ongaro and Ousterhout 2014), as a value.
@@ -5,7 +6,71 @@ public import EsperTypes
 /// The driver owns it and alternates: ``step(_:at:into:)`` for each event of a turn of its loop, then one
 /// ``flush(at:into:)``, then it performs the effects in order. Nothing here reads a clock, draws from a global
 /// generator, suspends or does I/O.
+///
+///     follower ──silence or closed link──▶ preCandidate ──pre-vote quorum──▶ candidate ──vote quorum──▶ leader
+///        ▲                                      │                               │                        │
+///        └──────────────── a leader, a newer term, a lost vote, no quorum heard ─┴────────────────────────┘
+///
+/// Invariants (``checkInvariants()``): applied <= scheduled <= commit <= last; the base of the log <= snapshot <= commit;
+/// nothing is applied before it is committed and durable here; at most one vote per term.
+///
+/// Wrong input: a message that contradicts the protocol is dropped without a trace, whoever sent it. An event that
+/// contradicts the driver's contract traps.
 public struct RaftNode: Sendable {
+    public let options: RaftOptions
+    public let id: NodeID
+    var generator: SeededGenerator
+
+    // Durable, once the write that carries it is.
+    var hardState: HardState
+    var isHardStateDirty = false
+    /// The last write that carried the hard state.
+    var hardStateSequence = WriteSequence.zero
+    var log: RaftLog
+    /// The newest snapshot that is durable here.
+    var snapshot: SnapshotDescriptor?
+
+    // Volatile on every node.
+    var commit: LogIndex
+    /// The last entry handed to the state machine.
+    var scheduled: LogIndex
+    /// The last entry the driver reported as applied.
+    var applied: LogIndex
+    var role = Role.follower
+    var leader: NodeID?
+    var downLinks: [NodeID] = []
+    var election: ElectionState
+    var following = FollowerState()
+    var inbound: InboundSnapshot?
+    var forwardedReads: ForwardedReads
+    /// Confirmed reads that wait for the state machine, by rising index.
+    var confirmedReads: Deque<(index: LogIndex, tokens: [UInt64])> = []
+
+    // Of a leader.
+    var peers: [Progress] = []
+    var reads = ReadIndex()
+    var transfer: LeadershipTransfer?
+    var uncommittedBytes = 0
+    /// The no-op of this leader's term.
+    var termStart = LogIndex.zero
+    var lastSession = SessionNonce.zero
+
+    // Of this turn.
+    var nextSequence = WriteSequence(1)
+    /// The highest write reported durable.
+    var durableSequence = WriteSequence.zero
+    /// Messages that leave when everything this turn writes is durable.
+    var outbox: [(message: Message, to: NodeID)] = []
+    var pendingInstall: SnapshotDescriptor?
+    var pendingCompaction: Compaction?
+    /// An installed snapshot that the state machine takes over once `sequence` is durable.
+    var pendingRestore: (descriptor: SnapshotDescriptor, sequence: WriteSequence?)?
+
+    // Admission.
+    var isDriverStalled = false
+    var isPaused = false
+    var lastStallAttempt: Instant?
+
     /// - Parameters:
     ///   - id: this node; need not be a member of the configuration yet.
     ///   - restored: what storage found; the state machine has been restored from `restored.snapshot` already.
@@ -14,25 +79,92 @@ public struct RaftNode: Sendable {
     public init(
         options: RaftOptions = RaftOptions(), id: NodeID, restored: RestoredState, seed: UInt64, at now: Instant
     ) {
-        preconditionFailure("not built yet")
+        precondition(options.isValid, "options do not fit together: \(options)")
+        self.options = options
+        self.id = id
+        var generator = SeededGenerator(seed: seed)
+        hardState = restored.hardState
+        log = RaftLog(restored: restored)
+        snapshot = restored.snapshot
+        let start = restored.snapshot?.index ?? .zero
+        commit = start
+        scheduled = start
+        applied = start
+        forwardedReads = ForwardedReads(firstNumber: generator.next())
+        election = ElectionState(round: generator.next(), deadline: now)
+        self.generator = generator
+        precondition(
+            log.last.term <= hardState.term, "the log ends in term \(log.last.term), the hard state is at \(hardState)")
+        // Alone, there is no leader to wait for.
+        if !isOnlyVoter { resetElectionDeadline(at: now) }
     }
 
     /// Takes one event in. Most of its consequences wait for the flush that ends the turn.
-    public mutating func step(_ event: Event, at now: Instant, into effects: inout [Effect]) {}
+    public mutating func step(_ event: Event, at now: Instant, into effects: inout [Effect]) {
+        switch event {
+        case .received(let message, let from): receive(message, from: from, at: now, into: &effects)
+        case .deadlineReached: deadlineReached(at: now, into: &effects)
+        case .propose(let proposals): propose(proposals, into: &effects)
+        case .read(let tokens): read(tokens, at: now, into: &effects)
+        case .transferLeadership(let target): transferRequested(to: target, at: now, into: &effects)
+        case .persisted(let sequence): persisted(through: sequence, at: now, into: &effects)
+        case .applied(let index): applied(through: index)
+        case .linkUp(let peer): linkUp(peer)
+        case .linkDown(let peer): linkDown(peer, at: now)
+        case .snapshotTaken(let descriptor, let retainFrom): snapshotTaken(descriptor, retainFrom: retainFrom)
+        case .snapshotChunkRead(let to, let descriptor, let offset, let bytes, let isLast):
+            snapshotChunkRead(
+                to: to, descriptor, offset: offset, bytes: bytes, isLast: isLast, at: now, into: &effects)
+        case .snapshotReadFailed(let to, let descriptor): snapshotReadFailed(to: to, descriptor, at: now)
+        case .snapshotChunkWritten(let descriptor, let through):
+            snapshotChunkWritten(descriptor, through: through, into: &effects)
+        case .snapshotInstalled(let descriptor): snapshotInstalled(descriptor, into: &effects)
+        case .snapshotWriteFailed(let descriptor): snapshotWriteFailed(descriptor)
+        case .storageStalled(let isStalled): isDriverStalled = isStalled
+        case .admission(let paused): isPaused = paused
+        }
+    }
 
     /// Ends a turn: at most one persist batch, then one AppendEntries per follower and window, one acknowledgement to
     /// the leader, what has become committed and durable to apply, and reads that are ready.
-    public mutating func flush(at now: Instant, into effects: inout [Effect]) {}
+    public mutating func flush(at now: Instant, into effects: inout [Effect]) {
+        if role == .leader {
+            advanceCommit()
+            advanceReads(into: &effects)
+            handOverIfStalled(at: now)
+        }
+        emitPersist(at: now, into: &effects)
+        emitOutbox(into: &effects)
+        switch role {
+        case .leader:
+            replicateToPeers(at: now, into: &effects)
+            advanceTransfer(at: now, into: &effects)
+        case .follower:
+            acknowledge(into: &effects)
+            forwardReads(at: now, into: &effects)
+        case .preCandidate, .candidate: break
+        }
+        emitApply(into: &effects)
+        emitReadyReads(into: &effects)
+    }
 
-    /// When to step `deadlineReached` unless something else happens first. Changes with every step and flush.
-    public var nextDeadline: Instant { .distantFuture }
-
-    /// - Complexity: O(members).
-    public var status: RaftStatus { preconditionFailure("not built yet") }
-
-    /// What a snapshot of the state machine at `index` must name; nil when the log does not hold `index` any more.
-    public func snapshotBasis(at index: LogIndex) -> SnapshotBasis? { nil }
-
-    /// Traps, with the values, when the node's state contradicts itself. Meant for tests and simulations, after every step.
-    public func checkInvariants() {}
+    private mutating func receive(
+        _ message: Message, from: NodeID, at now: Instant, into effects: inout [Effect]
+    ) {
+        guard from != id else { return }
+        downLinks.removeAll { $0 == from }
+        switch message {
+        case .preVoteRequest(let request): preVoteRequested(request, by: from, at: now, into: &effects)
+        case .preVoteResponse(let response): preVoteReceived(response, from: from, at: now, into: &effects)
+        case .requestVote(let request): voteRequested(request, by: from, at: now, into: &effects)
+        case .requestVoteResponse(let response): voteReceived(response, from: from, at: now, into: &effects)
+        case .appendEntries(let append): appendReceived(append, from: from, at: now, into: &effects)
+        case .appendEntriesResponse(let response): appendAnswered(response, by: from, at: now, into: &effects)
+        case .installSnapshot(let chunk): snapshotReceived(chunk, from: from, at: now, into: &effects)
+        case .installSnapshotResponse(let response): snapshotAnswered(response, by: from, at: now, into: &effects)
+        case .timeoutNow(let order): timeoutNowReceived(order, from: from, at: now, into: &effects)
+        case .readIndexRequest(let request): readIndexRequested(request, by: from, at: now, into: &effects)
+        case .readIndexResponse(let response): readIndexAnswered(response, into: &effects)
+        }
+    }
 }

@@ -1,0 +1,74 @@
+import EsperTypes
+
+/// A hand-over of leadership that is under way (dissertation §3.10).
+struct LeadershipTransfer: Sendable {
+    let target: NodeID
+    let term: Term
+    /// The leader gives up waiting and goes on leading.
+    let deadline: Instant
+    /// Somebody asked for it, and is told when it fails.
+    let isRequested: Bool
+    var orderedAt: Instant?
+}
+
+/// Handing over: admit nothing new, bring the target level, tell it to campaign, give up after an election timeout.
+extension RaftNode {
+    mutating func transferRequested(to target: NodeID?, at now: Instant, into effects: inout [Effect]) {
+        guard role == .leader else {
+            effects.append(.transferFailed(to: target, .notLeader))
+            return
+        }
+        guard transfer == nil else {
+            effects.append(.transferFailed(to: target, .busy))
+            return
+        }
+        let chosen = target ?? bestSuccessor(at: now)
+        guard let chosen, chosen != id, log.configuration.configuration.isVoter(chosen), peerIndex(chosen) != nil else {
+            effects.append(.transferFailed(to: target, .noTarget))
+            return
+        }
+        beginTransfer(to: chosen, isRequested: true, at: now)
+    }
+
+    mutating func beginTransfer(to target: NodeID, isRequested: Bool, at now: Instant) {
+        transfer = LeadershipTransfer(
+            target: target, term: hardState.term, deadline: now + options.electionTimeout, isRequested: isRequested)
+    }
+
+    /// The voter that answers and has most of the log; among equals the lowest.
+    func bestSuccessor(at now: Instant) -> NodeID? {
+        var best: Progress?
+        for peer in peers where log.configuration.configuration.isVoter(peer.id) {
+            guard peer.hasAnswered, !peer.isLinkDown, now - peer.lastContact < options.electionTimeout else { continue }
+            if peer.match > best?.match ?? .zero { best = peer }
+        }
+        return best?.id
+    }
+
+    /// Orders the campaign as soon as the target has everything, and again with each heartbeat interval.
+    mutating func advanceTransfer(at now: Instant, into effects: inout [Effect]) {
+        guard let transfer, let position = peerIndex(transfer.target) else { return }
+        guard peers[position].match == log.last.index else { return }
+        if let orderedAt = transfer.orderedAt, now - orderedAt < options.heartbeatInterval { return }
+        self.transfer?.orderedAt = now
+        let order = TimeoutNow(term: hardState.term, last: log.last)
+        effects.append(.send(.timeoutNow(order), to: transfer.target, after: nil))
+    }
+
+    mutating func expireTransfer(at now: Instant, into effects: inout [Effect]) {
+        guard let transfer, now >= transfer.deadline else { return }
+        self.transfer = nil
+        if transfer.isRequested { effects.append(.transferFailed(to: transfer.target, .timedOut)) }
+    }
+
+    /// Campaigns for the leader that asks for it, without a pre-vote, once everything it had is durable here.
+    mutating func timeoutNowReceived(
+        _ order: TimeoutNow, from sender: NodeID, at now: Instant, into effects: inout [Effect]
+    ) {
+        guard
+            order.term == hardState.term, role == .follower, leader == sender, isVoter,
+            log.last >= order.last, log.durable >= order.last.index, !isStorageStalled(at: now)
+        else { return }
+        campaign(isTransfer: true, at: now, into: &effects)
+    }
+}

@@ -1,0 +1,111 @@
+import DequeModule
+import EsperTypes
+
+extension RaftNode {
+    /// Traps, with the values, when the node's state contradicts itself. Meant for tests and simulations, after every step.
+    ///
+    /// - Complexity: O(entries in memory).
+    public func checkInvariants() {
+        checkIndexes()
+        log.checkInvariants()
+        checkRole()
+        for peer in peers { peer.checkInvariants(last: log.last.index, base: log.base.index) }
+        var previous = LogIndex.zero
+        for read in confirmedReads {
+            precondition(read.index >= previous, "confirmed reads out of order: \(read.index) after \(previous)")
+            previous = read.index
+        }
+    }
+
+    private func checkIndexes() {
+        precondition(applied <= scheduled, "applied \(applied) beyond handed over \(scheduled)")
+        precondition(scheduled <= commit, "handed over \(scheduled) beyond commit \(commit)")
+        precondition(commit <= log.last.index, "commit \(commit) beyond the log's end \(log.last)")
+        precondition(log.base.index <= commit, "the log begins after \(log.base), commit is \(commit)")
+        precondition(
+            log.base.index <= snapshot?.index ?? .zero,
+            "the log begins after \(log.base), snapshot \(snapshot?.id as Any)")
+        precondition((snapshot?.index ?? .zero) <= commit, "snapshot \(snapshot?.id as Any) beyond commit \(commit)")
+        precondition(log.last.term <= hardState.term, "log \(log.last) beyond term \(hardState.term)")
+        precondition(
+            pendingRestore != nil || log.base.index <= scheduled, "handed over \(scheduled), log after \(log.base)")
+        precondition(durableSequence < nextSequence, "durable \(durableSequence), next \(nextSequence)")
+    }
+
+    private func checkRole() {
+        switch role {
+        case .leader:
+            precondition(leader == id, "a leader that follows \(leader as Any)")
+            precondition(hardState.vote == id, "a leader that voted for \(hardState.vote as Any)")
+            precondition(log.last.term == hardState.term, "a leader of \(hardState.term) whose log ends in \(log.last)")
+            let uncommitted = log.payloadBytes(from: max(commit, log.base.index).next, through: log.last.index)
+            precondition(uncommittedBytes == uncommitted, "uncommitted \(uncommittedBytes), counted \(uncommitted)")
+            let members = log.configuration.configuration.members.filter { $0 != id }
+            precondition(peers.map(\.id) == members, "peers \(peers.map(\.id)), members \(members)")
+            precondition(inbound == nil, "a leader that receives a snapshot")
+        case .candidate:
+            precondition(
+                hardState.vote == id && leader == nil, "a candidate with \(hardState), leader \(leader as Any)")
+        case .preCandidate:
+            precondition(leader == nil, "a pre-candidate with leader \(leader as Any)")
+        case .follower:
+            precondition(leader != id, "a follower of itself")
+            precondition(following.matched <= log.last.index, "matched \(following.matched) beyond \(log.last)")
+        }
+        if role != .leader {
+            precondition(peers.isEmpty && transfer == nil, "a \(role) with a leader's state")
+            precondition(reads.waitingCount == 0 && uncommittedBytes == 0, "a \(role) with a leader's work")
+        }
+    }
+}
+
+extension RaftLog {
+    func checkInvariants() {
+        var previous = base
+        var bytes = 0
+        for entry in entries {
+            precondition(entry.index == previous.index.next, "entry \(entry.id) after \(previous)")
+            precondition(entry.term >= previous.term, "entry \(entry.id) after \(previous)")
+            previous = entry.id
+            bytes += entry.payload.count
+        }
+        precondition(bytes == payloadBytes, "counted \(bytes) payload bytes, not \(payloadBytes)")
+        precondition(durable <= handedOver, "durable \(durable), handed over \(handedOver)")
+        precondition(handedOver <= last.index, "handed over \(handedOver), last \(last)")
+        var mark = (sequence: WriteSequence.zero, reach: LogIndex.zero)
+        for next in marks {
+            precondition(next.sequence > mark.sequence && next.reach >= mark.reach, "mark \(next) after \(mark)")
+            mark = (next.sequence, next.reach)
+        }
+        precondition(mark.reach <= handedOver, "marks reach \(mark.reach), handed over \(handedOver)")
+        checkConfigurations()
+    }
+
+    private func checkConfigurations() {
+        precondition(!configurations.isEmpty, "no configuration")
+        let held = entries.filter { $0.kind == .configuration }.map(\.index)
+        let listed = configurations.map(\.index)
+        precondition(listed == listed.sorted(), "configurations out of order: \(listed)")
+        // All but the floor are entries of this log, and every entry above the floor is listed.
+        precondition(
+            Array(listed.dropFirst()) == held.filter { $0 > listed[0] }, "listed \(listed), in the log \(held)")
+    }
+}
+
+extension Progress {
+    func checkInvariants(last: LogIndex, base: LogIndex) {
+        precondition(match < next, "\(id): match \(match), next \(next)")
+        precondition(match <= last && next <= last.next, "\(id): match \(match), next \(next), last \(last)")
+        precondition((state == .snapshot) == (transfer != nil), "\(id): \(state) and transfer \(transfer as Any)")
+        precondition(state == .probe || probeAnchor == nil, "\(id): \(state) with a probe out")
+        var end = match
+        var bytes = 0
+        for append in inflights.appends {
+            precondition(
+                append.end > end && append.end < next, "\(id): in flight \(append.end) after \(end), next \(next)")
+            end = append.end
+            bytes += append.bytes
+        }
+        precondition(bytes == inflights.bytes, "\(id): counted \(bytes) bytes in flight, not \(inflights.bytes)")
+    }
+}

@@ -1,0 +1,37 @@
+public import EsperTypes
+
+extension RaftNode {
+    /// - Complexity: O(members).
+    public var status: RaftStatus {
+        RaftStatus(
+            id: id, role: role, term: hardState.term, vote: hardState.vote, leader: leader, first: log.first,
+            last: log.last, durable: log.durable, commit: commit, applied: applied, snapshot: snapshot,
+            configuration: log.configuration.configuration, configurationIndex: log.configuration.index,
+            logBytes: log.payloadBytes, uncommittedBytes: uncommittedBytes,
+            waitingReads: reads.waitingCount + forwardedReads.count, transferTarget: transfer?.target,
+            isStorageStalled: isDriverStalled || lastStallAttempt != nil,
+            snapshotsInUse: peers.compactMap { $0.transfer?.descriptor },
+            peers: peers.map { peer in
+                RaftStatus.Peer(
+                    id: peer.id, state: peer.state, match: peer.match, next: peer.next,
+                    inFlightAppends: peer.inflights.count, inFlightBytes: peer.inflights.bytes,
+                    snapshotOffset: peer.transfer?.acknowledged, lastContact: peer.hasAnswered ? peer.lastContact : nil,
+                    isLinkDown: peer.isLinkDown)
+            })
+    }
+
+    /// The role, term and leader, without the cost of the whole status.
+    public var currentRole: Role { role }
+    public var currentTerm: Term { hardState.term }
+    public var currentLeader: NodeID? { leader }
+    public var commitIndex: LogIndex { commit }
+
+    /// Payload bytes the log holds in memory; what the driver's compaction policy looks at.
+    public var logBytes: Int { log.payloadBytes }
+
+    /// The entry at an index, while the log holds it.
+    public func entry(at index: LogIndex) -> Entry? {
+        guard index >= log.first, index <= log.last.index else { return nil }
+        return log.entries[log.offset(of: index)]
+    }
+}

@@ -1,0 +1,121 @@
+public import EsperTypes
+
+/// The end of a turn: what is dirty becomes effects, and completions come back.
+extension RaftNode {
+    /// Whether term and vote as they are now are on disk.
+    var isHardStateDurable: Bool { !isHardStateDirty && hardStateSequence <= durableSequence }
+
+    /// The last write, while it is not durable yet.
+    var pendingSequence: WriteSequence? {
+        let last = nextSequence.previous
+        return last > durableSequence ? last : nil
+    }
+
+    mutating func setHardState(term: Term, vote: NodeID?) {
+        hardState = HardState(term: term, vote: vote)
+        isHardStateDirty = true
+    }
+
+    /// One batch for everything the turn changed.
+    mutating func emitPersist(at now: Instant, into effects: inout [Effect]) {
+        guard isHardStateDirty || log.isDirty || pendingInstall != nil || pendingCompaction != nil else { return }
+        let sequence = nextSequence
+        nextSequence = sequence.next
+        let (truncateFrom, entries) = log.handOver(as: sequence, at: now)
+        let batch = WriteBatch(
+            sequence: sequence, hardState: isHardStateDirty ? hardState : nil, truncateFrom: truncateFrom,
+            installedSnapshot: pendingInstall, entries: entries, compaction: pendingCompaction)
+        if isHardStateDirty {
+            isHardStateDirty = false
+            hardStateSequence = sequence
+        }
+        if pendingInstall != nil { pendingRestore?.sequence = sequence }
+        pendingInstall = nil
+        pendingCompaction = nil
+        effects.append(.persist(batch))
+    }
+
+    /// Votes, requests for votes and word of installed snapshots leave after everything written so far.
+    ///
+    /// A message of a term that ended within the turn is dropped: its term never reaches the disk.
+    mutating func emitOutbox(into effects: inout [Effect]) {
+        guard !outbox.isEmpty else { return }
+        let barrier = pendingSequence
+        for (message, to) in outbox where message.term == hardState.term {
+            effects.append(.send(message, to: to, after: barrier))
+        }
+        outbox.removeAll(keepingCapacity: true)
+    }
+
+    mutating func persisted(through sequence: WriteSequence, at now: Instant, into effects: inout [Effect]) {
+        precondition(sequence < nextSequence, "write \(sequence) was never handed over; the next is \(nextSequence)")
+        guard sequence > durableSequence else { return }
+        durableSequence = sequence
+        log.persisted(through: sequence)
+        ownVotePersisted(at: now, into: &effects)
+    }
+
+    /// Hands over what is committed and durable here, within the bound on unapplied entries.
+    ///
+    /// Waiting for the own disk keeps a single voter honest (a committed entry must not be applied before it is
+    /// on any disk) and makes applied state recoverable on every node.
+    mutating func emitApply(into effects: inout [Effect]) {
+        if let restore = pendingRestore {
+            guard let sequence = restore.sequence, sequence <= durableSequence else { return }
+            pendingRestore = nil
+            scheduled = restore.descriptor.index
+            effects.append(.restoreStateMachine(restore.descriptor))
+        }
+        let bound = applied.advanced(by: options.maximumUnappliedEntries)
+        let limit = min(commit, log.durable, bound)
+        guard limit > scheduled else { return }
+        effects.append(.apply(log.slice(from: scheduled.next, through: limit)))
+        scheduled = limit
+    }
+
+    mutating func applied(through index: LogIndex) {
+        precondition(index <= scheduled, "\(index) is applied, but only \(scheduled) was handed over")
+        applied = max(applied, index)
+    }
+
+    mutating func emitReadyReads(into effects: inout [Effect]) {
+        while let read = confirmedReads.first, read.index <= scheduled {
+            confirmedReads.removeFirst()
+            effects.append(.readReady(read.tokens, index: read.index))
+        }
+    }
+}
+
+// MARK: - Time
+
+extension RaftNode {
+    /// When to step `deadlineReached` unless something else happens first. Changes with every step and flush.
+    public var nextDeadline: Instant {
+        var deadline = forwardedReads.nextDeadline(options)
+        if role == .leader {
+            deadline = min(deadline, election.quorumDeadline)
+            for peer in peers {
+                deadline = min(deadline, peer.lastSent + options.heartbeatInterval)
+                if let transfer = peer.transfer, case .awaiting(let since) = transfer.step {
+                    deadline = min(deadline, since + options.snapshotRetryInterval)
+                }
+            }
+            if let transfer { deadline = min(deadline, transfer.deadline) }
+            if let stall = stallDeadline { deadline = min(deadline, stall) }
+        } else if log.configuration.configuration.isVoter(id) {
+            deadline = min(deadline, election.deadline)
+        }
+        return deadline
+    }
+
+    mutating func deadlineReached(at now: Instant, into effects: inout [Effect]) {
+        expireReads(at: now, into: &effects)
+        if role == .leader {
+            checkQuorum(at: now, into: &effects)
+            expireTransfer(at: now, into: &effects)
+            retrySnapshots(at: now)
+        } else if now >= election.deadline {
+            electionDeadlinePassed(at: now, into: &effects)
+        }
+    }
+}
