@@ -1,3 +1,4 @@
+import EsperTypes
 package import NIOCore
 import RaftCore
 
@@ -24,6 +25,7 @@ package struct OutboundQueue {
 
     /// - Returns: nil when the frame is queued.
     package mutating func append(_ frame: PeerFrame, with encoder: inout FrameEncoder, frameLimit: Int) -> DropReason? {
+        guard frame.isWithinLimits else { return .tooLarge }
         let room = (frame.hasPayload ? bound : bound + reserve) - bytes
         guard room > 0 else { return .queueFull }
         let start = pending.writerIndex
@@ -79,6 +81,18 @@ extension PeerFrame {
         case .raft: false
         case .forward: true
         case .forwardRefused, .ask, .answer: false
+        }
+    }
+
+    /// Whether every part is one that the other end's decoder accepts; what it does not would cost the link.
+    var isWithinLimits: Bool {
+        switch self {
+        case .raft(.appendEntries(let message)):
+            message.entries.allSatisfy { $0.payload.count <= Limits.entryPayloadBytes }
+        case .raft(.installSnapshot(let message)): message.bytes.count <= Limits.snapshotChunkBytes
+        case .raft, .forwardRefused: true
+        case .forward(_, let proposals): proposals.allSatisfy { $0.envelope.count <= Limits.entryPayloadBytes }
+        case .ask(_, let bytes), .answer(_, let bytes): bytes.count <= Self.maximumQuestionBytes
         }
     }
 

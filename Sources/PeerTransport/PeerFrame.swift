@@ -44,7 +44,7 @@ public enum DropReason: String, Hashable, Sendable, CaseIterable {
     case linkDown = "link_down"
     /// The bytes waiting for this link have reached their bound.
     case queueFull = "queue_full"
-    /// The frame alone is above ``Limits/peerFrameBytes``.
+    /// The frame is above ``Limits/peerFrameBytes``, or a part of it above the limit of its kind.
     case tooLarge = "too_large"
     /// Fault injection: ``PeerTransport/isolate(_:)`` or ``PeerTransport/block(_:)``.
     case partitioned

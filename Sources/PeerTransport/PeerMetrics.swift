@@ -46,13 +46,14 @@ struct PeerMetrics {
     /// `peer.dials.failed` by `reason`.
     private var dialsFailed: [String: Counter] = [:]
 
-    mutating func sent(frames: Int, bytes: Int, queued: Int) {
+    mutating func sent(frames: Int, bytes: Int) {
         statistics.framesSent += frames
         statistics.bytesSent += bytes
         framesSent.increment(by: frames)
         bytesSent.increment(by: bytes)
-        queueBytes.record(queued)
     }
+
+    func queued(bytes: Int) { queueBytes.record(bytes) }
 
     mutating func received(bytes: Int) {
         statistics.bytesReceived += bytes

@@ -143,6 +143,7 @@ public final class PeerTransport {
             lane.isDirty = false
             write(lane)
         }
+        metrics.queued(bytes: peers.reduce(0) { $0 + $1.main.queue.bytes + $1.bulk.queue.bytes })
     }
 
     private func queue(_ frame: PeerFrame, to id: NodeID) -> DropReason? {
@@ -161,7 +162,7 @@ public final class PeerTransport {
     private func write(_ lane: Lane) {
         guard let connection = lane.connection, let (buffer, frames) = lane.queue.take() else { return }
         let bytes = buffer.readableBytes
-        metrics.sent(frames: frames, bytes: bytes, queued: lane.queue.bytes)
+        metrics.sent(frames: frames, bytes: bytes)
         connection.write(buffer)?.assumeIsolated().whenComplete { _ in
             // A link that ended cleared its queue, and the lane may have another one by now.
             if lane.connection === connection { lane.queue.written(bytes) }

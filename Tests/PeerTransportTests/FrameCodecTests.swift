@@ -139,9 +139,10 @@ import Testing
     }
 
     @Test func `an announced count allocates nothing`() {
-        for kind in [FrameKind.appendEntries, .forward] {
+        let forward = [FrameKind.forward.rawValue] + [UInt8](repeating: 0, count: 8)
+        for fields in [[FrameKind.appendEntries.rawValue], forward] {
             let error = #expect(throws: FrameError.self) {
-                try decodeAll(sealed([kind.rawValue, 0xff, 0xff, 0xff, 0xff] + [UInt8](repeating: 0, count: 100)))
+                try decodeAll(sealed(fields + [0xff, 0xff, 0xff, 0xff] + [UInt8](repeating: 0, count: 100)))
             }
             #expect(error == .malformed(.truncated))
         }

@@ -194,7 +194,8 @@ import Testing
             #expect(transport.send(batch, to: NodeID(2)) == .dropped(.queueFull))
             #expect(
                 transport.send(
-                    .forward([ForwardedProposal(token: 1, envelope: [UInt8](repeating: 0, count: 9000))]), to: NodeID(2)
+                    .forward(Term(1), [ForwardedProposal(token: 1, envelope: [UInt8](repeating: 0, count: 9000))]),
+                    to: NodeID(2)
                 )
                     == .dropped(.queueFull))
             #expect(transport.send(append([]), to: NodeID(2)) == .queued)
@@ -209,13 +210,23 @@ import Testing
         try await stop(one, two)
     }
 
-    @Test func `a frame above the limit is refused alone`() async throws {
+    @Test func `a frame above its limits is refused alone`() async throws {
         let (one, two) = try await pair()
         try await one.run { transport in
             let proposal = ForwardedProposal(token: 1, envelope: [UInt8](repeating: 0, count: Limits.entryPayloadBytes))
             #expect(
-                transport.send(.forward([ForwardedProposal](repeating: proposal, count: 129)), to: NodeID(2))
+                transport.send(.forward(Term(1), [ForwardedProposal](repeating: proposal, count: 129)), to: NodeID(2))
                     == .dropped(.tooLarge))
+            // What the other end's decoder would call malformed never leaves: it would cost the link.
+            for frame: PeerFrame in [
+                append(entries(1...1, payloadBytes: Limits.entryPayloadBytes + 1)),
+                .forward(
+                    Term(1),
+                    [ForwardedProposal(token: 1, envelope: [UInt8](repeating: 0, count: Limits.entryPayloadBytes + 1))]),
+                .ask(1, [UInt8](repeating: 0, count: PeerFrame.maximumQuestionBytes + 1)),
+                .answer(1, [UInt8](repeating: 0, count: PeerFrame.maximumQuestionBytes + 1)),
+                chunk(bytes: Limits.snapshotChunkBytes + 1),
+            ] { #expect(transport.send(frame, to: NodeID(2)) == .dropped(.tooLarge)) }
             #expect(transport.send(numbered(1), to: NodeID(2)) == .queued)
             transport.flush()
         }
