@@ -25,6 +25,7 @@ let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
 let nioEmbedded = Target.Dependency.product(name: "NIOEmbedded", package: "swift-nio")
 let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
 let nioSSL = Target.Dependency.product(name: "NIOSSL", package: "swift-nio-ssl")
+let nioTLS = Target.Dependency.product(name: "NIOTLS", package: "swift-nio")
 let protobuf = Target.Dependency.product(name: "SwiftProtobuf", package: "swift-protobuf")
 let x509 = Target.Dependency.product(name: "X509", package: "swift-certificates")
 let yams = Target.Dependency.product(name: "Yams", package: "Yams")
@@ -86,7 +87,7 @@ let package = Package(
         library("Observability", [logging, metrics]),
         .target(
             name: "EsperProtocol", dependencies: [protobuf], exclude: ["generate", "proto"], swiftSettings: settings),
-        library("GRPCTransport", ["CNghttp2", logging, metrics, nioCore, nioPosix, nioSSL, protobuf]),
+        library("GRPCTransport", ["CNghttp2", logging, metrics, nioCore, nioPosix, nioSSL, nioTLS, protobuf]),
         library(
             "APIDoor",
             [

@@ -1,0 +1,153 @@
+public import NIOCore
+internal import NIOPosix
+public import NIOSSL
+internal import NIOTLS
+internal import Synchronization
+
+/// Serves one ``GRPCService`` on any number of connections.
+///
+/// Whoever accepts connections for several protocols calls ``attach(to:principal:)`` once ALPN has chosen `h2`;
+/// ``bind(host:port:on:tls:principal:)`` is for those that speak gRPC alone.
+public final class GRPCServer: Sendable {
+    public let health: HealthRegistry
+    private let options: TransportOptions
+    private let methods: MethodTable
+    private let service: any GRPCService
+
+    private struct State {
+        var connections: [ObjectIdentifier: ServerConnection] = [:]
+        var mailboxes: [ObjectIdentifier: AnswerMailbox] = [:]
+        var isDraining = false
+        var drained: [EventLoopPromise<Void>] = []
+    }
+
+    private let state = Mutex(State())
+
+    public init(
+        service: any GRPCService, methods: MethodTable, health: HealthRegistry = HealthRegistry(),
+        options: TransportOptions = .server
+    ) {
+        self.service = service
+        self.methods = methods
+        self.health = health
+        self.options = options
+    }
+
+    public var connectionCount: Int { state.withLock { $0.connections.count } }
+
+    /// Adds the handler of one accepted connection behind its TLS handler. On the channel's event loop.
+    ///
+    /// - Parameter principal: who the other end is; services find it at ``ServerConnection/principal``.
+    public func attach(to channel: any Channel, principal: String) throws {
+        channel.eventLoop.preconditionInEventLoop()
+        let mailbox = mailbox(of: channel.eventLoop)
+        let connection = ServerConnection(
+            eventLoop: channel.eventLoop, principal: principal, methods: methods, service: service, health: health,
+            mailbox: mailbox, options: options, closed: { [weak self] in self?.forget($0) })
+        let isDraining = state.withLock { state in
+            state.connections[ObjectIdentifier(connection)] = connection
+            return state.isDraining
+        }
+        service.connected(connection)
+        do {
+            try channel.pipeline.syncOperations.addHandler(connection)
+        } catch {
+            forget(connection)
+            throw error
+        }
+        if isDraining { connection.drain() }
+    }
+
+    /// Listens with TLS and serves gRPC alone.
+    ///
+    /// - Parameter principal: names the peer of a connection whose handshake is complete; nil closes it.
+    public func bind(
+        host: String, port: Int, on group: any EventLoopGroup, tls: NIOSSLContext,
+        principal: @escaping @Sendable (NIOSSLCertificate?) -> String?
+    ) async throws -> any Channel {
+        try await ServerBootstrap(group: group)
+            .serverChannelOption(.backlog, value: 1024)
+            .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+            .childChannelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    let security = NIOSSLServerHandler(context: tls)
+                    try channel.pipeline.syncOperations.addHandler(security)
+                    try channel.pipeline.syncOperations.addHandler(
+                        HandshakeGate { channel, isHTTP2 in
+                            guard isHTTP2, let principal = principal(security.peerCertificate) else { return false }
+                            try self.attach(to: channel, principal: principal)
+                            return true
+                        })
+                }
+            }
+            .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
+            .childChannelOption(.writeBufferWaterMark, value: .init(low: 64 << 10, high: 512 << 10))
+            .bind(host: host, port: port).get()
+    }
+
+    /// Takes no new calls; returns when the present ones have ended, or closes what is left at the deadline.
+    public func drain(deadline: NIODeadline, on eventLoop: any EventLoop) async {
+        let promise = eventLoop.makePromise(of: Void.self)
+        let connections = state.withLock { state in
+            state.isDraining = true
+            if state.connections.isEmpty { promise.succeed() } else { state.drained.append(promise) }
+            return Array(state.connections.values)
+        }
+        for connection in connections { connection.drain() }
+        let timer = eventLoop.scheduleTask(deadline: deadline) { [weak self] in
+            for connection in self?.allConnections ?? [] { connection.close() }
+        }
+        // The promise is succeeded by the last connection, which the timer closes at the latest.
+        try? await promise.futureResult.get()
+        timer.cancel()
+    }
+
+    private var allConnections: [ServerConnection] { state.withLock { Array($0.connections.values) } }
+
+    private func mailbox(of eventLoop: any EventLoop) -> AnswerMailbox {
+        state.withLock { state in
+            if let mailbox = state.mailboxes[ObjectIdentifier(eventLoop)] { return mailbox }
+            let mailbox = AnswerMailbox(eventLoop: eventLoop)
+            state.mailboxes[ObjectIdentifier(eventLoop)] = mailbox
+            return mailbox
+        }
+    }
+
+    private func forget(_ connection: ServerConnection) {
+        let drained = state.withLock { state in
+            state.connections.removeValue(forKey: ObjectIdentifier(connection))
+            guard state.connections.isEmpty else { return [EventLoopPromise<Void>]() }
+            defer { state.drained = [] }
+            return state.drained
+        }
+        for promise in drained { promise.succeed() }
+    }
+}
+
+/// Waits for the end of the TLS handshake, then makes way for what serves the connection.
+final class HandshakeGate: ChannelInboundHandler, RemovableChannelHandler {
+    typealias InboundIn = ByteBuffer
+
+    private let ready: (any Channel, _ isHTTP2: Bool) throws -> Bool
+
+    /// - Parameter ready: installs the handlers; false closes the connection.
+    init(_ ready: @escaping (any Channel, _ isHTTP2: Bool) throws -> Bool) { self.ready = ready }
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        guard case .handshakeCompleted(let negotiated) = event as? TLSUserEvent else {
+            context.fireUserInboundEventTriggered(event)
+            return
+        }
+        let isServed = (try? ready(context.channel, negotiated == "h2")) ?? false
+        if isServed {
+            context.pipeline.syncOperations.removeHandler(self, promise: nil)
+        } else {
+            context.close(promise: nil)
+        }
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        // A handshake that fails is the peer's business; the listener counts connections, not this handler.
+        context.close(promise: nil)
+    }
+}

@@ -1,0 +1,63 @@
+/// Cuts the bytes of a stream into gRPC messages: a compression flag, a 32-bit big-endian length, the message.
+///
+/// The announced length is judged before anything is kept, and memory follows the bytes that have really come.
+struct MessageAssembler {
+    enum Failure: Error, Hashable {
+        /// The flag says compressed, and no compression was agreed.
+        case compressed
+        /// The flag is neither 0 nor 1.
+        case badFlag
+        /// The announced length is above the limit.
+        case tooLarge(Int)
+    }
+
+    /// What is allocated ahead of the bytes at most, so that an announced length alone costs little.
+    static let reservedBytes = 65_536
+    static let prefixBytes = 5
+
+    private var prefix: (UInt64, count: Int) = (0, 0)
+    private var message: [UInt8] = []
+    private var remaining = 0
+
+    /// Whether bytes of an unfinished message have come.
+    var isMidMessage: Bool { prefix.count > 0 }
+
+    /// How much memory the unfinished message takes.
+    var bufferedBytes: Int { message.count }
+
+    /// Reads a chunk; `completed` gets each message that it ends, in order.
+    mutating func append(
+        _ chunk: UnsafeBufferPointer<UInt8>, maximumMessageBytes: Int, completed: ([UInt8]) -> Void
+    ) throws(Failure) {
+        var rest = chunk[...]
+        while true {
+            while prefix.count < Self.prefixBytes {
+                guard let byte = rest.popFirst() else { return }
+                prefix.0 = prefix.0 << 8 | UInt64(byte)
+                prefix.count += 1
+                if prefix.count == Self.prefixBytes { try begin(maximumMessageBytes) }
+            }
+            let count = min(remaining, rest.count)
+            if count > 0 {
+                message.append(contentsOf: rest.prefix(count))
+                rest = rest.dropFirst(count)
+                remaining -= count
+            }
+            guard remaining == 0 else { return }
+            let whole = message
+            message = []
+            prefix = (0, 0)
+            completed(whole)
+        }
+    }
+
+    private mutating func begin(_ maximumMessageBytes: Int) throws(Failure) {
+        let flag = prefix.0 >> 32
+        guard flag <= 1 else { throw .badFlag }
+        guard flag == 0 else { throw .compressed }
+        let length = Int(prefix.0 & 0xffff_ffff)
+        guard length <= maximumMessageBytes else { throw .tooLarge(length) }
+        remaining = length
+        message.reserveCapacity(min(length, Self.reservedBytes))
+    }
+}

@@ -1,0 +1,150 @@
+internal import CNghttp2
+internal import NIOCore
+
+/// The server's end of one connection.
+///
+/// Decodes calls into batches for its ``GRPCService`` and sends what it answers. Everything here belongs to the event
+/// loop of the connection; from other threads only ``deliver(_:)`` and ``drain()`` may be used.
+public final class ServerConnection: HTTP2Connection, @unchecked Sendable {
+    /// Who is at the other end, as the certificate says; empty when nobody asked.
+    public let principal: String
+    let methods: MethodTable
+    let service: any GRPCService
+    let health: HealthRegistry
+    let mailbox: AnswerMailbox
+    let closed: @Sendable (ServerConnection) -> Void
+
+    var streams: [Int32: ServerStream] = [:]
+    var calls: [InboundCall] = []
+    var events: [CallEvent] = []
+    /// Memory held by unfinished requests.
+    var bufferedBytes = 0
+    var highestStream: Int32 = 0
+    var isDraining = false
+    var drainTimer: Scheduled<Void>?
+    var healthWatches: [Int32: UInt64] = [:]
+    var wantsFlush = false
+
+    init(
+        eventLoop: any EventLoop, principal: String, methods: MethodTable, service: any GRPCService,
+        health: HealthRegistry, mailbox: AnswerMailbox, options: TransportOptions,
+        closed: @escaping @Sendable (ServerConnection) -> Void
+    ) {
+        self.principal = principal
+        self.methods = methods
+        self.service = service
+        self.health = health
+        self.mailbox = mailbox
+        self.closed = closed
+        super.init(eventLoop: eventLoop, isServer: true, options: options)
+    }
+
+    /// Calls that have begun and not ended.
+    public var openCalls: Int { streams.count }
+
+    override func readCompleted() { deliverEvents() }
+
+    override func flushed() { deliverEvents() }
+
+    override func disconnected() {
+        drainTimer?.cancel()
+        for id in healthWatches.keys { health.unwatch(healthWatches[id] ?? 0) }
+        healthWatches = [:]
+        for stream in streams.values where stream.isKnown && stream.answering != .finished {
+            events.append(.ended(CallHandle(connection: self, stream: stream.id), .connectionLost))
+        }
+        streams = [:]
+        deliverEvents()
+        service.disconnected(self)
+        closed(self)
+    }
+
+    private func deliverEvents() {
+        if !calls.isEmpty {
+            let batch = calls
+            calls = []
+            service.received(batch, on: self)
+        }
+        if !events.isEmpty {
+            let batch = events
+            events = []
+            service.occurred(batch, on: self)
+        }
+    }
+
+    // MARK: Codec
+
+    override func headersBegan(_ stream: Int32, category: nghttp2_headers_category) { beginRequest(stream) }
+
+    override func field(_ stream: Int32, name: UnsafeBufferPointer<UInt8>, value: UnsafeBufferPointer<UInt8>) {
+        requestField(stream, name, value)
+    }
+
+    override func headersEnded(_ stream: Int32, endStream: Bool) { requestOpened(stream) }
+
+    override func data(_ stream: Int32, _ bytes: UnsafeBufferPointer<UInt8>) { requestData(stream, bytes) }
+
+    override func remoteClosed(_ stream: Int32) { requestEnded(stream) }
+
+    override func streamClosed(_ stream: Int32, errorCode: UInt32) { requestClosed(stream) }
+
+    override func headersSent(_ stream: Int32, endStream: Bool) { if endStream { answerEnded(stream) } }
+
+    override func fill(_ stream: Int32, _ target: UnsafeMutableRawBufferPointer, _ flags: inout UInt32) -> Int {
+        guard let stream = streams[stream] else { return Int(NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE.rawValue) }
+        return fillBody(stream, target, &flags)
+    }
+
+    override func deadlinesDue(_ now: NIODeadline) -> NIODeadline? {
+        var next: NIODeadline?
+        for stream in streams.values where stream.answering != .finished {
+            guard let deadline = stream.deadline else { continue }
+            if deadline > now {
+                next = min(next ?? deadline, deadline)
+            } else {
+                finish(stream, GRPCStatus(.deadlineExceeded, "the deadline of the call has passed"), Metadata())
+                if stream.isKnown {
+                    events.append(.ended(CallHandle(connection: self, stream: stream.id), .deadlineExceeded))
+                }
+            }
+        }
+        return next
+    }
+
+    // MARK: Drain
+
+    /// Takes no new calls, lets the present ones finish, then closes. From any thread.
+    public func drain() {
+        if eventLoop.inEventLoop { beginDrain() } else { eventLoop.execute { self.beginDrain() } }
+    }
+
+    /// Closes at once; calls are told that the connection was lost. From any thread.
+    public func close() {
+        eventLoop.execute { self.context?.close(promise: nil) }
+    }
+
+    /// Two steps (RFC 9113 section 6.8): a GOAWAY that still admits every stream, and, when its PING has come back and so
+    /// every call sent before it has arrived, the one that names the last.
+    private func beginDrain() {
+        guard !isDraining, let session else { return }
+        isDraining = true
+        nghttp2_submit_shutdown_notice(session)
+        ping(HTTP2Codec.drainPing)
+        drainTimer = eventLoop.assumeIsolated().scheduleTask(in: .seconds(1)) { [weak self] in self?.admitNoMore() }
+        flush()
+    }
+
+    override func pingAnswered(_ payload: UInt8) {
+        guard payload == HTTP2Codec.drainPing, isDraining else { return }
+        drainTimer?.cancel()
+        // Outside the codec: the pass that follows every read sends it.
+        drainTimer = eventLoop.assumeIsolated().scheduleTask(in: .zero) { [weak self] in self?.admitNoMore() }
+    }
+
+    private func admitNoMore() {
+        guard let session else { return }
+        // The codec closes for reading and writing once the last stream has ended; the flush then closes the channel.
+        nghttp2_session_terminate_session2(session, highestStream, HTTP2ErrorCode.noError.rawValue)
+        flush()
+    }
+}

@@ -1,0 +1,46 @@
+internal import NIOCore
+
+/// What a server knows of one stream.
+///
+///     headers ──► open ──► remote closed          (the caller's half)
+///     idle ──► answering ──► finished             (ours; a refusal goes straight to finished)
+final class ServerStream {
+    /// Ours, towards the caller.
+    enum Answering {
+        case idle
+        /// Headers are submitted; messages may follow.
+        case answering
+        /// The end is submitted, or waits behind queued messages.
+        case finished
+    }
+
+    let id: Int32
+    var method = -1
+    var kind = MethodTable.Kind.unary
+    var isKnown = false
+    var isPost = false
+    var isGRPC = false
+    var acceptsTrailers = false
+    var refusal: GRPCStatus?
+    var headerBytes = 0
+    var deadline: NIODeadline?
+    var metadata = Metadata()
+
+    /// The caller's fields are complete; whatever comes under that name again are trailers.
+    var isOpen = false
+    var isRemoteClosed = false
+    var assembler = MessageAssembler()
+    var ahead = WindowAdvance()
+    var request: [UInt8]?
+
+    var answering = Answering.idle
+    var outbound = OutboundMessages()
+    /// The body is being sent; false until the first message, and for answers that have none.
+    var hasBody = false
+    /// The codec has been told that there is nothing to send for now.
+    var isDeferred = false
+    var lacksCredit = false
+    var trailers: (GRPCStatus, Metadata)?
+
+    init(_ id: Int32) { self.id = id }
+}

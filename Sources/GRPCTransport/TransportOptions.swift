@@ -1,0 +1,47 @@
+public import NIOCore
+
+/// The bounds of one connection, either end; together they bound what a peer can make us hold.
+///
+/// A server's connection holds at most `maximumBufferedBytes` of unfinished requests, `maximumConcurrentCalls` finished
+/// ones of up to `maximumMessageBytes`, and `maximumQueuedBytes` of answers for each of its streams.
+public struct TransportOptions: Sendable {
+    /// The largest message received. Above it: RESOURCE_EXHAUSTED.
+    public var maximumMessageBytes = 4 << 20
+    /// The most calls a peer may have open, and the most a client keeps in flight or waiting.
+    public var maximumConcurrentCalls = 4096
+    /// Name, value and 32 bytes for each field of one header list (RFC 9113 section 6.5.2).
+    public var maximumHeaderBytes = 16 << 10
+    /// What all unfinished messages of a connection may take together.
+    public var maximumBufferedBytes = 32 << 20
+    /// What one stream may queue for a slow reader before it is reset with RESOURCE_EXHAUSTED.
+    public var maximumQueuedBytes = 8 << 20
+    /// A stream has credit while less than this is queued.
+    public var streamCreditBytes = 256 << 10
+    /// How much the peer may send on one stream ahead of our reading.
+    public var streamWindowBytes = 1 << 20
+    /// The same for the whole connection.
+    public var connectionWindowBytes = 8 << 20
+    /// After this much silence a PING asks whether the peer is there.
+    public var keepAliveInterval = TimeAmount.seconds(10)
+    /// How long its answer may take before the connection is closed.
+    public var keepAliveTimeout = TimeAmount.seconds(10)
+    /// Streams that the peer may reset: a burst, and a rate per second.
+    public var resetBurst = 2000
+    public var resetsPerSecond = 500
+    /// Frames that ask for work and bring nothing (SETTINGS, PING, PRIORITY, empty DATA, invalid ones), likewise.
+    public var idleFrameBurst = 1000
+    public var idleFramesPerSecond = 200
+
+    public init() {}
+
+    /// A node's API port: requests are small, so the bounds are tight.
+    public static let server = TransportOptions()
+
+    /// A client: answers may be larger than requests, and many callers share one connection.
+    public static let client: TransportOptions = {
+        var options = TransportOptions()
+        options.maximumMessageBytes = 16 << 20
+        options.maximumConcurrentCalls = 16_384
+        return options
+    }()
+}
