@@ -151,6 +151,12 @@ public struct ByteReader: Sendable {
         return [UInt8](bytes[position..<position + count])
     }
 
+    /// Passes over `count` bytes.
+    public mutating func skip(_ count: Int) throws(DecodingError) {
+        guard count >= 0, remaining >= count else { throw .truncated }
+        position += count
+    }
+
     /// - Throws: ``DecodingError/trailingBytes(_:)`` unless everything was read.
     public func finish() throws(DecodingError) {
         guard remaining == 0 else { throw .trailingBytes(remaining) }

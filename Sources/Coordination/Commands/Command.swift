@@ -89,7 +89,4 @@ public enum Command: Hashable, Sendable {
             self.returnsPrevious = returnsPrevious
         }
     }
-
-    /// Refuses what breaks a limit, whatever the state. Called before proposing, and when applied.
-    public func validate() throws(InvalidCommand) {}
 }

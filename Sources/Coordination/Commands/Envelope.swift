@@ -50,18 +50,4 @@ public struct Envelope: Hashable, Sendable {
         self.principal = principal
         self.command = command
     }
-
-    /// The bytes for the log. The time stands at a fixed place: see ``stamp(_:into:)``.
-    public func encoded() -> [UInt8] { [] }
-
-    /// Reads what ``encoded()`` wrote; any other bytes throw and never trap.
-    public init(decoding payload: [UInt8]) throws(DecodingError) { throw .truncated }
-
-    /// Writes the leader's clock into an encoded envelope, in place.
-    ///
-    /// - Returns: `false` when the bytes are too short to be an envelope.
-    public static func stamp(_ time: UInt64, into payload: inout [UInt8]) -> Bool { false }
-
-    /// Reads the proposal of an encoded envelope without the rest; `nil` when the bytes are too short to be one.
-    public static func proposal(of payload: [UInt8]) -> ProposalID? { nil }
 }

@@ -119,6 +119,8 @@ public enum InvalidCommand: Error, Hashable, Sendable {
     case noteTooLarge
     /// The whole command does not fit a log entry.
     case entryTooLarge(Int)
+    /// A transaction with writes was asked as a query.
+    case notReadOnly
 
     public var message: String {
         switch self {
@@ -139,6 +141,7 @@ public enum InvalidCommand: Error, Hashable, Sendable {
         case .negativeLimit: "a limit or count is negative"
         case .settingOutOfRange: "a setting is out of its range"
         case .noteTooLarge: "the note is too large"
+        case .notReadOnly: "a transaction with writes is not a query"
         case .entryTooLarge(let count): "the command has \(count) bytes, more than \(Limits.entryPayloadBytes)"
         }
     }

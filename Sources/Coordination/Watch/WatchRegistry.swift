@@ -6,27 +6,76 @@ public import EsperTypes
 /// past, or its reader is slow. Those behind are served from the state machine's history by ``catchUp(from:maximumEvents:into:)``
 /// while they have credit, so a slow reader costs no memory. Each watcher sees every matching event once, in order.
 public struct WatchRegistry: Sendable {
+    private struct Watcher: Sendable {
+        var request: WatchRequest
+        /// Bytes that may still be delivered; the last delivery may overdraw it.
+        var credit: Int
+        /// The revision it has to be told next, while behind.
+        var next: Revision
+        /// How many events of the revision `next` it has been given already.
+        var skipped = 0
+        var isBehind: Bool
+        /// In `ready`: behind, with credit.
+        var isQueued = false
+        /// Position + 1 in the deliveries of the current publication.
+        var delivery = 0
+    }
+
+    /// The most bytes in one delivery: what exceeds it comes in further ones.
+    private static let deliveryBytes = 1 << 20
+
+    private var watchers: [WatchID: Watcher] = [:]
+    private var index = WatchIndex()
+    private var lastID: UInt64 = 0
+    /// Behind and with credit, the longest waiting first. Those that went since are passed over.
+    private var ready: [WatchID] = []
+    /// Everything up to here has been published.
+    private var published = Revision.zero
+
     public init() {}
 
-    public var count: Int { 0 }
+    public var count: Int { watchers.count }
 
     /// Whether ``catchUp(from:maximumEvents:into:)`` has something to do.
-    public var needsCatchUp: Bool { false }
+    public var needsCatchUp: Bool { !ready.isEmpty }
 
     /// Adds a watcher. One that asks for the past gets it through ``catchUp(from:maximumEvents:into:)``.
     ///
     /// - Parameters:
     ///   - credit: how many bytes (``WatchEvent/cost``) may be delivered before ``addCredit(_:to:)``. The event that uses
     ///     the credit up is still delivered whole.
-    ///   - revision: the state machine's.
+    ///   - revision: the state machine's, all of whose events have been published.
     public mutating func add(_ request: WatchRequest, credit: Int, at revision: Revision) -> WatchID {
-        WatchID(rawValue: 0)
+        lastID += 1
+        published = max(published, revision)
+        let watcher = WatchID(rawValue: lastID)
+        let first = request.fromRevision == .zero ? revision.next : request.fromRevision
+        let isBehind = first <= revision || credit <= 0
+        watchers[watcher] = Watcher(request: request, credit: credit, next: first, isBehind: isBehind)
+        index.add(watcher, request.range)
+        enqueue(watcher)
+        return watcher
     }
 
-    public mutating func remove(_ watcher: WatchID) {}
+    public mutating func remove(_ watcher: WatchID) {
+        guard let removed = watchers.removeValue(forKey: watcher) else { return }
+        index.remove(watcher, removed.request.range)
+        if removed.isQueued { ready.removeAll { $0 == watcher } }
+    }
 
     /// The reader has taken `bytes` more.
-    public mutating func addCredit(_ bytes: Int, to watcher: WatchID) {}
+    public mutating func addCredit(_ bytes: Int, to watcher: WatchID) {
+        guard watchers[watcher] != nil else { return }
+        watchers[watcher]!.credit += bytes
+        enqueue(watcher)
+    }
+
+    /// Everything up to and with this revision has been delivered to the watcher, as far as it matches: for progress notices.
+    public func progress(of watcher: WatchID) -> Revision? {
+        watchers[watcher].map { $0.isBehind || $0.next > published ? min($0.next.previous, published) : published }
+    }
+
+    // MARK: The present
 
     /// Tells the watchers what applying has changed.
     ///
@@ -35,7 +84,62 @@ public struct WatchRegistry: Sendable {
     ///   - revision: the state machine's after them.
     public mutating func publish(
         _ events: [WatchEvent], through revision: Revision, into deliveries: inout [WatchDelivery]
-    ) {}
+    ) {
+        defer { published = max(published, revision) }
+        if watchers.isEmpty { return }
+        let start = deliveries.count
+        var position = 0
+        // One revision at a time, because a watcher may fall behind only between two.
+        while position < events.count {
+            let at = events[position].revision
+            var end = position
+            while end < events.count, events[end].revision == at { end += 1 }
+            let before = deliveries.count
+            for event in events[position..<end] { offer(event, start, &deliveries) }
+            settle(at, start, before, deliveries)
+            position = end
+        }
+        for slot in start..<deliveries.count {
+            watchers[deliveries[slot].watcher]?.delivery = 0
+            if case .events = deliveries[slot].content, watchers[deliveries[slot].watcher]?.isBehind == false {
+                deliveries[slot].through = max(deliveries[slot].through, revision)
+            }
+        }
+    }
+
+    private mutating func offer(_ event: WatchEvent, _ start: Int, _ deliveries: inout [WatchDelivery]) {
+        index.forEachWatcher(of: event.key) { id in
+            guard let watcher = watchers[id], !watcher.isBehind, event.revision >= watcher.next,
+                let shown = watcher.request.shown(event)
+            else { return }
+            watchers[id]!.credit -= shown.cost
+            if watcher.delivery > 0, case .events(var told, _) = deliveries[start + watcher.delivery - 1].content {
+                // Taken out before it is appended to, so that it grows in place.
+                deliveries[start + watcher.delivery - 1].content = .events([], continues: false)
+                told.append(shown)
+                deliveries[start + watcher.delivery - 1].content = .events(told, continues: false)
+                deliveries[start + watcher.delivery - 1].through = event.revision
+            } else {
+                deliveries.append(
+                    WatchDelivery(
+                        watcher: id, content: .events([shown], continues: false), through: event.revision))
+                watchers[id]!.delivery = deliveries.count - start
+            }
+        }
+    }
+
+    /// After a revision, whoever has overdrawn is behind from the next one on.
+    private mutating func settle(_ revision: Revision, _ start: Int, _ before: Int, _ deliveries: [WatchDelivery]) {
+        for slot in start..<deliveries.count where deliveries[slot].through == revision {
+            let id = deliveries[slot].watcher
+            guard let watcher = watchers[id], !watcher.isBehind, watcher.credit <= 0 else { continue }
+            watchers[id]!.isBehind = true
+            watchers[id]!.next = revision.next
+            watchers[id]!.skipped = 0
+        }
+    }
+
+    // MARK: The past
 
     /// Serves watchers that are behind, the longest waiting first.
     ///
@@ -44,8 +148,93 @@ public struct WatchRegistry: Sendable {
     ///   - maximumEvents: how many events of history may be looked at before returning.
     public mutating func catchUp(
         from state: StateMachine, maximumEvents: Int, into deliveries: inout [WatchDelivery]
-    ) {}
+    ) {
+        published = max(published, state.revision)
+        var budget = maximumEvents
+        while budget > 0, !ready.isEmpty {
+            let id = ready.removeFirst()
+            watchers[id]!.isQueued = false
+            budget -= serve(id, from: state, budget, &deliveries)
+            enqueue(id)
+        }
+    }
 
-    /// Everything up to and with this revision has been delivered to the watcher, as far as it matches: for progress notices.
-    public func progress(of watcher: WatchID) -> Revision? { nil }
+    /// Gives one watcher what its credit, one delivery and the budget allow.
+    ///
+    /// - Returns: how many events were looked at; at least 1.
+    private mutating func serve(
+        _ id: WatchID, from state: StateMachine, _ budget: Int, _ deliveries: inout [WatchDelivery]
+    ) -> Int {
+        var watcher = watchers[id]!
+        // Revision `compacted` itself can be read, but what happened in it is forgotten.
+        if watcher.next <= state.compactedRevision {
+            deliveries.append(
+                WatchDelivery(
+                    watcher: id, content: .compacted(at: state.compactedRevision), through: watcher.next.previous))
+            remove(id)
+            return 1
+        }
+        var told: [WatchEvent] = []
+        var bytes = 0
+        var looked = 1
+        var continues = false
+        var through = watcher.next.previous
+        var isDone = true
+        for (at, changes) in state.keyspace.log.cursor(from: watcher.next.rawValue) {
+            if looked > budget || watcher.credit <= 0 || bytes >= Self.deliveryBytes {
+                isDone = false
+                break
+            }
+            let events = changes.events
+            var given = 0
+            for event in events.dropFirst(watcher.skipped) {
+                // Within a revision a delivery may end only at its size.
+                if bytes >= Self.deliveryBytes {
+                    continues = true
+                    break
+                }
+                given += 1
+                looked += 1
+                guard watcher.request.range.contains(event.key), let shown = watcher.request.shown(event) else {
+                    continue
+                }
+                bytes += shown.cost
+                watcher.credit -= shown.cost
+                told.append(shown)
+            }
+            through = Revision(at)
+            if continues {
+                watcher.skipped += given
+                watcher.next = Revision(at)
+                isDone = false
+                break
+            }
+            watcher.skipped = 0
+            watcher.next = Revision(at + 1)
+        }
+        if isDone, watcher.credit > 0 {
+            watcher.isBehind = false
+            through = max(through, state.revision)
+        }
+        watchers[id] = watcher
+        if !told.isEmpty {
+            deliveries.append(
+                WatchDelivery(watcher: id, content: .events(told, continues: continues), through: through))
+        }
+        return looked
+    }
+
+    private mutating func enqueue(_ id: WatchID) {
+        guard let watcher = watchers[id], watcher.isBehind, watcher.credit > 0, !watcher.isQueued else { return }
+        watchers[id]!.isQueued = true
+        ready.append(id)
+    }
+}
+
+extension WatchRequest {
+    /// The event as the watcher wants to see it; `nil` when it does not.
+    fileprivate func shown(_ event: WatchEvent) -> WatchEvent? {
+        if event.isDeletion ? skipsDeletions : skipsPuts { return nil }
+        return includesPrevious ? event : WatchEvent(keyValue: event.keyValue, previous: nil)
+    }
 }

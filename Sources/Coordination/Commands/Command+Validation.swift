@@ -1,0 +1,126 @@
+import EsperTypes
+
+extension Command {
+    /// Refuses what breaks a limit, whatever the state. Called before proposing, and when applied.
+    public func validate() throws(InvalidCommand) {
+        switch self {
+        case .put(let put): try put.validate()
+        case .delete(let delete): try delete.range.validate()
+        case .transaction(let transaction):
+            let count = transaction.operationCount
+            guard count <= Limits.transactionOperations else { throw .tooManyOperations(count) }
+            try transaction.validate(depth: 1)
+        case .grantSession(let ttl):
+            guard ttl >= CoordinationLimits.minimumTTL, ttl <= CoordinationLimits.maximumTTL else {
+                throw .ttlOutOfRange
+            }
+        case .expireSessions(let sessions, _):
+            guard sessions.count <= CoordinationLimits.sessionsPerExpiry else { throw .tooManySessions(sessions.count) }
+        case .acquireLock(let request): try Self.validate(name: request.name)
+        case .releaseLock(let name, _), .cancelLockWait(let name, _), .resign(let name, _):
+            try Self.validate(name: name)
+        case .campaign(let name, _, let value), .proclaim(let name, _, let value):
+            try Self.validate(name: name)
+            guard value.count <= Limits.valueBytes else { throw .valueTooLong(value.count) }
+        case .configure(let settings):
+            guard settings.auditedPrefixes.count <= CoordinationLimits.auditedPrefixes else {
+                throw .tooManyPrefixes(settings.auditedPrefixes.count)
+            }
+            guard settings.maximumOutboxRecords >= 0 else { throw .settingOutOfRange }
+        case .record(let note, _):
+            let bytes = note.fields.reduce(note.subject.utf8.count) { $0 + $1.name.utf8.count + $1.value.utf8.count }
+            guard bytes <= CoordinationLimits.noteBytes else { throw .noteTooLarge }
+        case .compact, .revokeSession, .registerClient, .retireClient, .acknowledgeOutbox: break
+        }
+    }
+
+    private static func validate(name: String) throws(InvalidCommand) {
+        let count = name.utf8.count
+        guard count > 0, count <= CoordinationLimits.nameBytes else { throw .nameLength(count) }
+    }
+}
+
+extension Command.Put {
+    @inline(__always)
+    func validate() throws(InvalidCommand) {
+        guard !key.isEmpty else { throw .emptyKey }
+        guard key.count <= Limits.keyBytes else { throw .keyTooLong(key.count) }
+        guard value.count <= Limits.valueBytes else { throw .valueTooLong(value.count) }
+    }
+}
+
+extension KeyRange {
+    /// The empty lower key is the start of all keys, but no key itself.
+    func validate() throws(InvalidCommand) {
+        guard lower.count <= Limits.keyBytes else { throw .keyTooLong(lower.count) }
+        switch end {
+        case .single: guard !lower.isEmpty else { throw .emptyKey }
+        case .unbounded: break
+        case .before(let upper):
+            guard upper.count <= Limits.keyBytes else { throw .keyTooLong(upper.count) }
+            guard !isEmpty else { throw .emptyRange }
+        }
+    }
+}
+
+extension RangeRequest {
+    /// Refuses what breaks a limit, whatever the state.
+    public func validate() throws(InvalidCommand) {
+        try range.validate()
+        guard limit >= 0, maximumBytes >= 0 else { throw .negativeLimit }
+    }
+}
+
+extension Transaction {
+    /// Compares and operations of the whole tree.
+    var operationCount: Int {
+        (success + failure).reduce(compares.count) { count, operation in
+            guard case .transaction(let inner) = operation else { return count + 1 }
+            return count + 1 + inner.operationCount
+        }
+    }
+
+    func validate(depth: Int) throws(InvalidCommand) {
+        guard depth <= CoordinationLimits.transactionDepth else { throw .tooDeeplyNested }
+        for compare in compares { try compare.range.validate() }
+        for branch in [success, failure] {
+            for operation in branch {
+                switch operation {
+                case .put(let put): try put.validate()
+                case .delete(let delete): try delete.range.validate()
+                case .range(let request): try request.validate()
+                case .transaction(let inner): try inner.validate(depth: depth + 1)
+                }
+            }
+            try Self.refuseDoubleChanges(in: branch)
+        }
+    }
+
+    /// No key may be put twice, or put and deleted, by one run of the branch; of an inner transaction both branches count.
+    private static func refuseDoubleChanges(in branch: [Operation]) throws(InvalidCommand) {
+        var puts: [[UInt8]] = []
+        var deletions: [KeyRange] = []
+        for operation in branch { operation.collectChanges(&puts, &deletions) }
+        puts.sort { $0.precedes($1) }
+        for (left, right) in zip(puts, puts.dropFirst()) where left == right { throw .duplicateKey }
+        for deletion in deletions where puts.contains(where: deletion.contains) { throw .duplicateKey }
+    }
+}
+
+extension Transaction.Operation {
+    /// Puts of an inner transaction's two branches exclude each other, so a key both put is counted once.
+    fileprivate func collectChanges(_ puts: inout [[UInt8]], _ deletions: inout [KeyRange]) {
+        switch self {
+        case .put(let put): puts.append(put.key)
+        case .delete(let delete): deletions.append(delete.range)
+        case .range: break
+        case .transaction(let inner):
+            var either: [[UInt8]] = []
+            for operation in inner.success + inner.failure { operation.collectChanges(&either, &deletions) }
+            either.sort { $0.precedes($1) }
+            for (position, key) in either.enumerated() where position == 0 || either[position - 1] != key {
+                puts.append(key)
+            }
+        }
+    }
+}

@@ -1,0 +1,197 @@
+public import EsperTypes
+
+/// The entry being applied, as commands need it.
+struct ApplyContext {
+    let index: LogIndex
+    let term: Term
+    private let header: EnvelopeHeader
+    private let payload: [UInt8]
+    /// Queues whose holder went while this command ran, in order; their next claims are granted at its end.
+    var orphanedQueues: [ClaimIndex.Queue] = []
+    /// Outbox records written for this entry.
+    var ordinal: UInt32 = 0
+
+    init(index: LogIndex, term: Term, header: EnvelopeHeader, payload: [UInt8]) {
+        self.index = index
+        self.term = term
+        self.header = header
+        self.payload = payload
+    }
+
+    var principal: String { header.principal(in: payload) }
+}
+
+extension StateMachine {
+    /// History given back with each entry: more than an entry usually adds, so that a compaction is worked off.
+    private static let trimmedRevisionsPerEntry = 8
+
+    /// Applies a committed command entry. Never fails: what cannot be done or read has a typed refusal as its result.
+    ///
+    /// - Parameters:
+    ///   - index: one above ``applied``.
+    ///   - payload: an encoded ``Envelope``.
+    ///   - output: what happened is appended.
+    public mutating func apply(index: LogIndex, term: Term, payload: [UInt8], into output: inout ApplyOutput) {
+        advance(to: index, term)
+        var reader = ByteReader(payload)
+        let header: EnvelopeHeader
+        do {
+            header = try EnvelopeHeader(from: &reader)
+        } catch {
+            output.malformedEntries.append(index)
+            link(.refused(.malformed(error)))
+            return
+        }
+        time = max(time, header.time)
+        let command: Command
+        do {
+            command = try Command(from: &reader)
+            try reader.finish()
+        } catch {
+            output.malformedEntries.append(index)
+            answer(.refused(.malformed(error)), to: header.proposal, into: &output)
+            return
+        }
+        var context = ApplyContext(index: index, term: term, header: header, payload: payload)
+        guard let request = header.request else {
+            answer(execute(command, &context, &output), to: header.proposal, into: &output)
+            return
+        }
+        switch requests.judge(request, at: index) {
+        case .execute:
+            let reply = answer(execute(command, &context, &output), to: header.proposal, into: &output)
+            requests.keep(reply, for: request)
+        case .repeatAnswer(let reply):
+            output.results.append(.init(proposal: header.proposal, reply: reply, isDuplicate: true))
+            link(reply.result)
+        case .refuse(let refusal):
+            answer(.refused(refusal), to: header.proposal, into: &output)
+        }
+    }
+
+    /// Passes over a committed entry that is no command (a no-op or a configuration).
+    public mutating func skip(index: LogIndex, term: Term) {
+        advance(to: index, term)
+        link(nil)
+    }
+
+    private mutating func advance(to index: LogIndex, _ term: Term) {
+        precondition(index == applied.index.next, "entry \(index) applied after \(applied)")
+        applied = EntryID(term: term, index: index)
+        keyspace.trim(Self.trimmedRevisionsPerEntry)
+    }
+
+    @discardableResult
+    private mutating func answer(
+        _ result: CommandResult, to proposal: ProposalID, into output: inout ApplyOutput
+    ) -> CommandReply {
+        let reply = CommandReply(index: applied.index, revision: revision, result: result)
+        output.results.append(.init(proposal: proposal, reply: reply, isDuplicate: false))
+        link(result)
+        return reply
+    }
+
+    /// Folds an entry and its outcome into ``applyChain``.
+    private mutating func link(_ result: CommandResult?) {
+        var digest = Digest64(seed: applyChain)
+        digest.add(applied.index.rawValue)
+        digest.add(applied.term.rawValue)
+        digest.add(revision.rawValue ^ UInt64(keyspace.liveBytes) << 20 ^ time)
+        digest.add(UInt64(keyspace.live.count) ^ UInt64(sessions.count) << 32 ^ UInt64(result?.ordinal ?? 0) << 56)
+        applyChain = digest.value
+    }
+
+    // MARK: Dispatch
+
+    private mutating func execute(
+        _ command: Command, _ context: inout ApplyContext, _ output: inout ApplyOutput
+    ) -> CommandResult {
+        do {
+            try command.validate()
+        } catch {
+            return .refused(.invalid(error))
+        }
+        do throws(Refusal) {
+            let result = try run(command, &context, &output)
+            promote(&context, &output)
+            return result
+        } catch {
+            precondition(!keyspace.hasPending, "a refused command has changed the keyspace: \(error)")
+            return .refused(error)
+        }
+    }
+
+    private mutating func run(
+        _ command: Command, _ context: inout ApplyContext, _ output: inout ApplyOutput
+    ) throws(Refusal) -> CommandResult {
+        switch command {
+        case .put(let put): return .put(try self.put(put, &context, &output))
+        case .delete(let delete): return .deleted(try self.delete(delete, &context, &output))
+        case .transaction(let transaction): return .transaction(try self.transact(transaction, &context, &output))
+        case .compact(let through): return try compact(through, &context, &output)
+        case .grantSession(let ttl): return try grantSession(ttl, &context, &output)
+        case .revokeSession(let session): return try revokeSession(session, &context, &output)
+        case .expireSessions(let sessions, let term): return try expireSessions(sessions, term, &context, &output)
+        case .acquireLock(let request): return try acquireLock(request, &context, &output)
+        case .releaseLock(let name, let session):
+            return try releaseLock(name, session, .lockReleased, &context, &output)
+        case .cancelLockWait(let name, let session):
+            return try releaseLock(name, session, .lockWaitCancelled, &context, &output)
+        case .campaign(let election, let session, let value):
+            return try campaign(election, session, value, &context, &output)
+        case .proclaim(let election, let session, let value):
+            return try proclaim(election, session, value, &context, &output)
+        case .resign(let election, let session): return try resign(election, session, &context, &output)
+        case .registerClient:
+            let client = ClientID(context.index.rawValue)
+            requests.register(client, at: context.index)
+            return .clientRegistered(client)
+        case .retireClient(let client):
+            guard requests.retire(client) else { throw .clientUnknown(client) }
+            return .clientRetired
+        case .acknowledgeOutbox(let through):
+            outbox.acknowledge(through: through)
+            return .outboxAcknowledged(through: outbox.acknowledged)
+        case .configure(let settings):
+            self.settings = settings
+            audit(
+                .settingsChanged, "settings",
+                [
+                    .init("audited_prefixes", String(settings.auditedPrefixes.count)),
+                    .init("maximum_outbox_records", String(settings.maximumOutboxRecords)),
+                ],
+                &context, &output)
+            return .configured
+        case .record(let note, let term):
+            if let term, term != context.term { throw .staleTerm(context.term) }
+            append(note.kind, note.subject, note.fields, context.principal, &context, &output)
+            return .recorded
+        }
+    }
+}
+
+extension CommandResult {
+    /// Tells outcomes apart in the apply chain.
+    fileprivate var ordinal: UInt8 {
+        switch self {
+        case .refused: 1
+        case .put: 2
+        case .deleted: 3
+        case .transaction(let reply): reply.succeeded ? 4 : 5
+        case .compacted: 6
+        case .sessionGranted: 7
+        case .sessionEnded: 8
+        case .sessionsExpired: 9
+        case .lock(let reply): reply.isHeld ? 10 : 11
+        case .lockReleased: 12
+        case .election(let reply): reply.isElected ? 13 : 14
+        case .proclaimed: 15
+        case .resigned: 16
+        case .clientRegistered: 17
+        case .clientRetired: 18
+        case .outboxAcknowledged: 19
+        case .configured: 20
+        case .recorded: 21
+        }
+    }
+}
