@@ -112,7 +112,7 @@ let package = Package(
                 "PostgreSQL", "Catalog", "Observability", "GRPCTransport", "APIDoor",
                 lifecycle, logging, metrics, nioCore, nioPosix, nioSSL, yams,
             ]),
-        executable("esper-node", ["EsperNode", argumentParser, logging]),
+        executable("esper-node", ["EsperNode", "Observability", argumentParser, logging, metrics]),
         executable(
             "esper",
             ["EsperClient", "EsperTypes", "Identity", "Simulation", argumentParser, logging, nioCore, nioPosix, yams]),

@@ -155,10 +155,16 @@ extension NodeCore: PeerDelegate {
         }
     }
 
-    func transferLeadership(to target: NodeID?, _ caller: Caller) {
-        if let target, member(target) == nil {
-            return fail(caller, .transferFailed, "there is no member \(target)", .notCommitted)
+    func transferLeadership(toMember name: String?, _ caller: Caller) {
+        guard let name else { return transferLeadership(to: nil, caller) }
+        guard let target = members.first(where: { $0.name == name }) else {
+            let known = members.map(\.name).joined(separator: ", ")
+            return fail(caller, .transferFailed, "there is no member '\(name)'; members are \(known)", .notCommitted)
         }
+        transferLeadership(to: target.id, caller)
+    }
+
+    private func transferLeadership(to target: NodeID?, _ caller: Caller) {
         guard role == .leader else { return askLeader(.transferLeadership(to: target), caller) }
         step(.transferLeadership(to: target))
         reply(caller, .done)

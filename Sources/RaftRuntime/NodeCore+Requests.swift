@@ -75,7 +75,7 @@ extension NodeCore {
                 self.reads.add(PendingRead(purpose: .query(query, caller), deadline: caller.deadline, isInRound: true)))
         case .keepAlive(let session): keepAlive(session, caller, reads: &reads)
         case .watch(let watch): beginWatch(watch, caller)
-        case .transferLeadership(let target): transferLeadership(to: target, caller)
+        case .transferLeadership(let name): transferLeadership(toMember: name, caller)
         case .cancel, .watchCredit, .status, .isolate: break
         }
     }

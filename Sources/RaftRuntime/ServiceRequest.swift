@@ -36,7 +36,8 @@ public struct ServiceRequest: Sendable {
         /// Ends the wait or watch with this token; a wait that ends this way is not answered.
         case cancel
         case status
-        case transferLeadership(to: NodeID?)
+        /// To the member of this name, or to the one that is furthest.
+        case transferLeadership(toMember: String?)
         /// Development only: drop all traffic with peers, or stop doing so.
         case isolate(Bool)
     }

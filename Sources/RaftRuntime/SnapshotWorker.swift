@@ -27,7 +27,7 @@ final class SnapshotWorker: Sendable {
         do throws(StorageError) {
             var encoder = SnapshotEncoder(state)
             while let chunk = encoder.next() { try writer.append(chunk) }
-            return try writer.finish(stateHash: encoder.stateHash ?? state.stateHash)
+            return try writer.finish(stateHash: encoder.stateHash ?? 0)
         } catch {
             writer.abandon()
             throw error

@@ -1,0 +1,106 @@
+import Coordination
+import EsperProtocol
+import EsperTypes
+import GRPCTransport
+import RaftRuntime
+import SwiftProtobuf
+
+/// A failed call: the gRPC status and the typed detail in its trailer.
+struct CallFailure: Error {
+    var code: GRPCCode
+    var detail: ProtoErrorDetail
+
+    var status: GRPCStatus { GRPCStatus(code, detail.message) }
+
+    var trailers: Metadata {
+        var metadata = Metadata()
+        // A detail that cannot be encoded is left out: the status still tells what happened.
+        if let bytes: [UInt8] = try? detail.serializedBytes() { metadata.add("esper-error-bin", bytes: bytes) }
+        return metadata
+    }
+
+    init(_ code: GRPCCode, word: String, _ message: String, outcome: Outcome, isRetryable: Bool, leader: String? = nil)
+    {
+        self.code = code
+        detail = ProtoErrorDetail()
+        detail.code = word
+        detail.message = message
+        detail.outcome = ProtoOutcome(outcome)
+        detail.retryable = isRetryable
+        if let leader { detail.leaderName = leader }
+    }
+
+    static func invalid(_ message: String) -> CallFailure {
+        CallFailure(.invalidArgument, word: "invalid_argument", message, outcome: .notCommitted, isRetryable: false)
+    }
+
+    /// Whatever a call can end with.
+    init(_ error: any Error) {
+        switch error {
+        case let failure as CallFailure: self = failure
+        case let failure as ServiceFailure:
+            self.init(
+                failure.code.grpcCode, word: failure.code.rawValue, failure.message, outcome: failure.outcome,
+                isRetryable: failure.isRetryable, leader: failure.leader)
+        case let refusal as Refusal:
+            self.init(
+                refusal.grpcCode, word: refusal.code, refusal.message, outcome: refusal.outcome,
+                isRetryable: refusal.isRetryable)
+            if case .compacted(let revision) = refusal { detail.oldestRevision = revision.rawValue }
+        case is BinaryDecodingError, is SwiftProtobufError:
+            self = .invalid("the request is not a valid message: \(error)")
+        default:
+            self.init(.`internal`, word: "internal", "\(error)", outcome: .unknown, isRetryable: false)
+        }
+    }
+
+    init(_ body: ServiceReply.Body) {
+        if case .failed(let failure) = body {
+            self.init(failure)
+        } else {
+            self.init(
+                .`internal`, word: "internal", "the node gave an answer of another kind", outcome: .unknown,
+                isRetryable: false)
+        }
+    }
+}
+
+extension ServiceFailure.Code {
+    var grpcCode: GRPCCode {
+        switch self {
+        case .noLeader, .draining, .leadershipChanged, .unconfirmed, .storageStalled: .unavailable
+        case .timedOut: .deadlineExceeded
+        case .overloaded: .resourceExhausted
+        case .oversized: .invalidArgument
+        case .sessionNotFound: .notFound
+        case .transferFailed: .failedPrecondition
+        case .notEnabled: .unimplemented
+        case .compacted: .outOfRange
+        }
+    }
+}
+
+extension Refusal {
+    var grpcCode: GRPCCode {
+        switch self {
+        case .malformed, .invalid: .invalidArgument
+        case .compacted, .futureRevision: .outOfRange
+        case .keyNotFound, .sessionNotFound, .lockNotFound, .candidateNotFound: .notFound
+        case .reservedKey: .permissionDenied
+        case .lockHeld, .notElected, .clientUnknown, .requestExpired: .failedPrecondition
+        case .staleTerm: .aborted
+        case .outboxFull: .resourceExhausted
+        case .replyTooLarge: .outOfRange
+        }
+    }
+}
+
+extension ProtoOutcome {
+    init(_ outcome: Outcome) {
+        switch outcome {
+        case .committed: self = .committed
+        case .notCommitted: self = .notCommitted
+        case .unknown: self = .unknown
+        }
+    }
+}

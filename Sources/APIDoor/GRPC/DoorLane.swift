@@ -1,0 +1,281 @@
+import Coordination
+import EsperProtocol
+import EsperTypes
+import GRPCTransport
+import NIOCore
+import RaftRuntime
+
+/// The calls in progress on one event loop.
+///
+/// Confined to its loop: ``DoorSink`` is the only part that the core loop touches.
+final class DoorLane {
+    /// A call that waits for replies of the node.
+    struct Call {
+        var handle: CallHandle
+        var method: ProtoMethod
+        /// A lock's or election's name, where the answer repeats it.
+        var name = ""
+        /// Keep-alives of one call are several requests.
+        var keepAlive: KeepAliveProgress?
+        var stream: StreamProgress?
+    }
+
+    struct KeepAliveProgress {
+        /// Per requested session: answered time to live, zero when it is over, nil while not answered.
+        var answers: [(session: UInt64, ttl: Duration?)]
+    }
+
+    /// Watches and observations.
+    struct StreamProgress {
+        /// Credit that is given back to the node when the connection has room again.
+        var owedCredit = 0
+        var isBlocked = false
+        /// Of an observation: the leadership last told.
+        var lastLeader: ElectionLeader?
+        var hasTold = false
+    }
+
+    let node: NodeHandle
+    let eventLoop: any EventLoop
+    let catalogState: @Sendable () -> String
+    private lazy var sink = DoorSink(self, eventLoop)
+    private var calls: [UInt64: Call] = [:]
+    /// Tokens of the calls that may be cancelled or become writable.
+    private var tokens: [CallHandle: UInt64] = [:]
+    /// Parts of keep-alive calls, and the questions of observations: token to the call's own token.
+    private var parts: [UInt64: (call: UInt64, position: Int)] = [:]
+    private var nextToken: UInt64 = 1
+    private var touched: [ObjectIdentifier: ServerConnection] = [:]
+
+    private static let defaultTimeout = Duration.seconds(5)
+    /// An answer must be on its way before the caller stops listening.
+    private static let answerMargin = Duration.milliseconds(50)
+
+    init(node: NodeHandle, eventLoop: any EventLoop, catalogState: @escaping @Sendable () -> String) {
+        self.node = node
+        self.eventLoop = eventLoop
+        self.catalogState = catalogState
+    }
+
+    // MARK: - Calls coming in
+
+    func begin(_ inbound: [InboundCall], on connection: ServerConnection) {
+        let now = NodeClock.now()
+        var requests: [ServiceRequest] = []
+        requests.reserveCapacity(inbound.count)
+        let principal = connection.principal
+        for call in inbound {
+            guard let method = ProtoMethod(rawValue: call.method) else { continue }
+            do {
+                let parsed = try ParsedCall(method, call.message)
+                add(parsed, call, method, principal, now, to: &requests)
+            } catch {
+                let failure = CallFailure(error)
+                connection.finish(call.handle, failure.status, failure.trailers)
+            }
+        }
+        if !requests.isEmpty { node.submit(requests, from: sink) }
+    }
+
+    private func add(
+        _ parsed: ParsedCall, _ inbound: InboundCall, _ method: ProtoMethod, _ principal: String, _ now: Instant,
+        to requests: inout [ServiceRequest]
+    ) {
+        let token = takeToken()
+        var call = Call(handle: inbound.handle, method: method, name: parsed.name)
+        var deadline = deadline(of: inbound, now)
+        if let wait = parsed.wait { deadline = min(deadline, now + wait) }
+        if method.isServerStreaming {
+            call.stream = StreamProgress()
+            deadline = .distantFuture
+            tokens[inbound.handle] = token
+            inbound.handle.connection.begin(inbound.handle)
+        }
+        if parsed.wait != nil { tokens[inbound.handle] = token }
+        if case .keepAlives(let sessions) = parsed.kind {
+            call.keepAlive = KeepAliveProgress(answers: sessions.map { ($0.rawValue, nil) })
+            calls[token] = call
+            for (position, session) in sessions.enumerated() {
+                let part = takeToken()
+                parts[part] = (token, position)
+                requests.append(
+                    ServiceRequest(
+                        token: part, deadline: deadline, principal: principal, operation: .keepAlive(session)))
+            }
+            return
+        }
+        calls[token] = call
+        guard case .operation(let operation) = parsed.kind else { return }
+        requests.append(ServiceRequest(token: token, deadline: deadline, principal: principal, operation: operation))
+    }
+
+    private func takeToken() -> UInt64 {
+        defer { nextToken += 1 }
+        return nextToken
+    }
+
+    private func deadline(of call: InboundCall, _ now: Instant) -> Instant {
+        guard let deadline = call.deadline else { return now + Self.defaultTimeout }
+        let left = Duration.nanoseconds((deadline - .now()).nanoseconds)
+        // Short deadlines keep most of their time; long ones give up the margin.
+        return now + max(left - min(Self.answerMargin, left / 10), .zero)
+    }
+
+    func occurred(_ events: [CallEvent]) {
+        for event in events {
+            switch event {
+            case .ended(let handle, _):
+                guard let token = tokens.removeValue(forKey: handle) else { continue }
+                calls[token] = nil
+                submit(token, .cancel)
+            case .writable(let handle):
+                guard let token = tokens[handle], let owed = calls[token]?.stream?.owedCredit, owed > 0 else {
+                    continue
+                }
+                calls[token]?.stream?.owedCredit = 0
+                calls[token]?.stream?.isBlocked = false
+                submit(token, .watchCredit(bytes: owed))
+            case .opened, .message, .halfClosed: break
+            }
+        }
+    }
+
+    private func submit(_ token: UInt64, _ operation: ServiceRequest.Operation) {
+        let request = ServiceRequest(token: token, deadline: .distantFuture, principal: "", operation: operation)
+        node.submit([request], from: sink)
+    }
+
+    // MARK: - Replies going out
+
+    func answer(_ replies: [ServiceReply]) {
+        for reply in replies {
+            if let part = parts[reply.token] {
+                answerPart(part.call, part.position, of: reply)
+            } else if let call = calls[reply.token] {
+                answer(call, reply)
+            }
+        }
+        for connection in touched.values { connection.flushAnswers() }
+        touched.removeAll(keepingCapacity: true)
+    }
+
+    private func answer(_ call: Call, _ reply: ServiceReply) {
+        if call.stream != nil { return answerStream(call, reply) }
+        end(reply.token, call)
+        do {
+            let message = try AnsweredCall.message(call, reply.body, catalog: catalogState)
+            call.handle.connection.reply(message, on: call.handle)
+        } catch {
+            let failure = CallFailure(error)
+            call.handle.connection.finish(call.handle, failure.status, failure.trailers)
+        }
+    }
+
+    private func end(_ token: UInt64, _ call: Call) {
+        calls[token] = nil
+        tokens[call.handle] = nil
+        touch(call)
+    }
+
+    private func touch(_ call: Call) {
+        touched[ObjectIdentifier(call.handle.connection)] = call.handle.connection
+    }
+
+    private func answerPart(_ token: UInt64, _ position: Int, of reply: ServiceReply) {
+        parts[reply.token] = nil
+        guard var call = calls[token] else { return }
+        if call.stream != nil { return answerObservation(token, call, reply) }
+        guard var progress = call.keepAlive else { return }
+        switch reply.body {
+        case .keptAlive(let ttl): progress.answers[position].ttl = ttl
+        case .failed(let failure) where failure.code == .sessionNotFound: progress.answers[position].ttl = .zero
+        default:
+            // One that is not confirmed fails the call: the caller cannot tell what its sessions are worth.
+            end(token, call)
+            let failure = CallFailure(reply.body)
+            return call.handle.connection.finish(call.handle, failure.status, failure.trailers)
+        }
+        call.keepAlive = progress
+        calls[token] = call
+        guard progress.answers.allSatisfy({ $0.ttl != nil }) else { return }
+        end(token, call)
+        do {
+            call.handle.connection.reply(try AnsweredCall.keepAlives(progress), on: call.handle)
+        } catch {
+            let failure = CallFailure(error)
+            call.handle.connection.finish(call.handle, failure.status, failure.trailers)
+        }
+    }
+
+    // MARK: - Streams
+
+    private func answerStream(_ call: Call, _ reply: ServiceReply) {
+        touch(call)
+        guard case .watch(let delivery) = reply.body else {
+            end(reply.token, call)
+            let failure = CallFailure(reply.body)
+            return call.handle.connection.finish(call.handle, failure.status, failure.trailers)
+        }
+        let cost = AnsweredCall.cost(of: delivery)
+        if call.method == .observe {
+            submit(reply.token, .watchCredit(bytes: cost))
+            return askLeader(of: reply.token, call)
+        }
+        do {
+            send(try AnsweredCall.events(delivery), of: reply.token, call, cost: cost)
+        } catch {
+            end(reply.token, call)
+            let failure = CallFailure(error)
+            call.handle.connection.finish(call.handle, failure.status, failure.trailers)
+        }
+    }
+
+    private func send(_ message: [UInt8], of token: UInt64, _ call: Call, cost: Int) {
+        let hasCredit = call.handle.connection.send(message, on: call.handle)
+        guard cost > 0 else { return }
+        if hasCredit, call.stream?.isBlocked == false {
+            submit(token, .watchCredit(bytes: cost))
+        } else {
+            calls[token]?.stream?.isBlocked = true
+            calls[token]?.stream?.owedCredit += cost
+        }
+    }
+
+    /// Something changed in an election that is observed: ask who leads now.
+    private func askLeader(of token: UInt64, _ call: Call) {
+        let part = takeToken()
+        parts[part] = (token, 0)
+        let request = ServiceRequest(
+            token: part, deadline: NodeClock.now() + Self.defaultTimeout, principal: "",
+            operation: .query(.electionLeader(name: call.name), linearizable: false))
+        node.submit([request], from: sink)
+    }
+
+    private func answerObservation(_ token: UInt64, _ call: Call, _ reply: ServiceReply) {
+        guard case .query(let answer) = reply.body, case .electionLeader(let leader) = answer.result,
+            let stream = call.stream, !stream.hasTold || leader != stream.lastLeader
+        else { return }
+        calls[token]?.stream?.lastLeader = leader
+        calls[token]?.stream?.hasTold = true
+        touch(call)
+        guard let message = try? AnsweredCall.observation(leader, at: answer.revision) else { return }
+        send(message, of: token, call, cost: 0)
+    }
+}
+
+/// Carries replies from the core loop to the lane's loop.
+///
+/// Sendable although the lane is not: the lane is only reached on its own loop.
+final class DoorSink: ReplySink {
+    private let lane: NIOLoopBound<DoorLane>
+    private let eventLoop: any EventLoop
+
+    init(_ lane: DoorLane, _ eventLoop: any EventLoop) {
+        self.lane = NIOLoopBound(lane, eventLoop: eventLoop)
+        self.eventLoop = eventLoop
+    }
+
+    func deliver(_ replies: [ServiceReply]) {
+        eventLoop.execute { [lane] in lane.value.answer(replies) }
+    }
+}

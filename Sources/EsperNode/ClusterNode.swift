@@ -1,0 +1,200 @@
+import APIDoor
+import Coordination
+import EsperTypes
+import FoundationEssentials
+import Glibc
+import GRPCTransport
+import Identity
+public import Logging
+import NIOCore
+import NIOPosix
+import NIOSSL
+public import Observability
+import PeerTransport
+import RaftCore
+import RaftRuntime
+import RaftStorage
+
+/// One node of the cluster: everything from the data directory to the API port, started and stopped in order.
+///
+/// Start: data directory, credentials, consensus with its links, catalog, doors. Stop is the reverse: the node leaves
+/// `ready`, hands leadership over, lets calls finish, closes doors and links, and syncs the log last.
+public final class ClusterNode: Sendable {
+    public static let version = "0.1.0"
+
+    private let settings: NodeSettings
+    private let logger: Logger
+    private let coreGroup: MultiThreadedEventLoopGroup
+    private let doorGroup: MultiThreadedEventLoopGroup
+    private let directory: DataDirectory
+    private let handle: NodeHandle
+    private let server: GRPCServer
+    private let listener: any Channel
+
+    /// Starts the node; returns when it listens for peers and clients, which is before it is ready.
+    ///
+    /// - Throws: ``StartError`` with one line that says what to do.
+    public static func start(
+        _ settings: NodeSettings, registry: PrometheusRegistry, logger: Logger
+    ) async throws -> ClusterNode {
+        let coreGroup = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+        let doorGroup = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+        do {
+            return try await ClusterNode(settings, logger, coreGroup, doorGroup)
+        } catch {
+            try? await coreGroup.shutdownGracefully()
+            try? await doorGroup.shutdownGracefully()
+            throw StartError(error)
+        }
+    }
+
+    private init(
+        _ settings: NodeSettings, _ logger: Logger, _ coreGroup: MultiThreadedEventLoopGroup,
+        _ doorGroup: MultiThreadedEventLoopGroup
+    ) async throws {
+        self.settings = settings
+        self.logger = logger
+        self.coreGroup = coreGroup
+        self.doorGroup = doorGroup
+        let credentials = try TLSCredentials(
+            certificateFile: settings.tls.certificate, privateKeyFile: settings.tls.privateKey,
+            authorityFile: settings.tls.authority, now: Date())
+        try Self.check(credentials.identity, against: settings)
+        let opened = try await NIOThreadPool.singleton.runIfActive { try OpenedDirectory(settings) }
+        directory = opened.directory
+        if let torn = opened.recovery.tornTail {
+            logger.info(
+                "an unfinished write was cut off the log",
+                metadata: ["path": "\(torn.path)", "offset": "\(torn.offset)"])
+        }
+        handle = try await NodeHandle.start(
+            Self.parts(settings, opened, credentials, logger), on: coreGroup.any(), observer: StopOnFailure(logger))
+        let door = try await GRPCDoor(node: handle, group: doorGroup, catalogState: { "disabled" })
+        server = GRPCServer(service: door, methods: GRPCDoor.methods(development: settings.development))
+        let tls = try NIOSSLContext(configuration: credentials.apiServerConfiguration(applicationProtocols: ["h2"]))
+        listener = try await server.bind(
+            host: settings.listenAPI.host, port: settings.listenAPI.port, on: doorGroup, tls: tls,
+            principal: { certificate in
+                guard let identity = try? credentials.identity(of: certificate, now: Date()) else { return nil }
+                return "\(identity.role.rawValue)/\(identity.name)"
+            })
+        logger.notice(
+            "node started",
+            metadata: [
+                "node.id": "\(settings.member.id)", "peer": "\(settings.listenPeer)", "api": "\(settings.listenAPI)",
+                "version": "\(Self.version)",
+            ])
+    }
+
+    /// Stops in order, within the time that the settings give.
+    public func stop() async {
+        logger.notice("node stops", metadata: ["limit": "\(settings.shutdownTimeout)"])
+        let deadline = NIODeadline.now() + .nanoseconds(settings.shutdownTimeout.nanoseconds * 3 / 4)
+        await handle.drain(within: settings.shutdownTimeout / 2)
+        try? await listener.close().get()
+        await server.drain(deadline: deadline, on: doorGroup.any())
+        await handle.stop()
+        directory.close()
+        try? await doorGroup.shutdownGracefully()
+        try? await coreGroup.shutdownGracefully()
+        logger.notice("node stopped")
+    }
+
+    private static func check(_ identity: SPIFFEID, against settings: NodeSettings) throws {
+        let expected = try SPIFFEID(trustDomain: settings.tls.trustDomain, role: .node, name: settings.name)
+        guard identity == expected else {
+            throw StartError(
+                message: "\(settings.tls.certificate) is for \(identity), but this node is \(expected); "
+                    + "use this node's certificate, or set tls.trust_domain")
+        }
+    }
+
+    private static func parts(
+        _ settings: NodeSettings, _ opened: OpenedDirectory, _ credentials: TLSCredentials, _ logger: Logger
+    ) -> NodeParts {
+        var options = RuntimeOptions()
+        options.raft.heartbeatInterval = settings.raft.heartbeat
+        options.raft.electionTimeout = settings.raft.electionTimeout
+        options.snapshotAfterBytes = settings.raft.snapshotAfterBytes
+        var random = SystemRandomNumberGenerator()
+        return NodeParts(
+            name: settings.name, version: version,
+            members: settings.members.map {
+                ClusterMember(
+                    id: $0.id, name: $0.name, peerHost: $0.peer.host, peerPort: $0.peer.port,
+                    apiAddress: $0.api.description, zone: $0.zone)
+            },
+            directory: opened.directory, recovery: opened.recovery, state: opened.state, credentials: credentials,
+            settings: CoordinationSettings(
+                auditedPrefixes: settings.outbox.auditPrefixes.map { [UInt8]($0.utf8) },
+                maximumOutboxRecords: settings.outbox.maximumRecords),
+            options: options,
+            peerOptions: PeerOptions(host: settings.listenPeer.host, port: settings.listenPeer.port),
+            seed: random.next(), logger: logger, date: { Date() })
+    }
+}
+
+/// The data directory as a start finds or makes it. Blocks while it reads the log.
+private struct OpenedDirectory: Sendable {
+    var directory: DataDirectory
+    var recovery: DataDirectory.Recovery
+    var state: StateMachine
+
+    init(_ settings: NodeSettings) throws {
+        let options = StorageOptions(segmentBytes: settings.raft.segmentBytes)
+        let entropy: @Sendable () -> UInt64 = {
+            var random = SystemRandomNumberGenerator()
+            return random.next()
+        }
+        let fileSystem = POSIXFileSystem()
+        if try !DataDirectory.exists(settings.dataDirectory, in: fileSystem) {
+            try DataDirectory.create(
+                settings.dataDirectory,
+                identity: StorageIdentity(
+                    cluster: settings.clusterID, node: settings.member.id, incarnation: Incarnation(entropy())),
+                configuration: Configuration(voters: settings.members.map(\.id)), in: fileSystem, options: options,
+                entropy: entropy)
+        }
+        directory = try DataDirectory.open(
+            settings.dataDirectory, cluster: settings.clusterID, node: settings.member.id, in: fileSystem,
+            options: options, entropy: entropy)
+        do {
+            recovery = try directory.recover()
+            state =
+                try recovery.restored.snapshot.map { [directory] in
+                    try StateMachine(restoring: $0, from: directory.snapshots)
+                } ?? StateMachine()
+        } catch {
+            directory.close()
+            throw error
+        }
+    }
+}
+
+/// Why a node did not start, in one line for the operator.
+public struct StartError: Error, CustomStringConvertible {
+    public var message: String
+
+    init(message: String) { self.message = message }
+
+    init(_ error: any Error) { message = (error as? StartError)?.message ?? "\(error)" }
+
+    public var description: String { message }
+}
+
+/// A node whose log has failed must not go on: nothing it says about durability would be true.
+private final class StopOnFailure: NodeObserver {
+    private let logger: Logger
+
+    init(_ logger: Logger) { self.logger = logger }
+
+    func leadershipChanged(_ term: Term?) {}
+
+    func storageFailed(_ error: StorageError) {
+        logger.critical("the log failed; the node stops", metadata: ["error": "\(error)"])
+        LogSink.standardError.flush()
+        exit(74)
+    }
+
+    func outboxGrew() {}
+}
