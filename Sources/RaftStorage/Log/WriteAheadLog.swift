@@ -140,6 +140,12 @@ package final class WriteAheadLog: @unchecked Sendable {
         }
     }
 
+    /// Prepares segments, removes old ones and brings the metadata slots up to date, on this thread.
+    package func maintain() throws(StorageError) {
+        do throws(FileError) { try pool.maintain(pause: nil) } catch { throw StorageError(error) }
+        try metadata.update(durableThrough: durableThrough, activeSegment: segment.ordinal)
+    }
+
     /// Marks the end durably. Nothing may be written after.
     package func close() throws(StorageError) {
         try writeIdleMark()

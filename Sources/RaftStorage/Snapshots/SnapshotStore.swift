@@ -22,8 +22,12 @@ public final class SnapshotStore: Sendable {
         let template = SnapshotDescriptor(
             id: basis.id, configuration: basis.configuration, configurationIndex: basis.configurationIndex,
             sizeBytes: 0, checksum: 0)
-        return try SnapshotWriter(
-            store: self, name: "local-" + hexadecimal(basis.id.index.rawValue), template: template)
+        return try begin(template)
+    }
+
+    /// - Parameter template: its size and checksums are found out by writing.
+    package func begin(_ template: SnapshotDescriptor) throws(StorageError) -> SnapshotWriter {
+        try SnapshotWriter(store: self, name: "local-" + hexadecimal(template.index.rawValue), template: template)
     }
 
     /// Writes a part of a snapshot that another node sends. Offset 0 starts over and forgets what was received before.

@@ -1,0 +1,365 @@
+#if canImport(Glibc)
+    internal import Glibc
+#endif
+internal import Synchronization
+
+/// Files in memory with the weakest durability a disk may have, for tests and simulation.
+///
+/// Keeps for every file the bytes as the process sees them and as the disk holds them, and the sectors in which they
+/// differ. ``crash(_:)`` throws the first away: each unsynced sector is lost, kept, or left as garbage, as the given
+/// generator decides, and names that were changed after the last directory sync come back to any earlier point of
+/// their directory's order. ``failOperation(_:code:)`` makes the nth operation from now fail.
+package final class SimulatedFileSystem: FileSystem {
+    /// What a crash may do to one sector that was being written.
+    package enum SectorFate: Sendable, Hashable, CaseIterable {
+        case lost, kept, garbage
+    }
+
+    /// Numbers for choices; a value so that a seed repeats a run.
+    package typealias Choose = (_ upperBound: Int) -> Int
+
+    fileprivate static let sectorBytes = 512
+
+    fileprivate final class Node: Sendable {
+        struct Content {
+            var visible: [UInt8] = []
+            var durable: [UInt8] = []
+            var dirtySectors: Set<Int> = []
+        }
+
+        let content = Mutex(Content())
+    }
+
+    private enum NameChange {
+        case set(String, Node)
+        case rename(String, String)
+        case remove(String)
+    }
+
+    private struct State {
+        var visible: [String: Node] = [:]
+        var durable: [String: Node] = [:]
+        /// In order, of all directories.
+        var pending: [NameChange] = []
+        var directories: Set<String> = []
+        var locks: Set<String> = []
+        /// Which life of the process this is; files opened in an earlier one are dead.
+        var life = 0
+        var operations = 0
+        var failAt: Int?
+        var failureCode: Int32 = EIO
+        var freeBytes = Int.max
+    }
+
+    private let state = Mutex(State())
+
+    package init() {}
+
+    // MARK: Faults
+
+    /// How many operations were made so far.
+    package var operationCount: Int { state.withLock { $0.operations } }
+
+    /// Makes the `count`th operation from now (0 is the next) fail; nil lets all succeed again.
+    package func failOperation(_ count: Int?, code: Int32 = EIO) {
+        state.withLock { state in
+            state.failAt = count.map { state.operations + $0 }
+            state.failureCode = code
+        }
+    }
+
+    /// How many bytes files may still grow.
+    package func setFreeBytes(_ bytes: Int) { state.withLock { $0.freeBytes = bytes } }
+
+    /// The machine loses power. Locks are free afterwards, open files are dead.
+    package func crash(_ choose: Choose, fates: [SectorFate] = [.lost, .kept]) {
+        state.withLock { state in
+            var names = state.durable
+            // One cut through the order of all changes: a journal commits in order.
+            for change in state.pending.prefix(choose(state.pending.count + 1)) { Self.apply(change, to: &names) }
+            state.visible = names
+            state.durable = names
+            state.pending = []
+            state.locks = []
+            state.life += 1
+            state.failAt = nil
+            for path in names.keys.sorted() {
+                names[path]?.content.withLock { Self.crash(&$0, choose, fates) }
+            }
+        }
+    }
+
+    /// The process is killed: locks are free, open files are dead, everything written stays.
+    package func kill() {
+        state.withLock { state in
+            state.locks = []
+            state.life += 1
+            state.failAt = nil
+        }
+    }
+
+    /// A copy with the same content, durable and not; for trying several faults on one state.
+    package func copy() -> SimulatedFileSystem {
+        let other = SimulatedFileSystem()
+        let (visible, durable, directories) = state.withLock { ($0.visible, $0.durable, $0.directories) }
+        precondition(state.withLock { $0.pending.isEmpty }, "copy after a crash or a sync, not in between")
+        var nodes: [ObjectIdentifier: Node] = [:]
+        func duplicate(_ node: Node) -> Node {
+            if let known = nodes[ObjectIdentifier(node)] { return known }
+            let new = Node()
+            let content = node.content.withLock { $0 }
+            new.content.withLock { $0 = content }
+            nodes[ObjectIdentifier(node)] = new
+            return new
+        }
+        let copies = (visible.mapValues(duplicate), durable.mapValues(duplicate))
+        other.state.withLock { state in
+            state.visible = copies.0
+            state.durable = copies.1
+            state.directories = directories
+        }
+        return other
+    }
+
+    /// Every file, sorted.
+    package var paths: [String] { state.withLock { $0.visible.keys.sorted() } }
+
+    /// A file's bytes as the process sees them.
+    package func contents(_ path: String) -> [UInt8]? {
+        state.withLock { $0.visible[path] }?.content.withLock { $0.visible }
+    }
+
+    /// Changes a file's bytes behind everybody's back, durably: bit rot.
+    package func alter(_ path: String, _ body: (inout [UInt8]) -> Void) {
+        guard let node = state.withLock({ $0.visible[path] }) else { return }
+        node.content.withLock { content in
+            body(&content.visible)
+            content.durable = content.visible
+            content.dirtySectors = []
+        }
+    }
+
+    private static func crash(_ content: inout Node.Content, _ choose: Choose, _ fates: [SectorFate]) {
+        let size = choose(2) == 0 ? content.durable.count : content.visible.count
+        var bytes = content.durable
+        resize(&bytes, to: size)
+        for sector in content.dirtySectors.sorted() {
+            let end = min((sector + 1) * sectorBytes, size, content.visible.count)
+            guard sector * sectorBytes < end else { continue }
+            let range = sector * sectorBytes..<end
+            switch fates[choose(fates.count)] {
+            case .lost: break
+            case .kept: bytes.replaceSubrange(range, with: content.visible[range])
+            case .garbage: for offset in range { bytes[offset] = UInt8(truncatingIfNeeded: choose(256)) }
+            }
+        }
+        content = Node.Content(visible: bytes, durable: bytes)
+    }
+
+    fileprivate static func resize(_ bytes: inout [UInt8], to size: Int) {
+        if bytes.count < size {
+            bytes.append(contentsOf: repeatElement(0, count: size - bytes.count))
+        } else if bytes.count > size {
+            bytes.removeLast(bytes.count - size)
+        }
+    }
+
+    private static func apply(_ change: NameChange, to names: inout [String: Node]) {
+        switch change {
+        case .set(let path, let node): names[path] = node
+        case .rename(let source, let destination): names[destination] = names.removeValue(forKey: source)
+        case .remove(let path): names[path] = nil
+        }
+    }
+
+    // MARK: FileSystem
+
+    fileprivate func count(_ operation: FileError.Operation, _ path: String, life: Int? = nil) throws(FileError) {
+        let code: Int32? = state.withLock { state in
+            if let life, life != state.life { return EBADF }
+            defer { state.operations += 1 }
+            return state.failAt == state.operations ? state.failureCode : nil
+        }
+        if let code { throw FileError(operation, path, code: code) }
+    }
+
+    /// Takes from the free space.
+    fileprivate func grow(_ bytes: Int, _ operation: FileError.Operation, _ path: String) throws(FileError) {
+        let fits = state.withLock { state in
+            guard bytes <= state.freeBytes else { return false }
+            if state.freeBytes != .max { state.freeBytes -= bytes }
+            return true
+        }
+        guard fits else { throw FileError(operation, path, code: ENOSPC) }
+    }
+
+    private func change(_ change: NameChange) {
+        state.withLock { state in
+            Self.apply(change, to: &state.visible)
+            state.pending.append(change)
+        }
+    }
+
+    package func createDirectory(_ path: String) throws(FileError) {
+        try count(.createDirectory, path)
+        state.withLock { _ = $0.directories.insert(path) }
+    }
+
+    package func list(_ path: String) throws(FileError) -> [String] {
+        try count(.list, path)
+        let prefix = path + "/"
+        return state.withLock { state in
+            state.visible.keys.filter { $0.hasPrefix(prefix) }.map { String($0.dropFirst(prefix.count)) }
+                .filter { !$0.contains("/") }.sorted()
+        }
+    }
+
+    package func exists(_ path: String) throws(FileError) -> Bool {
+        try count(.open, path)
+        return state.withLock { $0.visible[path] != nil }
+    }
+
+    package func open(_ path: String) throws(FileError) -> any File {
+        try count(.open, path)
+        guard let (node, life) = state.withLock({ state in state.visible[path].map { ($0, state.life) } }) else {
+            throw FileError(.open, path, code: ENOENT)
+        }
+        return SimulatedFile(path: path, node: node, life: life, fileSystem: self)
+    }
+
+    package func create(_ path: String) throws(FileError) -> any File {
+        try count(.create, path)
+        let node = Node()
+        change(.set(path, node))
+        return SimulatedFile(path: path, node: node, life: state.withLock { $0.life }, fileSystem: self)
+    }
+
+    package func rename(_ source: String, to destination: String) throws(FileError) {
+        try count(.rename, source)
+        guard try exists(source) else { throw FileError(.rename, source, code: ENOENT) }
+        change(.rename(source, destination))
+    }
+
+    package func remove(_ path: String) throws(FileError) {
+        try count(.remove, path)
+        guard try exists(path) else { throw FileError(.remove, path, code: ENOENT) }
+        change(.remove(path))
+    }
+
+    /// As on a journaling file system, changes made before in other directories become durable too.
+    package func synchronizeDirectory(_ path: String) throws(FileError) {
+        try count(.synchronizeDirectory, path)
+        state.withLock { state in
+            state.durable = state.visible
+            state.pending = []
+        }
+    }
+
+    package func lock(_ path: String) throws(FileError) -> (any FileLock)? {
+        try count(.lock, path)
+        let isTaken = state.withLock { !$0.locks.insert(path).inserted }
+        return isTaken ? nil : SimulatedLock(path: path, fileSystem: self)
+    }
+
+    fileprivate func unlock(_ path: String) { state.withLock { _ = $0.locks.remove(path) } }
+}
+
+private final class SimulatedLock: FileLock {
+    private let path: String
+    private let fileSystem: SimulatedFileSystem
+
+    init(path: String, fileSystem: SimulatedFileSystem) {
+        self.path = path
+        self.fileSystem = fileSystem
+    }
+
+    func release() { fileSystem.unlock(path) }
+}
+
+private final class SimulatedFile: File {
+    let path: String
+    private let node: SimulatedFileSystem.Node
+    private let life: Int
+    private let fileSystem: SimulatedFileSystem
+
+    init(path: String, node: SimulatedFileSystem.Node, life: Int, fileSystem: SimulatedFileSystem) {
+        self.path = path
+        self.node = node
+        self.life = life
+        self.fileSystem = fileSystem
+    }
+
+    func sizeBytes() throws(FileError) -> UInt64 {
+        try fileSystem.count(.size, path, life: life)
+        return UInt64(node.content.withLock { $0.visible.count })
+    }
+
+    func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(FileError) -> Int {
+        try fileSystem.count(.read, path, life: life)
+        return node.content.withLock { content in
+            let start = min(Int(clamping: offset), content.visible.count)
+            let end = min(start + buffer.count, content.visible.count)
+            buffer.copyBytes(from: content.visible[start..<end])
+            return end - start
+        }
+    }
+
+    /// A failed write has reached the file in part.
+    func write(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) throws(FileError) {
+        do throws(FileError) { try fileSystem.count(.write, path, life: life) } catch {
+            if error.code != EBADF {
+                store(UnsafeRawBufferPointer(rebasing: bytes[..<(bytes.count / 2)]), at: Int(offset))
+            }
+            throw error
+        }
+        let growth = max(0, Int(offset) + bytes.count - node.content.withLock { $0.visible.count })
+        try fileSystem.grow(growth, .write, path)
+        store(bytes, at: Int(offset))
+    }
+
+    func writeDurably(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) throws(FileError) {
+        try write(bytes, at: offset)
+        let sector = SimulatedFileSystem.sectorBytes
+        let sectors = Int(offset) / sector..<(Int(offset) + bytes.count + sector - 1) / sector
+        try fileSystem.count(.synchronize, path, life: life)
+        node.content.withLock { content in
+            SimulatedFileSystem.resize(&content.durable, to: content.visible.count)
+            for number in sectors where content.dirtySectors.remove(number) != nil {
+                let range = number * sector..<min((number + 1) * sector, content.visible.count)
+                content.durable.replaceSubrange(range, with: content.visible[range])
+            }
+        }
+    }
+
+    func synchronize() throws(FileError) {
+        try fileSystem.count(.synchronize, path, life: life)
+        node.content.withLock { content in
+            if content.durable.count != content.visible.count || !content.dirtySectors.isEmpty {
+                content.durable = content.visible
+            }
+            content.dirtySectors = []
+        }
+    }
+
+    func reserve(_ sizeBytes: UInt64) throws(FileError) {
+        try fileSystem.count(.reserve, path, life: life)
+        let growth = max(0, Int(sizeBytes) - node.content.withLock { $0.visible.count })
+        try fileSystem.grow(growth, .reserve, path)
+        node.content.withLock { SimulatedFileSystem.resize(&$0.visible, to: max(Int(sizeBytes), $0.visible.count)) }
+    }
+
+    func close() {}
+
+    private func store(_ bytes: UnsafeRawBufferPointer, at offset: Int) {
+        guard !bytes.isEmpty else { return }
+        let sector = SimulatedFileSystem.sectorBytes
+        node.content.withLock { content in
+            let end = offset + bytes.count
+            if content.visible.count < end { SimulatedFileSystem.resize(&content.visible, to: end) }
+            content.visible.withUnsafeMutableBytes { visible in
+                UnsafeMutableRawBufferPointer(rebasing: visible[offset..<end]).copyMemory(from: bytes)
+            }
+            for number in offset / sector..<(end + sector - 1) / sector { content.dirtySectors.insert(number) }
+        }
+    }
+}
