@@ -1,0 +1,146 @@
+import Coordination
+import EsperTypes
+import RaftRuntime
+import Testing
+
+@Suite(.timeLimit(.minutes(2)))
+struct RuntimeTests {
+    @Test func `what is put on any node is read on every node`() async throws {
+        try await TestCluster.run(3) { cluster in
+            for name in cluster.names { try await cluster.put("from-\(name)", name, on: name) }
+            for reader in cluster.names {
+                for writer in cluster.names {
+                    #expect(try await cluster.get("from-\(writer)", on: reader) == writer)
+                }
+            }
+        }
+    }
+
+    @Test func `a single node serves alone and keeps everything over a restart`() async throws {
+        try await TestCluster.run(1) { cluster in
+            for number in 0..<50 { try await cluster.put("k\(number)", "v\(number)", on: "n1") }
+            await cluster.stop("n1")
+            try await cluster.start("n1")
+            for number in 0..<50 { #expect(try await cluster.get("k\(number)", on: "n1") == "v\(number)") }
+        }
+    }
+
+    @Test func `writes and reads go on when the leader is gone, and it catches up when it is back`() async throws {
+        try await TestCluster.run(3) { cluster in
+            let leader = try await cluster.leader()
+            try await cluster.put("before", "1", on: leader)
+            await cluster.stop(leader)
+            let other = cluster.names.first { $0 != leader }!
+            try await cluster.put("during", "2", on: other)
+            #expect(try await cluster.get("before", on: other) == "1")
+            try await cluster.start(leader)
+            #expect(try await cluster.get("during", on: leader) == "2")
+        }
+    }
+
+    @Test func `commands sent to a leader that dies are answered once, by the next leader`() async throws {
+        try await TestCluster.run(3) { cluster in
+            let leader = try await cluster.leader()
+            let follower = try await cluster.follower()
+            let counter = Array("counter".utf8)
+            try await cluster.put("counter", "", on: follower)
+            async let replies = withThrowingTaskGroup(of: CommandReply.self, returning: [CommandReply].self) { group in
+                for number in 0..<200 {
+                    group.addTask {
+                        try await cluster.command(.put(.init(key: counter, value: [UInt8(number)])), on: follower)
+                    }
+                }
+                var all: [CommandReply] = []
+                for try await reply in group { all.append(reply) }
+                return all
+            }
+            await cluster.stop(leader)
+            let revisions = try await replies.map(\.revision)
+            #expect(Set(revisions).count == 200)
+            let query = Query.range(RangeRequest(.key(counter)))
+            let body = await cluster[follower].call(
+                .query(query, linearizable: true), principal: "t", timeout: .seconds(20))
+            guard case .query(let reply) = body, case .range(let range) = reply.result else {
+                Issue.record("no answer: \(body)")
+                return
+            }
+            // One version for each command and one for the first put: nothing was applied twice.
+            #expect(range.keyValues.first?.version == 201)
+        }
+    }
+
+    @Test func `without a quorum writes are not committed or unknown and reads are refused, until a node is back`()
+        async throws
+    {
+        try await TestCluster.run(3) { cluster in
+            let leader = try await cluster.leader()
+            try await cluster.put("key", "old", on: leader)
+            let others = cluster.names.filter { $0 != leader }
+            for name in others { await cluster.stop(name) }
+            let put = Command.put(.init(key: Array("key".utf8), value: Array("new".utf8)))
+            do {
+                let reply = try await cluster.command(put, on: leader, timeout: .milliseconds(600))
+                Issue.record("committed without a quorum: \(reply)")
+            } catch let failure as ServiceFailure {
+                #expect(failure.outcome != .committed)
+            }
+            let read = await cluster[leader].call(
+                .query(.range(RangeRequest(.key(Array("key".utf8)))), linearizable: true), principal: "t",
+                timeout: .milliseconds(600))
+            guard case .failed = read else {
+                Issue.record("a read was answered without a quorum: \(read)")
+                return
+            }
+            #expect(try await cluster.get("key", on: leader, linearizable: false) == "old")
+            try await cluster.start(others[0])
+            try await cluster.put("key", "after", on: leader)
+            #expect(try await cluster.get("key", on: others[0]) == "after")
+        }
+    }
+
+    @Test func `a request that is sent again gets its first answer`() async throws {
+        try await TestCluster.run(3) { cluster in
+            let follower = try await cluster.follower()
+            guard case .clientRegistered(let client) = try await cluster.command(.registerClient, on: follower).result
+            else {
+                Issue.record("no client")
+                return
+            }
+            let request = RequestID(client: client, sequence: 1)
+            let put = Command.put(.init(key: [1], value: [2]))
+            let first = try await cluster.command(put, on: follower, request: request)
+            let leader = try await cluster.leader()
+            let second = try await cluster.command(put, on: leader, request: request)
+            #expect(first == second)
+        }
+    }
+
+    @Test func `a command that is larger than an entry is refused before it is proposed`() async throws {
+        try await TestCluster.run(1) { cluster in
+            let put = Command.put(.init(key: [1], value: [UInt8](repeating: 0, count: Limits.entryPayloadBytes)))
+            do {
+                try await cluster.command(put, on: "n1")
+                Issue.record("accepted")
+            } catch let failure as ServiceFailure {
+                #expect(failure.code == .oversized)
+                #expect(failure.outcome == .notCommitted)
+            }
+        }
+    }
+
+    @Test func `a draining leader hands over and refuses new requests`() async throws {
+        try await TestCluster.run(3) { cluster in
+            let leader = try await cluster.leader()
+            await cluster[leader].drain(within: .seconds(10))
+            let next = try await cluster.leader(otherThan: leader)
+            #expect(next != leader)
+            do {
+                try await cluster.put("key", "value", on: leader)
+                Issue.record("a draining node took a request")
+            } catch let failure as ServiceFailure {
+                #expect(failure.code == .draining)
+            }
+            try await cluster.put("key", "value", on: next)
+        }
+    }
+}

@@ -1,0 +1,90 @@
+import Coordination
+import EsperTypes
+import RaftRuntime
+import Testing
+
+@Suite(.timeLimit(.minutes(2)))
+struct SessionAndLockTests {
+    private func acquire(
+        _ name: String, _ session: SessionID, on node: String, of cluster: TestCluster, timeout: Duration = .seconds(20)
+    ) async -> ServiceReply.Body {
+        await cluster[node].call(
+            .claim(.acquireLock(LockRequest(name: name, session: session)), nil), principal: "client/test",
+            timeout: timeout)
+    }
+
+    private func token(_ body: ServiceReply.Body) throws -> FencingToken {
+        guard case .command(let reply) = body, case .lock(let lock) = reply.result, lock.isHeld else {
+            throw TestCluster.Unexpected(body: "\(body)")
+        }
+        return lock.token
+    }
+
+    @Test func `a lock passes to the next in the queue on another node, with a higher token`() async throws {
+        try await TestCluster.run(3) { cluster in
+            let first = try await cluster.session(ttl: .seconds(60), on: "n1")
+            let second = try await cluster.session(ttl: .seconds(60), on: "n2")
+            let held = try token(await acquire("train", first, on: "n1", of: cluster))
+            async let waiting = acquire("train", second, on: "n2", of: cluster)
+            _ = try await eventually("the second claim in the queue") {
+                let body = await cluster["n1"].call(
+                    .query(.lock(name: "train", claims: 8), linearizable: true), principal: "t", timeout: .seconds(5))
+                guard case .query(let reply) = body, case .lock(let lock?) = reply.result, lock.count == 2 else {
+                    return nil as Bool?
+                }
+                return true
+            }
+            try await cluster.command(.releaseLock(name: "train", session: first), on: "n3")
+            let next = try token(await waiting)
+            #expect(next > held)
+        }
+    }
+
+    @Test func `a wait that ends leaves the queue`() async throws {
+        try await TestCluster.run(1) { cluster in
+            let first = try await cluster.session(ttl: .seconds(60), on: "n1")
+            let second = try await cluster.session(ttl: .seconds(60), on: "n1")
+            let third = try await cluster.session(ttl: .seconds(60), on: "n1")
+            _ = try token(await acquire("train", first, on: "n1", of: cluster))
+            let given = await acquire("train", second, on: "n1", of: cluster, timeout: .milliseconds(100))
+            guard case .failed(let failure) = given else {
+                Issue.record("granted while held: \(given)")
+                return
+            }
+            #expect(failure.code == .timedOut)
+            try await cluster.command(.releaseLock(name: "train", session: first), on: "n1")
+            _ = try token(await acquire("train", third, on: "n1", of: cluster))
+        }
+    }
+
+    @Test func `a session that is kept alive through a follower lives, and its lock goes when it is not`() async throws
+    {
+        try await TestCluster.run(3) { cluster in
+            let follower = try await cluster.follower()
+            let session = try await cluster.session(ttl: .milliseconds(400), on: follower)
+            let other = try await cluster.session(ttl: .seconds(60), on: follower)
+            _ = try token(await acquire("train", session, on: follower, of: cluster))
+            let clock = ContinuousClock()
+            let end = clock.now + .milliseconds(1500)
+            while clock.now < end { #expect(try await cluster.keepAlive(session, on: follower) > .zero) }
+            // Nobody keeps it alive from here on: the waiting session gets the lock.
+            _ = try token(await acquire("train", other, on: follower, of: cluster))
+            do {
+                _ = try await cluster.keepAlive(session, on: follower)
+                Issue.record("an expired session was kept alive")
+            } catch let failure as ServiceFailure {
+                #expect(failure.code == .sessionNotFound)
+            }
+        }
+    }
+
+    @Test func `a new leader gives every session its full time`() async throws {
+        try await TestCluster.run(3) { cluster in
+            let leader = try await cluster.leader()
+            let session = try await cluster.session(ttl: .seconds(5), on: leader)
+            await cluster.stop(leader)
+            let other = cluster.names.first { $0 != leader }!
+            #expect(try await cluster.keepAlive(session, on: other) > .seconds(4))
+        }
+    }
+}

@@ -1,0 +1,217 @@
+import Coordination
+import EsperTypes
+import Foundation
+import Identity
+import Logging
+import NIOCore
+import NIOPosix
+import PeerTransport
+import RaftCore
+import RaftRuntime
+import RaftStorage
+import Synchronization
+
+/// Whole runtimes over real TLS, real files and loopback, several of them in this process.
+final class TestCluster: Sendable {
+    struct Running: Sendable {
+        var handle: NodeHandle
+        var directory: DataDirectory
+        var observer: RecordingObserver
+    }
+
+    let names: [String]
+    private let ports: [Int]
+    private let root: String
+    private let authority: CertificateAuthority
+    private let group: MultiThreadedEventLoopGroup
+    private let running = Mutex<[String: Running]>([:])
+    private let snapshotAfterBytes: Int
+
+    static let clusterID = ClusterID(0xc1)
+
+    init(_ count: Int, snapshotAfterBytes: Int = 64 << 20) async throws {
+        names = (1...count).map { "n\($0)" }
+        root = NSTemporaryDirectory() + "/esper-runtime-\(UInt64.random(in: 0 ... .max))"
+        authority = try CertificateAuthority(newFor: "test.local", validFor: 3600, now: Date())
+        group = MultiThreadedEventLoopGroup(numberOfThreads: count)
+        self.snapshotAfterBytes = snapshotAfterBytes
+        ports = try await Self.freePorts(count, on: group)
+    }
+
+    /// Runs `body` with every node started; stops them and removes the files, also when it fails.
+    static func run(
+        _ count: Int, snapshotAfterBytes: Int = 64 << 20, _ body: (TestCluster) async throws -> Void
+    ) async throws {
+        let cluster = try await TestCluster(count, snapshotAfterBytes: snapshotAfterBytes)
+        do {
+            for name in cluster.names { try await cluster.start(name) }
+            try await body(cluster)
+        } catch {
+            await cluster.shutdown()
+            throw error
+        }
+        await cluster.shutdown()
+    }
+
+    subscript(name: String) -> NodeHandle {
+        guard let node = running.withLock({ $0[name] }) else { preconditionFailure("\(name) is not running") }
+        return node.handle
+    }
+
+    func observer(of name: String) -> RecordingObserver {
+        guard let node = running.withLock({ $0[name] }) else { preconditionFailure("\(name) is not running") }
+        return node.observer
+    }
+
+    func start(_ name: String) async throws {
+        let path = root + "/" + name
+        let id = NodeID(UInt64(names.firstIndex(of: name)! + 1))
+        let entropy: @Sendable () -> UInt64 = { UInt64.random(in: 1 ... .max) }
+        let options = StorageOptions(segmentBytes: 1 << 20)
+        if try !DataDirectory.exists(path, in: POSIXFileSystem()) {
+            try DataDirectory.create(
+                path,
+                identity: StorageIdentity(cluster: Self.clusterID, node: id, incarnation: Incarnation(entropy())),
+                configuration: Configuration(voters: names.indices.map { NodeID(UInt64($0 + 1)) }), options: options,
+                entropy: entropy)
+        }
+        let directory = try DataDirectory.open(path, options: options, entropy: entropy)
+        let recovery = try directory.recover()
+        let issued = try authority.issue(.node, name: name, hosts: ["127.0.0.1"], validFor: 3600, now: Date())
+        var runtime = RuntimeOptions()
+        runtime.snapshotAfterBytes = snapshotAfterBytes
+        runtime.retainedTailBytes = 1 << 20
+        runtime.sessionGrace = .milliseconds(100)
+        let observer = RecordingObserver()
+        let parts = NodeParts(
+            name: name, version: "test",
+            members: names.enumerated().map {
+                ClusterMember(
+                    id: NodeID(UInt64($0.offset + 1)), name: $0.element, peerHost: "127.0.0.1",
+                    peerPort: ports[$0.offset], apiAddress: "", zone: "")
+            },
+            directory: directory, recovery: recovery,
+            state: try recovery.restored.snapshot.map { try StateMachine(restoring: $0, from: directory.snapshots) }
+                ?? StateMachine(),
+            credentials: try TLSCredentials(
+                certificatePEM: issued.certificatePEM, privateKeyPEM: issued.privateKeyPEM,
+                authorityPEM: authority.certificatePEM, now: Date()),
+            settings: CoordinationSettings(), options: runtime,
+            peerOptions: PeerOptions(host: "127.0.0.1", port: ports[Int(id.rawValue) - 1]), seed: entropy(),
+            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }, date: { Date() })
+        let eventLoop = Array(group.makeIterator())[Int(id.rawValue) - 1]
+        let handle = try await NodeHandle.start(parts, on: eventLoop, observer: observer)
+        running.withLock { $0[name] = Running(handle: handle, directory: directory, observer: observer) }
+    }
+
+    func stop(_ name: String) async {
+        guard let node = running.withLock({ $0.removeValue(forKey: name) }) else { return }
+        await node.handle.stop()
+        node.directory.close()
+    }
+
+    private func shutdown() async {
+        for name in names { await stop(name) }
+        try? await group.shutdownGracefully()
+        try? FileManager.default.removeItem(atPath: root)
+    }
+
+    /// The leader that a running node knows, once there is one.
+    func leader(otherThan excluded: String? = nil) async throws -> String {
+        try await eventually("a leader other than \(excluded ?? "nobody")") {
+            for name in names where running.withLock({ $0[name] }) != nil {
+                if case .status(let status) = await self[name].call(.status, principal: "test", timeout: .seconds(1)),
+                    let leader = status.leader, leader != excluded
+                {
+                    return leader
+                }
+            }
+            return nil
+        }
+    }
+
+    func follower() async throws -> String {
+        let leader = try await leader()
+        guard let follower = names.first(where: { name in name != leader && running.withLock { $0[name] != nil } })
+        else {
+            throw Unexpected(body: "no follower is running")
+        }
+        return follower
+    }
+
+    // MARK: - Requests
+
+    @discardableResult
+    func command(
+        _ command: Command, on name: String, request: RequestID? = nil, timeout: Duration = .seconds(20)
+    ) async throws -> CommandReply {
+        switch await self[name].call(.command(command, request), principal: "client/test", timeout: timeout) {
+        case .command(let reply): return reply
+        case .failed(let failure): throw failure
+        case let other: throw Unexpected(body: "\(other)")
+        }
+    }
+
+    func put(_ key: String, _ value: String, on name: String) async throws {
+        try await command(.put(.init(key: Array(key.utf8), value: Array(value.utf8))), on: name)
+    }
+
+    func get(_ key: String, on name: String, linearizable: Bool = true) async throws -> String? {
+        let query = Query.range(RangeRequest(.key(Array(key.utf8))))
+        switch await self[name].call(
+            .query(query, linearizable: linearizable), principal: "client/test", timeout: .seconds(20))
+        {
+        case .query(let reply):
+            guard case .range(let range) = reply.result else { throw Unexpected(body: "\(reply)") }
+            return range.keyValues.first.map { String(decoding: $0.value, as: UTF8.self) }
+        case .failed(let failure): throw failure
+        case let other: throw Unexpected(body: "\(other)")
+        }
+    }
+
+    func session(ttl: Duration, on name: String) async throws -> SessionID {
+        guard case .sessionGranted(let session, _) = try await command(.grantSession(ttl: ttl), on: name).result else {
+            throw Unexpected(body: "no session")
+        }
+        return session
+    }
+
+    func keepAlive(_ session: SessionID, on name: String) async throws -> Duration {
+        switch await self[name].call(.keepAlive(session), principal: "client/test", timeout: .seconds(20)) {
+        case .keptAlive(let ttl): return ttl
+        case .failed(let failure): throw failure
+        case let other: throw Unexpected(body: "\(other)")
+        }
+    }
+
+    struct Unexpected: Error { var body: String }
+
+    private static func freePorts(_ count: Int, on group: any EventLoopGroup) async throws -> [Int] {
+        var channels: [any Channel] = []
+        for _ in 0..<count {
+            channels.append(try await ServerBootstrap(group: group).bind(host: "127.0.0.1", port: 0).get())
+        }
+        let ports = channels.map { $0.localAddress!.port! }
+        for channel in channels { try await channel.close().get() }
+        return ports
+    }
+}
+
+/// Asks until there is an answer; fails after a deadline that only a broken cluster reaches.
+func eventually<Value>(_ what: String, _ body: () async throws -> Value?) async throws -> Value {
+    let clock = ContinuousClock()
+    let deadline = clock.now + .seconds(30)
+    while clock.now < deadline {
+        if let value = try await body() { return value }
+        await Task.yield()
+    }
+    throw TestCluster.Unexpected(body: "waited in vain for \(what)")
+}
+
+final class RecordingObserver: NodeObserver {
+    let terms = Mutex<[Term?]>([])
+
+    func leadershipChanged(_ term: Term?) { terms.withLock { $0.append(term) } }
+    func storageFailed(_ error: StorageError) { preconditionFailure("the log failed: \(error)") }
+    func outboxGrew() {}
+}
