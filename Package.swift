@@ -152,14 +152,23 @@ let package = Package(
                 nioSSL,
             ]),
         tests("EsperNodeTests", ["EsperNode", "EsperTypes", logging]),
+        // Real processes for tests: started, signalled and cleaned up.
+        .target(
+            name: "ClusterSupport", dependencies: ["EsperTypes", "Identity"], path: "Tests/ClusterSupport",
+            swiftSettings: settings),
         tests(
             "IntegrationTests",
             [
+                "ClusterSupport", "esper-node",
                 "EsperNode", "EsperClient", "EsperProtocol", "Identity", "PostgreSQL", "Simulation", "EsperTypes",
                 logging, nioCore, nioPosix, nioSSL,
             ]),
         tests(
-            "ChaosTests", ["EsperClient", "Identity", "Simulation", "EsperTypes", logging, nioCore, nioPosix],
+            "ChaosTests",
+            [
+                "ClusterSupport", "esper-node", "EsperClient", "Identity", "Simulation", "EsperTypes", logging, nioCore,
+                nioPosix,
+            ],
             path: "ChaosTests"),
     ]
 )

@@ -1,0 +1,155 @@
+import ClusterSupport
+import Dispatch
+import Foundation
+import Glibc
+import Identity
+import Testing
+
+/// The program as its operator meets it: settings, data directories, signals, garbage.
+@Suite(.timeLimit(.minutes(3)))
+struct ProcessTests {
+    /// Polls, because another process decides when it is true.
+    private func eventually(_ what: Comment, _ condition: () -> Bool) async {
+        let clock = ContinuousClock()
+        let deadline = clock.now + .seconds(30)
+        while clock.now < deadline {
+            if condition() { return }
+            await Task.yield()
+            usleep(5_000)
+        }
+        Issue.record("waited in vain: \(what)")
+    }
+
+    private func waitForLeader(_ cluster: LocalCluster) async {
+        await eventually("a leader") { cluster.members.contains { cluster.log(of: $0.name).contains("electionWon") } }
+    }
+
+    @Test func `settings with three mistakes are three lines and exit code 2`() throws {
+        let cluster = try LocalCluster(1)
+        defer { cluster.shutdown() }
+        let file = cluster.settingsFile(of: "n1")
+        var text = try String(contentsOfFile: file, encoding: .utf8)
+        text = text.replacingOccurrences(of: "name: n1\n", with: "name: stranger\n")
+        text += "\nlog: {level: loud}\nraft: {heartbeat: soon}\n"
+        try text.write(toFile: file, atomically: true, encoding: .utf8)
+        try cluster.start("n1")
+        #expect(cluster.process("n1").wait(atMost: .seconds(30)) == 2)
+        let lines = cluster.log(of: "n1").split(separator: "\n")
+        #expect(lines.count == 3)
+        #expect(lines.contains { $0.contains("log.level: 'loud'") })
+        #expect(lines.contains { $0.contains("raft.heartbeat: 'soon'") })
+        #expect(lines.contains { $0.contains("name: 'stranger' is not among the members (n1)") })
+    }
+
+    @Test func `a data directory of another cluster is refused with the reason`() async throws {
+        let cluster = try LocalCluster(1)
+        defer { cluster.shutdown() }
+        try cluster.start("n1")
+        await waitForLeader(cluster)
+        cluster.kill("n1")
+        let file = cluster.settingsFile(of: "n1")
+        let text = try String(contentsOfFile: file, encoding: .utf8)
+        let changed = text.split(separator: "\n").map {
+            $0.hasPrefix("cluster_id") ? "cluster_id: \"dead\"" : String($0)
+        }
+        try changed.joined(separator: "\n").write(toFile: file, atomically: true, encoding: .utf8)
+        try cluster.start("n1")
+        #expect(cluster.process("n1").wait(atMost: .seconds(30)) == 1)
+        #expect(cluster.log(of: "n1").contains("belongs to cluster"))
+    }
+
+    @Test func `a certificate of another node is refused with the reason`() throws {
+        let cluster = try LocalCluster(1)
+        defer { cluster.shutdown() }
+        try cluster.authority.issue(.node, name: "other", hosts: [], validFor: 3600, now: Date())
+            .write(
+                certificate: cluster.root + "/n1.pem", privateKey: cluster.root + "/n1.key", replacing: true)
+        try cluster.start("n1")
+        #expect(cluster.process("n1").wait(atMost: .seconds(30)) == 1)
+        #expect(cluster.log(of: "n1").contains("is for spiffe://esper.local/node/other"))
+    }
+
+    @Test func `a data directory in use is refused with the reason`() async throws {
+        let cluster = try LocalCluster(1)
+        defer { cluster.shutdown() }
+        try cluster.start("n1")
+        await waitForLeader(cluster)
+        let second = try NodeProcess(
+            arguments: ["--config", cluster.settingsFile(of: "n1")], log: cluster.root + "/second.log")
+        #expect(second.wait(atMost: .seconds(30)) == 1)
+        #expect(try String(contentsOfFile: cluster.root + "/second.log", encoding: .utf8).contains("locked"))
+    }
+
+    @Test func `SIGTERM of the leader hands over and exits 0 within ten seconds`() async throws {
+        try await LocalCluster.run(3) { cluster in
+            await waitForLeader(cluster)
+            let leader = cluster.members.first { cluster.log(of: $0.name).contains("electionWon") }!.name
+            cluster.process(leader).signal(SIGTERM)
+            #expect(cluster.process(leader).wait(atMost: .seconds(10)) == 0)
+            await eventually("another leader") {
+                cluster.members.contains { $0.name != leader && cluster.log(of: $0.name).contains("electionWon") }
+            }
+        }
+    }
+
+    @Test func `garbage on every port is closed, memory stays flat and the cluster does not notice`() async throws {
+        try await LocalCluster.run(3) { cluster in
+            await waitForLeader(cluster)
+            let before = cluster.members.map { cluster.process($0.name).residentBytes }
+            let elections = cluster.members.map {
+                cluster.log(of: $0.name).components(separatedBy: "electionWon").count
+            }
+            let visits = cluster.members.flatMap { [$0.peerPort, $0.apiPort] }
+                .flatMap { port in Garbage.samples.map { (port: port, bytes: $0) } }
+            DispatchQueue.concurrentPerform(iterations: visits.count) { visit in
+                let (port, bytes) = visits[visit]
+                #expect(Garbage.send(bytes, to: port), "port \(port) kept a connection open")
+            }
+            for (member, bytes) in zip(cluster.members, before) {
+                let process = cluster.process(member.name)
+                #expect(process.wait(atMost: .zero) == nil, "\(member.name) stopped")
+                #expect(process.residentBytes < bytes + (32 << 20))
+            }
+            let after = cluster.members.map { cluster.log(of: $0.name).components(separatedBy: "electionWon").count }
+            #expect(elections == after)
+        }
+    }
+}
+
+/// What strangers send to a port.
+enum Garbage {
+    static let samples: [[UInt8]] = [
+        Array("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".utf8),
+        // The first half of a TLS 1.2 record header, then nothing that belongs there.
+        [0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00] + [UInt8](repeating: 0x41, count: 600),
+        // A length of 2 GiB where a frame would begin.
+        [0xff, 0xff, 0xff, 0x7f, 0, 0, 0, 0] + [UInt8](repeating: 0, count: 64),
+        (0..<4096).map { UInt8(truncatingIfNeeded: $0 &* 131 &+ 17) },
+        Array("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".utf8),
+    ]
+
+    /// - Returns: whether the other end closed the connection within the handshake deadline and a margin.
+    static func send(_ bytes: [UInt8], to port: Int) -> Bool {
+        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        defer { close(descriptor) }
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
+        address.sin_port = UInt16(port).bigEndian
+        let isConnected = withUnsafePointer(to: &address) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0
+            }
+        }
+        guard isConnected else { return false }
+        _ = bytes.withUnsafeBytes { Glibc.send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }
+        var limit = timeval(tv_sec: 15, tv_usec: 0)
+        setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
+        var buffer = [UInt8](repeating: 0, count: 4096)
+        while true {
+            let count = recv(descriptor, &buffer, buffer.count, 0)
+            if count > 0 { continue }
+            return count == 0 || errno == ECONNRESET
+        }
+    }
+}
