@@ -133,8 +133,10 @@ let package = Package(
                 "PeerTransport", "RaftCore", "Identity", "EsperTypes", logging, metrics, nioCore, nioEmbedded, nioPosix,
                 nioSSL,
             ]),
-        tests("PostgreSQLTests", ["PostgreSQL", logging]),
-        tests("CatalogTests", ["Catalog", "PostgreSQL", "Coordination", "EsperTypes", logging]),
+        // What tests of several targets share: servers of their own.
+        .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: settings),
+        tests("PostgreSQLTests", ["PostgreSQL", "TestSupport", logging]),
+        tests("CatalogTests", ["Catalog", "PostgreSQL", "TestSupport", "Coordination", "EsperTypes", logging]),
         tests("ObservabilityTests", ["Observability", logging, metrics]),
         tests(
             "GRPCTransportTests",
@@ -160,7 +162,8 @@ let package = Package(
             "IntegrationTests",
             [
                 "ClusterSupport", "esper-node",
-                "EsperNode", "EsperClient", "EsperProtocol", "Identity", "PostgreSQL", "Simulation", "EsperTypes",
+                "EsperNode", "EsperClient", "EsperProtocol", "Identity", "PostgreSQL", "TestSupport", "Simulation",
+                "EsperTypes",
                 logging, nioCore, nioPosix, nioSSL,
             ]),
         tests(

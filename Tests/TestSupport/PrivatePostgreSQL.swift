@@ -1,0 +1,295 @@
+import Foundation
+import Glibc
+
+/// A PostgreSQL server of one test, in a directory of its own, on a free loopback port and a Unix socket.
+///
+/// It runs under an unprivileged account, for PostgreSQL refuses root. Whatever happens to the test process, a
+/// janitor that waits for the end of a pipe stops the server and removes the directory.
+///
+/// Over the socket everybody is trusted. Over TCP the role `esper` needs its password; the role `tls_only` is
+/// admitted through TLS alone. The database is `esper`.
+public final class PrivatePostgreSQL: Sendable {
+    public struct Failure: Error, CustomStringConvertible {
+        public var description: String
+    }
+
+    public static let password = "correct horse"
+
+    public let directory: String
+    public let port: Int
+    /// The authority of the server's certificate, which names `localhost` and `127.0.0.1`; nil without TLS.
+    public let rootCertificatePath: String?
+    private let programs: String
+    private let janitor: (process: Process, pipe: Pipe)
+
+    /// Makes and starts a server, which takes about two seconds.
+    public static func start(withTLS: Bool = false) async throws -> PrivatePostgreSQL {
+        let server = try await onThread { try PrivatePostgreSQL(withTLS: withTLS) }
+        do {
+            try await server.startServer()
+            try await server.createDatabase()
+        } catch {
+            await server.remove()
+            throw error
+        }
+        return server
+    }
+
+    /// Whether PostgreSQL's programs are on this machine.
+    public static var isInstalled: Bool { installed != nil }
+
+    /// The directory of the socket, for use as a host.
+    public var socketDirectory: String { directory }
+
+    private init(withTLS: Bool) throws {
+        guard let programs = Self.installed else { throw Failure(description: "no PostgreSQL programs found") }
+        self.programs = programs
+        // Socket paths are short: 107 bytes is all the kernel takes.
+        directory = "/tmp/esper-pg-\(getpid())-\(UInt32.random(in: 0 ... .max))"
+        port = try Self.freePort()
+        guard mkdir(directory, 0o700) == 0 else { throw Failure(description: "cannot make \(directory)") }
+        let pipe = Pipe()
+        _ = fcntl(pipe.fileHandleForWriting.fileDescriptor, F_SETFD, FD_CLOEXEC)
+        let sweeper = Process()
+        sweeper.executableURL = URL(fileURLWithPath: "/bin/sh")
+        sweeper.arguments = [
+            "-c",
+            """
+            cat > /dev/null
+            p=$(head -n 1 "$0/data/postmaster.pid" 2> /dev/null) && kill -CONT "$p" && kill -QUIT "$p"
+            while [ -n "$p" ] && kill -0 "$p" 2> /dev/null; do sleep 0.05; done
+            rm -rf "$0"
+            """, directory,
+        ]
+        sweeper.standardInput = pipe
+        sweeper.standardOutput = FileHandle.nullDevice
+        sweeper.standardError = FileHandle.nullDevice
+        try sweeper.run()
+        janitor = (sweeper, pipe)
+        if withTLS {
+            rootCertificatePath = directory + "/root.pem"
+            try Self.makeCertificates(in: directory)
+        } else {
+            rootCertificatePath = nil
+        }
+        if getuid() == 0 { try Self.run("/bin/chown", ["-R", "postgres", directory]) }
+        try asServer(
+            programs + "/initdb",
+            ["-D", directory + "/data", "-U", "postgres", "-A", "trust", "-N", "-E", "UTF8", "--locale=C.UTF-8"])
+        try configure(withTLS: withTLS)
+    }
+
+    // MARK: Life
+
+    /// Starts the server and returns when it answers.
+    public func startServer() async throws {
+        _ = try await onThread { [self] in
+            try asServer(
+                programs + "/pg_ctl",
+                ["-D", directory + "/data", "-w", "-t", "60", "-s", "-l", directory + "/log", "start"])
+        }
+    }
+
+    /// Stops the server as a crash would: connections break, nothing is said.
+    public func stopServer() async throws {
+        _ = try await onThread { [self] in
+            try asServer(programs + "/pg_ctl", ["-D", directory + "/data", "-w", "-s", "-m", "immediate", "stop"])
+        }
+    }
+
+    /// Every process of the server stops where it is: connections stay open and nobody answers.
+    public func pause() throws { try signalAll(SIGSTOP) }
+
+    public func resume() throws { try signalAll(SIGCONT) }
+
+    /// Stops the server and removes its directory.
+    public func remove() async {
+        await onThread { [self] in
+            try? signalAll(SIGCONT)
+            try? janitor.pipe.fileHandleForWriting.close()
+            janitor.process.waitUntilExit()
+        }
+    }
+
+    /// What `psql` prints for a statement, fields separated by `|`.
+    public func sql(_ text: String, database: String = "esper") async throws -> String {
+        try await onThread { [self] in
+            try asServer(
+                programs + "/psql",
+                [
+                    "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", directory, "-p", String(port), "-U",
+                    "postgres", "-d", database, "-c", text,
+                ])
+        }
+    }
+
+    private func createDatabase() async throws {
+        _ = try await sql(
+            "CREATE ROLE esper LOGIN PASSWORD '\(Self.password)'; CREATE ROLE tls_only LOGIN PASSWORD '\(Self.password)'",
+            database: "postgres")
+        _ = try await sql("CREATE DATABASE esper OWNER esper", database: "postgres")
+    }
+
+    private func configure(withTLS: Bool) throws {
+        var settings = """
+            port = \(port)
+            listen_addresses = '127.0.0.1'
+            unix_socket_directories = '\(directory)'
+            fsync = off
+            max_connections = 40
+            shared_buffers = 16MB
+
+            """
+        if withTLS {
+            settings +=
+                "ssl = on\nssl_cert_file = '\(directory)/server.pem'\nssl_key_file = '\(directory)/server.key'\n"
+        }
+        let access = """
+            local all all trust
+            hostssl all all 127.0.0.1/32 scram-sha-256
+            hostnossl all esper 127.0.0.1/32 scram-sha-256
+
+            """
+        let configuration = directory + "/data/postgresql.conf"
+        let before = try String(contentsOfFile: configuration, encoding: .utf8)
+        try overwrite(configuration, before + settings)
+        try overwrite(directory + "/data/pg_hba.conf", access)
+    }
+
+    /// Keeps the owner of the file, which an atomic replacement would not.
+    private func overwrite(_ path: String, _ text: String) throws {
+        let handle = try FileHandle(forWritingTo: URL(fileURLWithPath: path))
+        try handle.truncate(atOffset: 0)
+        try handle.write(contentsOf: Data(text.utf8))
+        try handle.close()
+    }
+
+    private func signalAll(_ signal: Int32) throws {
+        let text = try String(contentsOfFile: directory + "/data/postmaster.pid", encoding: .utf8)
+        guard let postmaster = text.split(separator: "\n").first.flatMap({ Int32($0) }) else {
+            throw Failure(description: "no postmaster")
+        }
+        // The postmaster first when it stops, so that it makes no more children; last when it goes on.
+        if signal == SIGSTOP { kill(postmaster, signal) }
+        for child in try Self.children(of: postmaster) { kill(child, signal) }
+        if signal != SIGSTOP { kill(postmaster, signal) }
+    }
+
+    private static func children(of parent: Int32) throws -> [Int32] {
+        try FileManager.default.contentsOfDirectory(atPath: "/proc").compactMap { Int32($0) }.filter { pid in
+            guard let stat = try? String(contentsOfFile: "/proc/\(pid)/stat", encoding: .utf8),
+                let end = stat.lastIndex(of: ")")
+            else { return false }
+            let fields = stat[stat.index(after: end)...].split(separator: " ")
+            return fields.count > 1 && Int32(fields[1]) == parent
+        }
+    }
+
+    // MARK: Programs
+
+    private static let installed: String? = {
+        let root = "/usr/lib/postgresql"
+        let versions = (try? FileManager.default.contentsOfDirectory(atPath: root)) ?? []
+        return versions.compactMap { Int($0) }.sorted().last.map { "\(root)/\($0)/bin" }
+    }()
+
+    @discardableResult
+    private func asServer(_ program: String, _ arguments: [String]) throws -> String {
+        guard getuid() == 0 else { return try Self.run(program, arguments) }
+        return try Self.run("/sbin/runuser", ["-u", "postgres", "--", program] + arguments)
+    }
+
+    private static func makeCertificates(in directory: String) throws {
+        try run(
+            "/bin/sh",
+            [
+                "-e", "-c",
+                """
+                cd "$0"
+                openssl ecparam -name prime256v1 -genkey -noout -out root.key
+                openssl req -x509 -new -key root.key -days 2 -subj "/CN=Test root" -out root.pem
+                openssl ecparam -name prime256v1 -genkey -noout -out server.key
+                openssl req -new -key server.key -subj "/CN=localhost" -out server.csr
+                printf 'subjectAltName=DNS:localhost,IP:127.0.0.1\\n' > server.ext
+                openssl x509 -req -in server.csr -CA root.pem -CAkey root.key -CAcreateserial -days 2 \
+                    -extfile server.ext -out server.pem
+                openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 \
+                    -subj "/CN=Other root" -keyout other.key -out other.pem
+                chmod 600 server.key
+                """, directory,
+            ])
+    }
+
+    @discardableResult
+    private static func run(_ program: String, _ arguments: [String]) throws -> String {
+        let process = Process()
+        let output = Pipe()
+        let log = FileManager.default.temporaryDirectory
+            .appendingPathComponent("esper-pg-run-\(getpid())-\(UInt32.random(in: 0 ... .max))")
+        _ = FileManager.default.createFile(atPath: log.path, contents: nil)
+        defer { try? FileManager.default.removeItem(at: log) }
+        process.executableURL = URL(fileURLWithPath: program)
+        process.arguments = arguments
+        process.currentDirectoryURL = URL(fileURLWithPath: "/")
+        process.standardInput = FileHandle.nullDevice
+        process.standardOutput = output
+        process.standardError = try FileHandle(forWritingTo: log)
+        try process.run()
+        // `pg_ctl start` leaves a server behind that holds the pipe: its output goes to the log, so the end does come.
+        let data = output.fileHandleForReading.readDataToEndOfFile()
+        process.waitUntilExit()
+        guard process.terminationStatus == 0 else {
+            let reason = (try? String(contentsOf: log, encoding: .utf8)) ?? ""
+            throw Failure(description: "\(program) \(arguments): \(reason)")
+        }
+        return String(decoding: data, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines)
+    }
+
+    private static func freePort() throws -> Int {
+        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        defer { close(descriptor) }
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
+        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+        let result = withUnsafeMutablePointer(to: &address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { pointer in
+                bind(descriptor, pointer, length) == 0 && getsockname(descriptor, pointer, &length) == 0
+            }
+        }
+        guard result else { throw Failure(description: "no free port") }
+        return Int(UInt16(bigEndian: address.sin_port))
+    }
+}
+
+/// Runs what blocks on a thread of its own, so that no cooperative thread waits.
+public func onThread<Value: Sendable>(_ body: @escaping @Sendable () throws -> Value) async throws -> Value {
+    try await withCheckedThrowingContinuation { continuation in
+        Thread.detachNewThread { continuation.resume(with: Result(catching: body)) }
+    }
+}
+
+/// Runs what blocks on a thread of its own, so that no cooperative thread waits.
+public func onThread(_ body: @escaping @Sendable () -> Void) async {
+    await withCheckedContinuation { continuation in
+        Thread.detachNewThread {
+            body()
+            continuation.resume()
+        }
+    }
+}
+
+/// Gives `body` a server that is removed afterwards, whatever happens.
+public func withPrivatePostgreSQL<Result>(
+    withTLS: Bool = false, _ body: (PrivatePostgreSQL) async throws -> Result
+) async throws -> Result {
+    let server = try await PrivatePostgreSQL.start(withTLS: withTLS)
+    do {
+        let result = try await body(server)
+        await server.remove()
+        return result
+    } catch {
+        await server.remove()
+        throw error
+    }
+}
