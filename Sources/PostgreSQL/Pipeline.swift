@@ -153,10 +153,12 @@ final class Pipeline {
         while flight.expectedStart < flight.expected.count {
             guard PQisBusy(connection) == 0 else { return nil }
             guard let result = PQgetResult(connection) else {
-                // The end of a statement's results.
+                // The end of a statement's results. A commit that failed ends in a null too; its synchronisation
+                // point is still to come.
                 if PQstatus(connection) == CONNECTION_BAD { return lastError(of: connection) }
                 guard flight.sawResult else { return "libpq has no result where one is due" }
                 flight.sawResult = false
+                if case .synchronisation = flight.expected[flight.expectedStart] { continue }
                 flight.expectedStart += 1
                 continue
             }

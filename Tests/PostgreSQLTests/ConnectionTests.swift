@@ -171,8 +171,14 @@ import Testing
             let client = PostgreSQLClient(settings: server.socketSettings, logger: silent, seed: 3)
             client.start()
             _ = try await client.query(Statement("SELECT 1"))
-            async let short = failure { try await client.query(Statement("SELECT pg_sleep(0.2)")) }
-            async let long = failure { try await client.query(Statement("SELECT pg_sleep(60)"), within: .seconds(60)) }
+            // Alone, or both would share a transaction and its fate.
+            async let short = failure {
+                try await client.execute([Statement("SELECT pg_sleep(0.2)")], isAlone: true)
+            }
+            async let long = failure {
+                try await client.execute(
+                    [Statement("SELECT pg_sleep(60)")], within: .seconds(60), isAlone: true)
+            }
             await until { client.status.requests == 2 }
             await client.shutdown(drainingFor: .milliseconds(700))
             #expect(await short == nil)

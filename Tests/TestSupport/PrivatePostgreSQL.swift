@@ -20,7 +20,7 @@ public final class PrivatePostgreSQL: Sendable {
     /// The authority of the server's certificate, which names `localhost` and `127.0.0.1`; nil without TLS.
     public let rootCertificatePath: String?
     private let programs: String
-    private let janitor: (process: Process, pipe: Pipe)
+    private let janitor: Child
 
     /// Makes and starts a server, which takes about two seconds.
     public static func start(withTLS: Bool = false) async throws -> PrivatePostgreSQL {
@@ -48,24 +48,17 @@ public final class PrivatePostgreSQL: Sendable {
         directory = "/tmp/esper-pg-\(getpid())-\(UInt32.random(in: 0 ... .max))"
         port = try Self.freePort()
         guard mkdir(directory, 0o700) == 0 else { throw Failure(description: "cannot make \(directory)") }
-        let pipe = Pipe()
-        _ = fcntl(pipe.fileHandleForWriting.fileDescriptor, F_SETFD, FD_CLOEXEC)
-        let sweeper = Process()
-        sweeper.executableURL = URL(fileURLWithPath: "/bin/sh")
-        sweeper.arguments = [
-            "-c",
-            """
-            cat > /dev/null
-            p=$(head -n 1 "$0/data/postmaster.pid" 2> /dev/null) && kill -CONT "$p" && kill -QUIT "$p"
-            while [ -n "$p" ] && kill -0 "$p" 2> /dev/null; do sleep 0.05; done
-            rm -rf "$0"
-            """, directory,
-        ]
-        sweeper.standardInput = pipe
-        sweeper.standardOutput = FileHandle.nullDevice
-        sweeper.standardError = FileHandle.nullDevice
-        try sweeper.run()
-        janitor = (sweeper, pipe)
+        janitor = try Child(
+            "/bin/sh",
+            [
+                "-c",
+                """
+                read -r line
+                p=$(head -n 1 "$0/data/postmaster.pid" 2> /dev/null) && kill -CONT "$p" && kill -QUIT "$p"
+                while [ -n "$p" ] && kill -0 "$p" 2> /dev/null; do sleep 0.05; done
+                rm -rf "$0"
+                """, directory,
+            ], output: "/dev/null")
         if withTLS {
             rootCertificatePath = directory + "/root.pem"
             try Self.makeCertificates(in: directory)
@@ -106,8 +99,8 @@ public final class PrivatePostgreSQL: Sendable {
     public func remove() async {
         await onThread { [self] in
             try? signalAll(SIGCONT)
-            try? janitor.pipe.fileHandleForWriting.close()
-            janitor.process.waitUntilExit()
+            janitor.writeLine()
+            _ = janitor.wait()
         }
     }
 
@@ -220,29 +213,16 @@ public final class PrivatePostgreSQL: Sendable {
             ])
     }
 
+    /// Runs a program to its end and returns what it printed.
     @discardableResult
     private static func run(_ program: String, _ arguments: [String]) throws -> String {
-        let process = Process()
-        let output = Pipe()
-        let log = FileManager.default.temporaryDirectory
-            .appendingPathComponent("esper-pg-run-\(getpid())-\(UInt32.random(in: 0 ... .max))")
-        _ = FileManager.default.createFile(atPath: log.path, contents: nil)
-        defer { try? FileManager.default.removeItem(at: log) }
-        process.executableURL = URL(fileURLWithPath: program)
-        process.arguments = arguments
-        process.currentDirectoryURL = URL(fileURLWithPath: "/")
-        process.standardInput = FileHandle.nullDevice
-        process.standardOutput = output
-        process.standardError = try FileHandle(forWritingTo: log)
-        try process.run()
-        // `pg_ctl start` leaves a server behind that holds the pipe: its output goes to the log, so the end does come.
-        let data = output.fileHandleForReading.readDataToEndOfFile()
-        process.waitUntilExit()
-        guard process.terminationStatus == 0 else {
-            let reason = (try? String(contentsOf: log, encoding: .utf8)) ?? ""
-            throw Failure(description: "\(program) \(arguments): \(reason)")
-        }
-        return String(decoding: data, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines)
+        let output = "/tmp/esper-pg-run-\(getpid())-\(UInt32.random(in: 0 ... .max))"
+        defer { unlink(output) }
+        let child = try Child(program, arguments, output: output)
+        let status = child.wait()
+        let text = (try? String(contentsOfFile: output, encoding: .utf8)) ?? ""
+        guard status == 0 else { throw Failure(description: "\(program) \(arguments): status \(status): \(text)") }
+        return text.trimmingCharacters(in: .whitespacesAndNewlines)
     }
 
     private static func freePort() throws -> Int {
@@ -259,6 +239,66 @@ public final class PrivatePostgreSQL: Sendable {
         }
         guard result else { throw Failure(description: "no free port") }
         return Int(UInt16(bigEndian: address.sin_port))
+    }
+}
+
+/// A child process whose input is a pipe that nothing else holds.
+///
+/// Foundation's `Process` hands a pipe made for one child to all that are spawned at the same moment; a server that
+/// inherits one keeps it open for ever.
+struct Child: Sendable {
+    private let pid: pid_t
+    private let input: Int32
+    /// Between a descriptor's birth and its mark no other child of ours is born.
+    private static let births = NSLock()
+
+    /// - Parameter output: a file for what the child prints to both of its outputs.
+    init(_ program: String, _ arguments: [String], output: String) throws {
+        Self.births.lock()
+        defer { Self.births.unlock() }
+        var ends: [Int32] = [-1, -1]
+        guard pipe(&ends) == 0 else { throw PrivatePostgreSQL.Failure(description: "no pipe: error \(errno)") }
+        for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
+        defer { close(ends[0]) }
+        var actions = posix_spawn_file_actions_t()
+        posix_spawn_file_actions_init(&actions)
+        defer { posix_spawn_file_actions_destroy(&actions) }
+        posix_spawn_file_actions_adddup2(&actions, ends[0], 0)
+        posix_spawn_file_actions_addopen(&actions, 1, output, O_WRONLY | O_CREAT | O_TRUNC, 0o600)
+        posix_spawn_file_actions_adddup2(&actions, 1, 2)
+        // Signals that this process ignores or blocks are not the child's business.
+        var attributes = posix_spawnattr_t()
+        posix_spawnattr_init(&attributes)
+        defer { posix_spawnattr_destroy(&attributes) }
+        var signals = sigset_t()
+        sigemptyset(&signals)
+        posix_spawnattr_setsigmask(&attributes, &signals)
+        sigfillset(&signals)
+        posix_spawnattr_setsigdefault(&attributes, &signals)
+        posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF))
+        var words = ([program] + arguments).map { strdup($0) }
+        defer { for word in words { free(word) } }
+        words.append(nil)
+        var pid: pid_t = 0
+        let failure = posix_spawn(&pid, program, &actions, &attributes, words, environ)
+        guard failure == 0 else {
+            close(ends[1])
+            throw PrivatePostgreSQL.Failure(description: "cannot run \(program): error \(failure)")
+        }
+        self.pid = pid
+        input = ends[1]
+    }
+
+    func writeLine() { _ = write(input, "\n", 1) }
+
+    /// Waits for the end. Once only.
+    ///
+    /// - Returns: the exit status, or the signal plus 128.
+    func wait() -> Int32 {
+        var status: Int32 = 0
+        while waitpid(pid, &status, 0) < 0, errno == EINTR {}
+        close(input)
+        return status & 0x7f == 0 ? status >> 8 & 0xff : status & 0x7f + 128
     }
 }
 
