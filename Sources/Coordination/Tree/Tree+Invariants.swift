@@ -17,8 +17,6 @@ extension TreeNode {
             if slot > 0 {
                 precondition(keys[slot - 1].order(against: keys[slot], skipping: 0) < 0, "keys out of order at \(slot)")
             }
-            // Key 0 of an inner node is no bound.
-            guard isLeaf || slot > 0 else { continue }
             if let lower { precondition(keys[slot].order(against: lower, skipping: 0) >= 0, "key below its separator") }
             if let upper { precondition(keys[slot].order(against: upper, skipping: 0) < 0, "key above its node") }
         }
@@ -31,7 +29,7 @@ extension TreeNode {
         for slot in 0..<slots {
             let child = children[slot]
             let below = child.checkInvariants(
-                above: slot > 0 ? keys[slot] : lower, below: slot + 1 < slots ? keys[slot + 1] : upper)
+                above: keys[slot], below: slot + 1 < slots ? keys[slot + 1] : upper)
             precondition(height == nil || height == below, "leaves at different depths")
             height = below
             sum += child.total

@@ -150,6 +150,7 @@ package struct Tree<Key: TreeKey, Value: Sendable>: Sendable {
             return (nil, right)
         }
         let slot = node.childSlot(key)
+        if slot == 0 { node.lowerFirstKey(to: key) }
         makeUnique(&node.children[slot])
         let (old, split) = upsert(key, make, in: node.children[slot])
         if old == nil { node.total += 1 }
@@ -191,7 +192,7 @@ package struct Tree<Key: TreeKey, Value: Sendable>: Sendable {
         for left in [slot - 1, slot] where left >= 0 && left + 1 < node.slots {
             guard node.children[left].slots + node.children[left + 1].slots <= Node.capacity * 3 / 4 else { continue }
             makeUnique(&node.children[left])
-            node.children[left].absorb(node.children[left + 1], separator: node.keys[left + 1])
+            node.children[left].absorb(node.children[left + 1])
             node.removeChild(at: left + 1)
             return
         }

@@ -1,7 +1,6 @@
 /// A node of a ``Tree``: a leaf of keys and values, or an inner node of keys and children.
 ///
-/// In an inner node key `i` is at most every key below child `i`, and above every key below child `i - 1`; key 0 may be
-/// too high, for nothing is left of it. All keys of a node share their first `skip` bytes, and `heads[i]` holds
+/// In an inner node key `i` is at most every key below child `i`, and above every key below child `i - 1`. All keys of a node share their first `skip` bytes, and `heads[i]` holds
 /// the eight bytes after those: a search compares numbers that lie side by side, and follows a key only on a tie.
 ///
 /// `@unchecked Sendable`: a node is changed only through a `Tree` that holds the single reference to it and to all
@@ -156,18 +155,26 @@ package final class TreeNode<Key: TreeKey, Value: Sendable>: @unchecked Sendable
         return right
     }
 
-    /// Takes over all slots of the right neighbour, whose separator in the parent is `separator`.
-    func absorb(_ right: TreeNode, separator: Key) {
+    /// Takes over all slots of the right neighbour.
+    func absorb(_ right: TreeNode) {
         (keys + slots).initialize(from: right.keys, count: right.slots)
         if isLeaf {
             (values + slots).initialize(from: right.values, count: right.slots)
         } else {
-            keys[slots] = separator
             (children + slots).initialize(from: right.children, count: right.slots)
         }
         slots += right.slots
         total += right.total
         refreshHeads()
+    }
+
+    /// Makes `key`, which is about to go below child 0, its bound, if it is below the present one.
+    @inline(__always)
+    func lowerFirstKey(to key: Key) {
+        if key.order(against: keys[0], skipping: 0) < 0 {
+            keys[0] = key
+            refreshHeads()
+        }
     }
 
     private func openKey(_ key: Key, at slot: Int) {
