@@ -169,8 +169,11 @@ package final class WriteAheadLog: @unchecked Sendable {
         }
         segment.position += buffer.count
         segment.chain = buffer.chain
-        segment.unwrittenHeader = []
         durableThrough = sequence
+        guard !segment.unwrittenHeader.isEmpty else { return }
+        segment.unwrittenHeader = []
+        // Before anyone is told: a header that is unreadable later is then known to have been there.
+        try metadata.update(durableThrough: durableThrough, activeSegment: segment.ordinal)
     }
 
     private func roll(minimumGroupBytes: Int) throws(StorageError) {
