@@ -67,7 +67,7 @@ public class HTTP2Connection: ChannelInboundHandler, @unchecked Sendable {
     func fill(_ stream: Int32, _ target: UnsafeMutableRawBufferPointer, _ flags: inout UInt32) -> Int { 0 }
     /// Outside the codec: everything that was read has been decoded.
     func readCompleted() {}
-    /// Outside the codec: something was written, so streams may have ended or have room.
+    /// Outside the codec, after every attempt to write: streams may have ended or have room.
     func flushed() {}
     /// Outside the codec: ends every call whose deadline is not after `now`.
     ///
@@ -134,7 +134,7 @@ public class HTTP2Connection: ChannelInboundHandler, @unchecked Sendable {
         isFlushing = true
         defer { isFlushing = false }
         while writeOnce() {}
-        if session != nil { flushed() }
+        flushed()
         while writeOnce() {}
         guard let session, let context else { return }
         let isDone = nghttp2_session_want_read(session) == 0 && nghttp2_session_want_write(session) == 0

@@ -1,0 +1,286 @@
+internal import EsperProtocol
+internal import EsperTypes
+internal import GRPCTransport
+internal import SwiftProtobuf
+internal import NIOCore
+
+/// Performs operations: chooses endpoints, follows leaders, repeats what may be repeated, and keeps outcomes apart.
+///
+/// `@unchecked Sendable`: the constants aside, everything is touched only on `eventLoop`; the entry points hop there.
+final class CallEngine: @unchecked Sendable {
+    let eventLoop: any EventLoop
+    let options: ClientOptions
+    private let endpoints: Endpoints
+    private let backoff: Backoff
+    private var identities = RequestIdentities()
+    private var waitingForIdentity: [OperationRun] = []
+    private var isRegistering = false
+    private var generator = SystemRandomNumberGenerator()
+    private var isClosed = false
+    private var runs: [ObjectIdentifier: OperationRun] = [:]
+
+    init(eventLoop: any EventLoop, endpoints: Endpoints, options: ClientOptions) {
+        self.eventLoop = eventLoop
+        self.endpoints = endpoints
+        self.options = options
+        backoff = Backoff(first: options.firstPause, longest: options.longestPause)
+    }
+
+    // MARK: Entry points, from any thread
+
+    /// - Parameter completion: called once, on the event loop.
+    @discardableResult
+    func perform(
+        _ operation: Operation, completion: @escaping @Sendable (Result<ClientReply, EsperError>) -> Void
+    ) -> OperationHandle {
+        let patience = (operation.timeout ?? options.timeout) + operation.wait
+        let run = OperationRun(operation, deadline: .now() + TimeAmount(patience), completion: completion)
+        onLoop { self.begin(run) }
+        return OperationHandle(engine: self, run: run)
+    }
+
+    func cancel(_ run: OperationRun) {
+        onLoop {
+            guard !run.isDone else { return }
+            let isInFlight = run.call != nil && run.operation.isMutating
+            run.call?.cancel()
+            self.end(
+                run,
+                .failure(
+                    EsperError(
+                        code: EsperError.Code.cancelled, message: "the operation was cancelled",
+                        outcome: run.isOpen && run.operation.isMutating || isInFlight ? .unknown : .notCommitted)))
+        }
+    }
+
+    /// Opens a stream on a node that can be reached; `failed` gets what prevented it.
+    func open(
+        _ method: ProtoMethod, _ message: [UInt8],
+        opened: @escaping @Sendable (ClientStream) -> Void,
+        handler: @escaping @Sendable (ClientStreamEvent) -> Void
+    ) {
+        onLoop {
+            let now = NIODeadline.now()
+            let endpoint = self.endpoints.choose(preferLeader: false, now: now)
+            self.endpoints.connection(to: endpoint).whenComplete { result in
+                switch result {
+                case .failure(let error):
+                    self.endpoints.avoid(endpoint, for: .milliseconds(500), now: .now())
+                    handler(.ended(.failure(Self.callFailure(error))))
+                case .success(let connection):
+                    let call = ClientCall(path: method.path, message: message, timeout: nil)
+                    let stream = connection.open(call, endsWithFirstMessage: true) { event in
+                        if case .ended(.failure) = event {
+                            self.endpoints.avoid(endpoint, for: .milliseconds(200), now: .now())
+                        }
+                        handler(event)
+                    }
+                    opened(stream)
+                }
+            }
+        }
+    }
+
+    /// A pause before attempt number `attempt`, then `body`, on the event loop.
+    func afterPause(attempt: Int, _ body: @escaping @Sendable () -> Void) {
+        onLoop {
+            self.eventLoop.scheduleTask(in: self.backoff.pause(after: attempt, using: &self.generator), body)
+        }
+    }
+
+    func close() {
+        onLoop {
+            guard !self.isClosed else { return }
+            self.isClosed = true
+            for run in Array(self.runs.values) {
+                self.end(
+                    run,
+                    .failure(
+                        run.judged(
+                            EsperError(
+                                code: EsperError.Code.closed, message: "the client was closed",
+                                outcome: run.call == nil ? .notCommitted : .unknown))))
+            }
+            self.endpoints.close()
+        }
+    }
+
+    private func onLoop(_ body: @escaping @Sendable () -> Void) {
+        if eventLoop.inEventLoop { body() } else { eventLoop.execute(body) }
+    }
+
+    // MARK: Request ids
+
+    private func begin(_ run: OperationRun) {
+        guard !isClosed else {
+            run.end(
+                .failure(
+                    EsperError(code: EsperError.Code.closed, message: "the client is closed", outcome: .notCommitted)))
+            return
+        }
+        runs[ObjectIdentifier(run)] = run
+        guard run.operation.needsRequestID else {
+            encode(run)
+            return
+        }
+        if let id = identities.take() {
+            run.requestID = id
+            encode(run)
+        } else {
+            waitingForIdentity.append(run)
+            watchDeadline(of: run)
+            register()
+        }
+    }
+
+    private func register() {
+        guard !isRegistering else { return }
+        isRegistering = true
+        perform(.registration(label: options.label)) { result in self.registered(result) }
+    }
+
+    private func registered(_ result: Result<ClientReply, EsperError>) {
+        isRegistering = false
+        let waiting = waitingForIdentity
+        waitingForIdentity = []
+        switch result.flatMap({ Self.clientID(in: $0) }) {
+        case .failure(let error):
+            // Nothing of theirs was sent.
+            for run in waiting { end(run, .failure(error.with(.notCommitted))) }
+        case .success(let client):
+            identities.add(client)
+            for run in waiting where !run.isDone { begin(run) }
+        }
+    }
+
+    private static func clientID(in reply: ClientReply) -> Result<UInt64, EsperError> {
+        guard let response = try? ProtoRegisterClientResponse(serializedBytes: reply.message), response.clientID != 0
+        else {
+            return .failure(
+                EsperError(
+                    code: EsperError.Code.malformedAnswer, message: "no client id in the answer", outcome: .notCommitted
+                ))
+        }
+        return .success(response.clientID)
+    }
+
+    private func encode(_ run: OperationRun) {
+        do {
+            run.request = try run.operation.encode(run.requestID)
+        } catch {
+            let failure = EsperError(
+                code: "invalid_argument", message: "the request cannot be written: \(error)", outcome: .notCommitted)
+            end(run, .failure(failure))
+            return
+        }
+        attempt(run)
+    }
+
+    // MARK: Attempts
+
+    private func attempt(_ run: OperationRun) {
+        guard !run.isDone, let request = run.request else { return }
+        let now = NIODeadline.now()
+        guard now < run.deadline, run.attempts < options.maximumAttempts else {
+            end(run, .failure(run.timedOut()))
+            return
+        }
+        run.attempts += 1
+        let endpoint = endpoints.choose(preferLeader: run.operation.prefersLeader, now: now)
+        if let connection = endpoints.standing(endpoint) {
+            send(request, of: run, on: connection, to: endpoint, now: now)
+            return
+        }
+        watchDeadline(of: run)
+        endpoints.connection(to: endpoint).whenComplete { result in
+            guard !run.isDone else { return }
+            switch result {
+            case .success(let connection): self.send(request, of: run, on: connection, to: endpoint, now: .now())
+            case .failure(let error):
+                self.endpoints.avoid(endpoint, for: .milliseconds(500), now: .now())
+                run.lastError = EsperError(
+                    code: EsperError.Code.unavailable, message: "\(endpoint): \(Self.callFailure(error))",
+                    outcome: .notCommitted, isRetryable: true)
+                self.pause(run)
+            }
+        }
+    }
+
+    private func send(
+        _ request: [UInt8], of run: OperationRun, on connection: ClientConnection, to endpoint: Endpoint,
+        now: NIODeadline
+    ) {
+        let left = run.deadline - now
+        let patience = run.mayRepeat ? min(left, TimeAmount(options.attemptTimeout + run.operation.wait)) : left
+        let call = ClientCall(
+            path: run.operation.method.path, message: request, timeout: max(patience, .milliseconds(1)))
+        run.call = connection.start(call) { result in
+            run.call = nil
+            guard !run.isDone else { return }
+            switch result {
+            case .success(let reply): self.end(run, .success(reply))
+            case .failure(let failure): self.failed(run, failure, at: endpoint)
+            }
+        }
+    }
+
+    /// Decides what a failed attempt means.
+    private func failed(_ run: OperationRun, _ failure: CallFailure, at endpoint: Endpoint) {
+        let now = NIODeadline.now()
+        let reading = FailureReading(failure, isMutating: run.operation.isMutating)
+        let error = reading.error
+        run.lastError = error
+        if let hint = reading.leaderEndpoint.flatMap({ Endpoint($0) }) {
+            endpoints.leaderIs(hint)
+        } else if !reading.isJudged || error.isRetryable {
+            let isSlow = failure.status.code == .deadlineExceeded
+            endpoints.avoid(endpoint, for: isSlow ? .seconds(1) : .milliseconds(200), now: now)
+        }
+        if error.code == "client_unknown", renew(run) { return }
+        let isOpenBefore = run.isOpen
+        if error.outcome == .unknown { run.isOpen = true }
+        let canRepeat = run.mayRepeat || error.outcome == .notCommitted && !isOpenBefore
+        let shouldRepeat = reading.isJudged ? error.isRetryable : true
+        guard canRepeat, shouldRepeat else {
+            end(run, .failure(run.judged(error)))
+            return
+        }
+        // A hint, or a call that never left, costs nothing to try again at once; the second time it does.
+        let isFree = run.attempts == 1 && (reading.leaderEndpoint != nil || !failure.mayHaveArrived)
+        if isFree { attempt(run) } else { pause(run, atLeast: .milliseconds(Int64(reading.retryAfterMilliseconds))) }
+    }
+
+    /// A client id the cluster has forgotten is replaced, if no earlier attempt may have gone through under it.
+    private func renew(_ run: OperationRun) -> Bool {
+        guard let id = run.requestID, !run.isOpen else { return false }
+        identities.forget(client: id.client)
+        run.requestID = nil
+        begin(run)
+        return true
+    }
+
+    private func pause(_ run: OperationRun, atLeast least: TimeAmount = .zero) {
+        let pause = max(least, backoff.pause(after: run.attempts, using: &generator))
+        watchDeadline(of: run)
+        run.timer = eventLoop.scheduleTask(in: pause) { self.attempt(run) }
+    }
+
+    private func watchDeadline(of run: OperationRun) {
+        guard run.deadlineTimer == nil else { return }
+        run.deadlineTimer = eventLoop.scheduleTask(deadline: run.deadline) {
+            // A call under way ends by its own time-out, which is no later.
+            if run.call == nil { self.end(run, .failure(run.timedOut())) }
+        }
+    }
+
+    private func end(_ run: OperationRun, _ result: Result<ClientReply, EsperError>) {
+        guard !run.isDone else { return }
+        runs.removeValue(forKey: ObjectIdentifier(run))
+        if let id = run.requestID { identities.finish(id) }
+        run.end(result)
+    }
+
+    private static func callFailure(_ error: any Error) -> CallFailure {
+        error as? CallFailure ?? CallFailure(GRPCStatus(.unavailable, "\(error)"), mayHaveArrived: false)
+    }
+}

@@ -1,0 +1,101 @@
+internal import EsperProtocol
+internal import GRPCTransport
+internal import NIOCore
+internal import Synchronization
+
+/// The answers of one server-streaming call, for one task that takes them one by one.
+///
+/// Bounded by the window of the stream: a message gives its part back when it is taken.
+final class MessageStream: Sendable {
+    enum Step: Sendable {
+        case message([UInt8])
+        case ended(CallFailure?)
+    }
+
+    private struct State {
+        var messages: [[UInt8]] = []
+        var head = 0
+        var stream: ClientStream?
+        var ending: Step?
+        var waiting: Once<Step>?
+        var isCancelled = false
+    }
+
+    private let state = Mutex(State())
+
+    init(_ engine: CallEngine, _ method: ProtoMethod, _ request: [UInt8]) {
+        engine.open(method, request, opened: { self.opened($0) }, handler: { self.happened($0) })
+    }
+
+    /// The next message, or the end, which is then given every time.
+    func next() async -> Step {
+        await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                let once = Once(continuation)
+                let (step, stream) = state.withLock { state -> (Step?, ClientStream?) in
+                    if state.head < state.messages.count {
+                        let message = state.messages[state.head]
+                        state.head += 1
+                        if state.head == state.messages.count {
+                            state.messages.removeAll(keepingCapacity: state.head <= 64)
+                            state.head = 0
+                        }
+                        return (.message(message), state.stream)
+                    }
+                    if let ending = state.ending { return (ending, nil) }
+                    state.waiting = once
+                    return (nil, nil)
+                }
+                guard let step else { return }
+                if case .message(let message) = step { stream?.acknowledge(messageBytes: message.count) }
+                once.resume(step)
+            }
+        } onCancel: {
+            cancel()
+        }
+    }
+
+    /// Ends the call; whoever waits gets the end.
+    func cancel() {
+        let stream = state.withLock { state in
+            state.isCancelled = true
+            return state.stream
+        }
+        stream?.cancel()
+        finish(.ended(CallFailure(GRPCStatus(.cancelled), mayHaveArrived: true)))
+    }
+
+    private func opened(_ stream: ClientStream) {
+        let isCancelled = state.withLock { state in
+            state.stream = stream
+            return state.isCancelled
+        }
+        if isCancelled { stream.cancel() }
+    }
+
+    private func happened(_ event: ClientStreamEvent) {
+        switch event {
+        case .began: break
+        case .message(let message):
+            let (waiting, stream) = state.withLock { state -> (Once<Step>?, ClientStream?) in
+                defer { state.waiting = nil }
+                if state.waiting == nil { state.messages.append(message) }
+                return (state.waiting, state.stream)
+            }
+            guard let waiting else { return }
+            stream?.acknowledge(messageBytes: message.count)
+            waiting.resume(.message(message))
+        case .ended(.success): finish(.ended(nil))
+        case .ended(.failure(let failure)): finish(.ended(failure))
+        }
+    }
+
+    private func finish(_ ending: Step) {
+        let (waiting, step) = state.withLock { state in
+            if state.ending == nil { state.ending = ending }
+            defer { state.waiting = nil }
+            return (state.waiting, state.ending ?? ending)
+        }
+        waiting?.resume(step)
+    }
+}

@@ -1,0 +1,86 @@
+internal import EsperProtocol
+internal import GRPCTransport
+internal import NIOCore
+internal import SwiftProtobuf
+
+/// What a caller wants done: a method, its request, and how often it may be asked for.
+struct Operation: Sendable {
+    let method: ProtoMethod
+    /// Whether a second asking could have a second effect unless it carries a request id.
+    let isMutating: Bool
+    /// Makes the request, with a request id when ``needsRequestID`` says so.
+    let encode: @Sendable (RequestIdentities.RequestID?) throws -> [UInt8]
+    let needsRequestID: Bool
+    /// Asking any number of times is as good as once.
+    let isIdempotent: Bool
+    /// Whether the leader answers it with fewer steps than others.
+    let prefersLeader: Bool
+    /// How long the server may keep the call waiting on purpose.
+    let wait: Duration
+    let timeout: Duration?
+
+    /// A read, or anything else that may be asked repeatedly.
+    static func repeatable(
+        _ method: ProtoMethod, _ request: some Message, prefersLeader: Bool, timeout: Duration? = nil
+    ) -> Operation {
+        Operation(
+            method: method, isMutating: false, encode: { _ in try request.serializedBytes() }, needsRequestID: false,
+            isIdempotent: true, prefersLeader: prefersLeader, wait: .zero, timeout: timeout)
+    }
+
+    /// A command under a request id.
+    static func command(
+        _ method: ProtoMethod, _ request: some IdentifiedRequest, wait: Duration = .zero, timeout: Duration? = nil
+    ) -> Operation {
+        Operation(
+            method: method, isMutating: true,
+            encode: { id in
+                guard let id else { return try request.serializedBytes() }
+                var request = request
+                request.requestID = ProtoRequestID(id)
+                return try request.serializedBytes()
+            },
+            needsRequestID: true, isIdempotent: false, prefersLeader: true, wait: wait, timeout: timeout)
+    }
+
+    /// The registration of a client id: a second one costs an unused id and nothing else.
+    static func registration(label: String) -> Operation {
+        let request = ProtoRegisterClientRequest.with { $0.label = label }
+        return Operation(
+            method: .registerClient, isMutating: true, encode: { _ in try request.serializedBytes() },
+            needsRequestID: false, isIdempotent: true, prefersLeader: true, wait: .zero, timeout: nil)
+    }
+
+    /// Something that changes the cluster and has no request id; asked again only when it certainly did not arrive.
+    static func once(_ method: ProtoMethod, _ request: some Message, timeout: Duration? = nil) -> Operation {
+        Operation(
+            method: method, isMutating: true, encode: { _ in try request.serializedBytes() }, needsRequestID: false,
+            isIdempotent: false, prefersLeader: true, wait: .zero, timeout: timeout)
+    }
+}
+
+/// A request that can carry a request id.
+protocol IdentifiedRequest: Message {
+    var requestID: ProtoRequestID { get set }
+}
+
+extension ProtoPutRequest: IdentifiedRequest {}
+extension ProtoDeleteRequest: IdentifiedRequest {}
+extension ProtoTxnRequest: IdentifiedRequest {}
+extension ProtoCompactRequest: IdentifiedRequest {}
+extension ProtoGrantRequest: IdentifiedRequest {}
+extension ProtoRevokeRequest: IdentifiedRequest {}
+extension ProtoAcquireRequest: IdentifiedRequest {}
+extension ProtoReleaseRequest: IdentifiedRequest {}
+extension ProtoCampaignRequest: IdentifiedRequest {}
+extension ProtoProclaimRequest: IdentifiedRequest {}
+extension ProtoResignRequest: IdentifiedRequest {}
+
+extension ProtoRequestID {
+    init(_ id: RequestIdentities.RequestID) {
+        self.init()
+        clientID = id.client
+        sequence = id.sequence
+        acknowledgedThrough = id.acknowledgedThrough
+    }
+}

@@ -1,0 +1,127 @@
+import GRPCTransport
+import NIOCore
+import Synchronization
+
+/// A service of raw bytes that shows every kind of call, and remembers what it was told.
+final class EchoService: GRPCService {
+    enum Method: Int, CaseIterable {
+        case unary, expand, chat, hang, fail, describe, later
+
+        var path: String { "/test.Echo/\(self)" }
+
+        var kind: MethodTable.Kind {
+            switch self {
+            case .expand: .serverStreaming
+            case .chat: .streaming
+            case .unary, .hang, .fail, .describe, .later: .unary
+            }
+        }
+    }
+
+    struct Seen {
+        var batches: [Int] = []
+        var ended: [CallEnd] = []
+        var opened = 0
+        var halfClosed = 0
+        var disconnects = 0
+        var largestQueue = 0
+    }
+
+    private struct Expansion {
+        var left: Int
+        let message: [UInt8]
+    }
+
+    private struct State {
+        var seen = Seen()
+        var expansions: [CallHandle: Expansion] = [:]
+    }
+
+    private let state = Mutex(State())
+
+    var seen: Seen { state.withLock { $0.seen } }
+
+    static var methods: MethodTable {
+        var table = MethodTable()
+        for method in Method.allCases { table.add(method.path, id: method.rawValue, kind: method.kind) }
+        return table
+    }
+
+    /// A request of `expand`: this many messages of this size.
+    static func expansion(count: Int, bytes: Int) -> [UInt8] {
+        withUnsafeBytes(of: (UInt32(count).bigEndian, UInt32(bytes).bigEndian)) { [UInt8]($0) }
+    }
+
+    func received(_ calls: [InboundCall], on connection: ServerConnection) {
+        state.withLock { $0.seen.batches.append(calls.count) }
+        for call in calls {
+            switch Method(rawValue: call.method) {
+            case .unary: connection.reply(call.message, on: call.handle)
+            case .expand: beginExpansion(call, on: connection)
+            case .hang, .chat, nil: break
+            case .fail:
+                var trailers = Metadata()
+                trailers.add("esper-error-bin", bytes: [0, 1, 2, 255])
+                trailers.add("reason", "on purpose")
+                connection.finish(call.handle, GRPCStatus(.failedPrecondition, "100 % né\n"), trailers)
+            case .describe:
+                let lines = call.metadata.entries.map { "\($0.name)=\($0.wireValue)" }
+                let deadline = call.deadline == nil ? "none" : "some"
+                connection.reply(
+                    [UInt8]((lines + ["deadline=\(deadline)"]).joined(separator: "\n").utf8), on: call.handle)
+            case .later: ServerConnection.deliver([.reply(call.handle, call.message)])
+            }
+        }
+    }
+
+    func occurred(_ events: [CallEvent], on connection: ServerConnection) {
+        for event in events {
+            switch event {
+            case .opened:
+                state.withLock { $0.seen.opened += 1 }
+            case .message(let call, let message):
+                connection.send(message, on: call)
+                connection.acknowledge(call, messageBytes: message.count)
+            case .halfClosed(let call):
+                state.withLock { $0.seen.halfClosed += 1 }
+                connection.finish(call, .ok)
+            case .writable(let call): expand(call, on: connection)
+            case .ended(let call, let reason):
+                state.withLock { state in
+                    state.seen.ended.append(reason)
+                    state.expansions.removeValue(forKey: call)
+                }
+            }
+        }
+        connection.flushAnswers()
+    }
+
+    func disconnected(_ connection: ServerConnection) { state.withLock { $0.seen.disconnects += 1 } }
+
+    private func beginExpansion(_ call: InboundCall, on connection: ServerConnection) {
+        let count = call.message[0..<4].reduce(0) { $0 << 8 | Int($1) }
+        let bytes = call.message[4..<8].reduce(0) { $0 << 8 | Int($1) }
+        state.withLock {
+            $0.expansions[call.handle] = Expansion(left: count, message: [UInt8](repeating: 7, count: bytes))
+        }
+        expand(call.handle, on: connection)
+    }
+
+    /// Sends while there is credit.
+    private func expand(_ call: CallHandle, on connection: ServerConnection) {
+        guard var expansion = state.withLock({ $0.expansions[call] }) else { return }
+        var hasCredit = true
+        var queued = 0
+        while hasCredit, expansion.left > 0 {
+            hasCredit = connection.send(expansion.message, on: call)
+            expansion.left -= 1
+            queued += expansion.message.count
+        }
+        let isDone = expansion.left == 0
+        state.withLock { state in
+            state.seen.largestQueue = max(state.seen.largestQueue, queued)
+            state.expansions[call] = isDone ? nil : expansion
+        }
+        if isDone { connection.finish(call, .ok) }
+    }
+}

@@ -1,0 +1,142 @@
+import GRPCTransport
+import NIOCore
+import Testing
+
+@Suite(.timeLimit(.minutes(1)))
+struct HostileClientTests {
+    /// What a client may say after the TLS handshake that ends the connection.
+    enum Abuse: String, CaseIterable, CustomTestStringConvertible {
+        case plainHTTP, randomBytes, oversizedFrame, dataWithoutStream, headerBomb, continuationFlood, rapidReset
+        case pingFlood, settingsFlood, priorityFlood, emptyDataFlood
+
+        var testDescription: String { rawValue }
+
+        var bytes: [UInt8] {
+            let start = RawClient.preface + RawClient.settings
+            switch self {
+            case .plainHTTP: return [UInt8]("GET / HTTP/1.1\r\nHost: x\r\n\r\n".utf8)
+            case .randomBytes:
+                var generator = SplitMix(state: 7)
+                return start + (0..<4096).map { _ in UInt8.random(in: 0...255, using: &generator) }
+            case .oversizedFrame:
+                return start + RawClient.frame(0, flags: 0, stream: 1, announcing: 0xff_ffff, [1, 2, 3])
+            case .dataWithoutStream: return start + RawClient.frame(0, stream: 5, [0, 0, 0, 0, 0])
+            case .headerBomb:
+                let field = RawClient.fields([("x-a", String(repeating: "a", count: 100))])
+                return start
+                    + (0..<2000).flatMap { number in
+                        RawClient.frame(
+                            number == 0 ? 1 : 9, stream: 1,
+                            number == 0 ? RawClient.request("/test.Echo/unary") : field)
+                    }
+            case .continuationFlood:
+                return start + RawClient.frame(1, stream: 1, RawClient.request("/test.Echo/unary"))
+                    + (0..<5000).flatMap { _ in RawClient.frame(9, stream: 1) }
+            case .rapidReset:
+                return start
+                    + (0..<4000).flatMap { number -> [UInt8] in
+                        let stream = UInt32(number * 2 + 1)
+                        return RawClient.frame(1, flags: 4, stream: stream, RawClient.request("/test.Echo/hang"))
+                            + RawClient.frame(3, stream: stream, [0, 0, 0, 8])
+                    }
+            case .pingFlood:
+                return start + (0..<5000).flatMap { _ in RawClient.frame(6, [UInt8](repeating: 0, count: 8)) }
+            case .settingsFlood: return start + (0..<5000).flatMap { _ in RawClient.frame(4) }
+            case .priorityFlood:
+                return start + (0..<5000).flatMap { _ in RawClient.frame(2, stream: 1, [0, 0, 0, 0, 1]) }
+            case .emptyDataFlood:
+                return start + RawClient.frame(1, flags: 4, stream: 1, RawClient.request("/test.Echo/unary"))
+                    + (0..<5000).flatMap { _ in RawClient.frame(0, stream: 1) }
+            }
+        }
+    }
+
+    @Test(arguments: Abuse.allCases)
+    func `an abusive connection is closed, and others do not notice`(abuse: Abuse) async throws {
+        try await EchoServer.run { server in
+            let good = try await server.connect()
+            let (client, channel) = try await RawClient.connect(to: server)
+            try await channel.send(abuse.bytes)
+            try await eventually { client.closed }
+            #expect(try await good.call(.unary, [1, 2]).get().message == [1, 2])
+            try await eventually { server.server.connectionCount == 1 }
+        }
+    }
+
+    @Test(arguments: [("GET", "application/grpc"), ("POST", "text/plain")])
+    func `what is not gRPC gets an HTTP status and costs no connection`(method: String, type: String) async throws {
+        try await EchoServer.run { server in
+            let (client, channel) = try await RawClient.connect(to: server)
+            let request = RawClient.request("/test.Echo/unary", method: method, type: type)
+            try await channel.send(
+                RawClient.preface + RawClient.settings + RawClient.frame(1, flags: 5, stream: 1, request))
+            // HEADERS with END_STREAM and END_HEADERS on stream 1.
+            try await eventually { client.received.containsHeaders(stream: 1) }
+            #expect(!client.closed)
+            #expect(server.service.seen.batches.isEmpty)
+            try await channel.close()
+        }
+    }
+
+    @Test(arguments: [[UInt8]](arrayLiteral: [1, 0, 0, 0, 1, 7], [9, 0, 0, 0, 0], [0, 0xff, 0xff, 0xff, 0xff]))
+    func `a malformed message is refused and costs no connection`(message: [UInt8]) async throws {
+        try await EchoServer.run { server in
+            let (client, channel) = try await RawClient.connect(to: server)
+            try await channel.send(
+                RawClient.preface + RawClient.settings
+                    + RawClient.frame(1, flags: 4, stream: 1, RawClient.request("/test.Echo/unary"))
+                    + RawClient.frame(0, flags: 1, stream: 1, message))
+            try await eventually { client.received.containsHeaders(stream: 1) }
+            #expect(!client.closed)
+            #expect(server.service.seen.batches.isEmpty)
+            try await channel.close()
+        }
+    }
+
+    @Test func `unfinished requests of one connection are bounded together`() async throws {
+        var options = TransportOptions.server
+        options.maximumBufferedBytes = 100_000
+        try await EchoServer.run(options: options) { server in
+            let (client, channel) = try await RawClient.connect(to: server)
+            try await channel.send(RawClient.preface + RawClient.settings)
+            for number in 0..<10 {
+                let stream = UInt32(number * 2 + 1)
+                try await channel.send(
+                    RawClient.frame(1, flags: 4, stream: stream, RawClient.request("/test.Echo/unary"))
+                        + RawClient.frame(0, stream: stream, [0, 0, 0x10, 0, 0] + [UInt8](repeating: 1, count: 16_000)))
+            }
+            // Six of 16,000 bytes fit; the seventh is refused, and the first six go on waiting.
+            try await eventually { client.received.containsHeaders(stream: 13) }
+            #expect(!client.received.containsHeaders(stream: 1))
+            try await channel.close()
+        }
+    }
+}
+
+extension [UInt8] {
+    /// Whether a HEADERS frame of the stream stands in these frames.
+    fileprivate func containsHeaders(stream: UInt32) -> Bool {
+        var rest = self[...]
+        while rest.count >= 9 {
+            let head = [UInt8](rest.prefix(9))
+            let length = Int(head[0]) << 16 | Int(head[1]) << 8 | Int(head[2])
+            let id = head[5...8].reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
+            if head[3] == 1, id == stream { return true }
+            rest = rest.dropFirst(9 + length)
+        }
+        return false
+    }
+}
+
+/// A small seeded generator, so that every run says the same nonsense.
+struct SplitMix: RandomNumberGenerator {
+    var state: UInt64
+
+    mutating func next() -> UInt64 {
+        state &+= 0x9e37_79b9_7f4a_7c15
+        var value = state
+        value = (value ^ value >> 30) &* 0xbf58_476d_1ce4_e5b9
+        value = (value ^ value >> 27) &* 0x94d0_49bb_1331_11eb
+        return value ^ value >> 31
+    }
+}

@@ -1,0 +1,136 @@
+import GRPCTransport
+import NIOCore
+import Synchronization
+import Testing
+
+/// Collects what a streaming call brings.
+final class StreamRecorder: Sendable {
+    struct Record {
+        var messages: [Int] = []
+        var ending: Result<Metadata, CallFailure>?
+    }
+
+    private let record = Mutex(Record())
+    private let stream = Mutex<ClientStream?>(nil)
+    let acknowledges: Bool
+
+    init(acknowledges: Bool = true) { self.acknowledges = acknowledges }
+
+    var messages: [Int] { record.withLock { $0.messages } }
+    var bytes: Int { messages.reduce(0, +) }
+    var ending: Result<Metadata, CallFailure>? { record.withLock { $0.ending } }
+
+    func open(_ method: EchoService.Method, _ message: [UInt8], single: Bool, on connection: ClientConnection)
+        -> ClientStream
+    {
+        let call = ClientCall(path: method.path, message: message, timeout: .seconds(30))
+        let opened = connection.open(call, endsWithFirstMessage: single) { self.happened($0) }
+        stream.withLock { $0 = opened }
+        return opened
+    }
+
+    private func happened(_ event: ClientStreamEvent) {
+        switch event {
+        case .began: break
+        case .message(let message):
+            record.withLock { $0.messages.append(message.count) }
+            if acknowledges { stream.withLock { $0 }?.acknowledge(messageBytes: message.count) }
+        case .ended(let result): record.withLock { $0.ending = result }
+        }
+    }
+}
+
+@Suite(.timeLimit(.minutes(1)))
+struct StreamingCallTests {
+    @Test(arguments: [(0, 10), (1, 0), (1000, 10), (3000, 10_000), (3, 3_000_000)])
+    func `every message of a stream arrives in order`(count: Int, bytes: Int) async throws {
+        try await EchoServer.run { server in
+            let recorder = StreamRecorder()
+            let request = EchoService.expansion(count: count, bytes: bytes)
+            _ = try await recorder.open(.expand, request, single: true, on: server.connect())
+            try await eventually { recorder.ending != nil }
+            #expect(throws: Never.self) { try recorder.ending?.get() }
+            #expect(recorder.messages == Array(repeating: bytes, count: count))
+        }
+    }
+
+    @Test func `requests and answers flow both ways until the caller stops`() async throws {
+        try await EchoServer.run { server in
+            let recorder = StreamRecorder()
+            let stream = try await recorder.open(.chat, [1], single: false, on: server.connect())
+            for size in [2, 3, 100_000, 2_500_000, 4] { stream.send([UInt8](repeating: 9, count: size)) }
+            try await eventually { recorder.messages.count == 6 }
+            #expect(recorder.ending == nil)
+            stream.halfClose()
+            try await eventually { recorder.ending != nil }
+            #expect(throws: Never.self) { try recorder.ending?.get() }
+            #expect(recorder.messages == [1, 2, 3, 100_000, 2_500_000, 4])
+            #expect(server.service.seen.halfClosed == 1)
+        }
+    }
+
+    @Test func `a cancelled stream ends at both ends`() async throws {
+        try await EchoServer.run { server in
+            let recorder = StreamRecorder()
+            let stream = try await recorder.open(.chat, [1], single: false, on: server.connect())
+            try await eventually { recorder.messages.count == 1 }
+            stream.cancel()
+            try await eventually { recorder.ending != nil && server.service.seen.ended == [.cancelled] }
+            let failure = #expect(throws: CallFailure.self) { try recorder.ending?.get() }
+            #expect(failure?.status.code == .cancelled)
+        }
+    }
+
+    @Test func `a reader that does not read is not buffered for`() async throws {
+        var options = TransportOptions.client
+        options.streamWindowBytes = 100_000
+        try await EchoServer.run { server in
+            let connection = try await server.connect(options: options)
+            let recorder = StreamRecorder(acknowledges: false)
+            let request = EchoService.expansion(count: 20_000, bytes: 10_000)
+            let stream = recorder.open(.expand, request, single: true, on: connection)
+            // The window is full; other calls of the connection are not held up by it.
+            try await eventually { recorder.bytes >= 80_000 }
+            for _ in 0..<50 { #expect(try await connection.call(.unary, [1]).get().message == [1]) }
+            #expect(recorder.bytes <= 100_000)
+            #expect(server.service.seen.largestQueue <= TransportOptions.server.streamCreditBytes + 10_000)
+            stream.cancel()
+            try await eventually { recorder.ending != nil }
+        }
+    }
+
+    @Test func `a drained server finishes what it has and takes nothing new`() async throws {
+        try await EchoServer.run { server in
+            let connection = try await server.connect()
+            let recorder = StreamRecorder()
+            let stream = recorder.open(.chat, [1], single: false, on: connection)
+            try await eventually { recorder.messages.count == 1 }
+            let drained = Task {
+                await server.server.drain(deadline: .now() + .seconds(20), on: server.group.any())
+            }
+            try await eventually { !connection.isUsable }
+            let refused = await #expect(throws: CallFailure.self) { try await connection.call(.unary).get() }
+            #expect(refused?.status.code == .unavailable)
+            #expect(refused?.mayHaveArrived == false)
+            stream.send([1, 2])
+            try await eventually { recorder.messages.count == 2 }
+            stream.halfClose()
+            try await eventually { recorder.ending != nil }
+            #expect(throws: Never.self) { try recorder.ending?.get() }
+            await drained.value
+            try await connection.closed.get()
+            #expect(server.server.connectionCount == 0)
+        }
+    }
+
+    @Test func `a drain closes what has not ended at its deadline`() async throws {
+        try await EchoServer.run { server in
+            let connection = try await server.connect()
+            let waiting = Task { await connection.call(.hang) }
+            try await eventually { server.service.seen.batches == [1] }
+            await server.server.drain(deadline: .now() + .milliseconds(50), on: server.group.any())
+            let failure = await #expect(throws: CallFailure.self) { try await waiting.value.get() }
+            #expect(failure?.status.code == .unavailable)
+        }
+    }
+}
