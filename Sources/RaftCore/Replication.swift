@@ -115,12 +115,18 @@ extension RaftNode {
             _ = peers[position].matched(durable: durable, received: received)
             leaveSnapshotIfPossible(position)
         case .conflict(let previous, let hint):
-            // Where our terms end at or before the follower's, the logs may agree (§5.3): skip what cannot.
-            let agreeing = log.lastIndex(atOrBefore: hint.index, termAtMost: hint.term).index
-            let index = hint.index < log.base.index ? hint.index : agreeing
-            _ = peers[position].conflicted(previous: previous.index, agreeing: index, session: newSession())
+            _ = peers[position].conflicted(
+                previous: previous.index, agreeing: lastPossibleAgreement(with: hint), session: newSession())
         case .staleTerm: break
         }
+    }
+
+    /// Where our log may agree with one that has `hint.term` at `hint.index`, and disagrees after it: whole terms
+    /// are skipped (§5.3). Before the base when even that is too new, so that only a snapshot helps.
+    private func lastPossibleAgreement(with hint: EntryID) -> LogIndex {
+        guard hint.index >= log.base.index else { return hint.index }
+        let agreeing = log.lastIndex(atOrBefore: hint.index, termAtMost: hint.term)
+        return agreeing.term <= hint.term ? agreeing.index : agreeing.index.previous
     }
 
     /// What every answer of a follower says: its term, and that it is there.

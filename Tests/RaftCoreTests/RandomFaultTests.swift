@@ -57,7 +57,9 @@ import Testing
                 on: id, bytes: Int.random(in: 1...300, using: &generator),
                 retaining: Int.random(in: 0...max(0, room), using: &generator))
         default:
-            if member.isUp { cluster.turn(member, [.transferLeadership(to: Bool.random(using: &generator) ? other : nil)]) }
+            if member.isUp {
+                cluster.turn(member, [.transferLeadership(to: Bool.random(using: &generator) ? other : nil)])
+            }
         }
     }
 
