@@ -15,7 +15,6 @@ let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: 
 let asn1 = Target.Dependency.product(name: "SwiftASN1", package: "swift-asn1")
 let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
 let deque = Target.Dependency.product(name: "DequeModule", package: "swift-collections")
-let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummingbird")
 let hummingbirdCore = Target.Dependency.product(name: "HummingbirdCore", package: "hummingbird")
 let httpTypes = Target.Dependency.product(name: "HTTPTypes", package: "swift-http-types")
 let lifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
@@ -93,7 +92,7 @@ let package = Package(
             [
                 "EsperTypes", "RaftCore", "Coordination", "RaftRuntime", "Identity", "Observability",
                 "EsperProtocol", "GRPCTransport",
-                httpTypes, hummingbird, hummingbirdCore, logging, metrics, nioCore, nioPosix, nioSSL, protobuf,
+                httpTypes, hummingbirdCore, logging, metrics, nioCore, nioPosix, nioSSL, nioTLS, protobuf,
             ]),
         library(
             "EsperClient",

@@ -1,0 +1,26 @@
+/// Where the API port listens and what it allows.
+public struct APIOptions: Sendable {
+    /// An address of this host; `0.0.0.0` for all.
+    public var host: String
+    /// 0 lets the system choose; ``APIListener/port`` tells what it chose.
+    public var port: Int
+    /// Connections of all protocols, handshakes included. 4,096 idle TLS connections take about 200 MiB.
+    public var maximumConnections = 4096
+    /// From the connection to the end of its TLS handshake.
+    public var handshakeTimeout = Duration.seconds(5)
+    /// An http/1.1 connection without a request for this long is closed.
+    public var idleTimeout = Duration.seconds(60)
+    /// A JSON body. The largest command has 64 KiB; base64 and escapes at most sextuple it.
+    public var maximumBodyBytes = 512 << 10
+    /// Of a request that names no `timeout`.
+    public var defaultTimeout = Duration.seconds(5)
+    /// The longest `timeout` and the longest wait.
+    public var maximumTimeout = Duration.seconds(3600)
+    /// A quiet event stream sends a comment this often, so that both ends notice a dead connection.
+    public var heartbeatInterval = Duration.seconds(15)
+
+    public init(host: String, port: Int) {
+        self.host = host
+        self.port = port
+    }
+}

@@ -1,0 +1,221 @@
+internal import HTTPTypes
+internal import HummingbirdCore
+public import Logging
+internal import Metrics
+internal import NIOCore
+public import Observability
+public import RaftRuntime
+
+/// The http/1.1 side of the API: JSON under `/v1`, event streams, and the probes.
+///
+/// It only translates: every operation is one call of the node. What it serves stands in one table of routes, from which
+/// `/openapi.json` is made too.
+public final class HTTPDoor: Sendable {
+    let node: NodeHandle
+    let health: Health
+    let registry: PrometheusRegistry
+    private let options: APIOptions
+    private let logger: Logger
+    private let routes: [String: [Route]]
+    private let duration = Metrics.Timer(label: "api.http.request.duration")
+    private let requests = Dictionary(
+        uniqueKeysWithValues: (1...5).map {
+            ($0, Counter(label: "api.http.requests", dimensions: [("status", "\($0)xx")]))
+        })
+    private let streams = Counter(label: "api.http.streams")
+
+    public init(
+        node: NodeHandle, health: Health, registry: PrometheusRegistry, options: APIOptions, logger: Logger
+    ) {
+        self.node = node
+        self.health = health
+        self.registry = registry
+        self.options = options
+        self.logger = logger
+        routes = Dictionary(grouping: Route.all, by: \.path)
+    }
+
+    private enum Answer {
+        case whole(HTTPResponse.Status, contentType: String, String, closes: Bool = false, allow: String? = nil)
+        case events(EventSource)
+    }
+
+    // As Hummingbird's functions, which would otherwise be handed a writer that is not Sendable.
+    @concurrent func respond(
+        to request: Request, _ writer: consuming ResponseWriter, on channel: any Channel, _ connection: HTTPConnection
+    ) async throws {
+        let start = ContinuousClock.now
+        switch await answer(request, channel, connection) {
+        case .whole(let status, let contentType, let text, let closes, let allow):
+            var fields: HTTPFields = [
+                .contentType: contentType, .contentLength: "\(text.utf8.count)", .cacheControl: "no-store",
+            ]
+            if closes { fields[.connection] = "close" }
+            if let allow { fields[.allow] = allow }
+            requests[status.code / 100]?.increment()
+            duration.recordNanoseconds(Self.nanoseconds(since: start))
+            try await writer.write(
+                response: HTTPResponse(status: status, headerFields: fields),
+                body: ResponseBody(byteBuffer: ByteBuffer(string: text)))
+            // What is left of the body is not worth reading.
+            if closes { channel.close(promise: nil) }
+        case .events(let source):
+            streams.increment()
+            try await serve(source, writer, channel, connection)
+        }
+    }
+
+    private static func nanoseconds(since start: ContinuousClock.Instant) -> Int64 {
+        let (seconds, attoseconds) = (ContinuousClock.now - start).components
+        return seconds * 1_000_000_000 + attoseconds / 1_000_000_000
+    }
+
+    /// Writes events as long as the source has some; each is written out before the next is asked for.
+    @concurrent private func serve(
+        _ source: EventSource, _ writer: consuming ResponseWriter, _ channel: any Channel, _ connection: HTTPConnection
+    ) async throws {
+        let number = connection.register(isStream: true) { source.cancel() }
+        let interval = TimeAmount(options.heartbeatInterval)
+        let beat = channel.eventLoop.scheduleRepeatedTask(initialDelay: interval, delay: interval) { _ in source.beat()
+        }
+        defer {
+            connection.forget(number)
+            beat.cancel()
+            source.cancel()
+        }
+        let fields: HTTPFields = [.contentType: "text/event-stream", .cacheControl: "no-store"]
+        var body = try await writer.writeHead(HTTPResponse(status: .ok, headerFields: fields))
+        try await body.write(ByteBuffer(string: EventSource.comment))
+        while let text = await source.next() { try await body.write(ByteBuffer(string: text)) }
+        try await body.finish(nil)
+    }
+
+    // MARK: - From request to answer
+
+    private func answer(_ request: Request, _ channel: any Channel, _ connection: HTTPConnection) async -> Answer {
+        do {
+            let route = try route(of: request, connection)
+            if case .probe(let contentType, let probe) = route.action {
+                let (status, text) = await probe(self)
+                return .whole(status, contentType: contentType, text)
+            }
+            var query = try QueryParameters(request.uri.query ?? "")
+            var context = CallContext(
+                node: node, principal: connection.principal ?? "", timeout: options.defaultTimeout,
+                isTimeoutGiven: false, maximumTimeout: options.maximumTimeout,
+                lastEventID: request.headers[.lastEventID])
+            if let text = query.take("timeout") {
+                guard let timeout = Duration(timeout: text), timeout > .zero else {
+                    throw HTTPFailure.invalid("'timeout' must be a duration such as 250ms, 5s or 2m")
+                }
+                context.timeout = min(timeout, options.maximumTimeout)
+                context.isTimeoutGiven = true
+            }
+            let fields = try await fields(of: request, route, query)
+            switch route.action {
+            case .call(let call):
+                return .whole(.ok, contentType: "application/json", try await call(fields, context).serialized)
+            case .wait(let call):
+                let settled = context
+                let value = try await connection.waiting { try await call(fields, settled) }
+                return .whole(.ok, contentType: "application/json", value.serialized)
+            case .events(let open): return .events(try open(fields, context))
+            case .probe: throw HTTPFailure.unexpected
+            }
+        } catch let failure as HTTPFailure {
+            let isUnread = failure.status == .contentTooLarge
+            return .whole(
+                failure.status, contentType: "application/json", failure.json.serialized, closes: isUnread,
+                allow: failure.allow)
+        } catch {
+            logger.error("a request failed unexpectedly", metadata: ["error": "\(error)"])
+            return .whole(.internalServerError, contentType: "application/json", HTTPFailure.unexpected.json.serialized)
+        }
+    }
+
+    private func route(of request: Request, _ connection: HTTPConnection) throws(HTTPFailure) -> Route {
+        let path = request.uri.path
+        let candidates = (routes[path] ?? []).filter { connection.principal != nil || $0.isProbe }
+        guard !candidates.isEmpty else { throw .refused(.notFound, "not_found", "there is nothing at this path") }
+        guard let route = candidates.first(where: { $0.method == request.method }) else {
+            let allowed = candidates.map(\.method.rawValue).joined(separator: ", ")
+            var failure = HTTPFailure.refused(.methodNotAllowed, "method_not_allowed", "this path takes \(allowed)")
+            failure.allow = allowed
+            throw failure
+        }
+        return route
+    }
+
+    /// The body of a POST, the query of a GET, checked against the route's fields.
+    private func fields(
+        of request: Request, _ route: Route, _ query: QueryParameters
+    ) async throws(HTTPFailure) -> RequestFields {
+        let value: JSONValue
+        if route.method == .get {
+            value = try query.value(route.fields)
+        } else {
+            guard query.isEmpty else { throw .invalid("fields belong in the body; the query takes 'timeout' only") }
+            value = try await body(of: request)
+        }
+        try Field.check(value, against: route.fields)
+        return RequestFields(value: value)
+    }
+
+    private func body(of request: Request) async throws(HTTPFailure) -> JSONValue {
+        let limit = options.maximumBodyBytes
+        let tooLarge = HTTPFailure.refused(
+            .contentTooLarge, "body_too_large", "the body has more than \(limit) bytes")
+        if let length = request.headers[.contentLength].flatMap(Int.init), length > limit { throw tooLarge }
+        let buffer: ByteBuffer
+        do {
+            buffer = try await request.body.collect(upTo: limit)
+        } catch is NIOTooManyBytesError {
+            throw tooLarge
+        } catch {
+            throw .invalid("the body did not arrive: \(error)")
+        }
+        guard buffer.readableBytes > 0 else { return .object([] as [JSONValue.Member]) }
+        do throws(JSONParser.Failure) {
+            return try JSONParser.parse([UInt8](buffer.readableBytesView))
+        } catch {
+            throw .invalid("the body is not JSON: \(error.message) at byte \(error.offset)")
+        }
+    }
+
+    // MARK: - Probes
+
+    /// Whether work may be sent here, with every reason against it; a degraded component is told but does not count.
+    func readiness() async -> (HTTPResponse.Status, String) {
+        let report = health.report
+        var reasons = report.components.filter { $0.state != .ok }.map {
+            "\($0.name): \($0.reason ?? $0.state.rawValue)"
+        }
+        var isReady = report.isReady
+        switch await node.call(.status, principal: "probe", timeout: .seconds(2)) {
+        case .status(let status):
+            if status.isDraining { reasons.append("the node is stopping") }
+            if status.leader == nil { reasons.append("no leader is known") }
+            if !status.isCaughtUp { reasons.append("this node has not caught up with the leader") }
+            isReady = isReady && status.isCaughtUp && !status.isDraining
+        default:
+            isReady = false
+            reasons.append("the node does not answer")
+        }
+        let components = report.components.map { component in
+            JSONValue.object([
+                "name": .text(component.name), "state": .text(component.state.rawValue),
+                "reason": component.reason.map(JSONValue.text),
+            ])
+        }
+        let json = JSONValue.object([
+            "ready": .boolean(isReady), "state": .text(isReady ? report.state.rawValue : "failing"),
+            "reasons": .list(reasons.map(JSONValue.text)), "components": .list(components),
+        ])
+        return (isReady ? .ok : .serviceUnavailable, json.serialized)
+    }
+}
+
+extension HTTPField.Name {
+    /// Sent by a client that resumes an event stream (WHATWG HTML, section 9.2.4).
+    fileprivate static let lastEventID = HTTPField.Name("Last-Event-ID")!
+}

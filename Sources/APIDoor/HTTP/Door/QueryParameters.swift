@@ -1,0 +1,55 @@
+/// The parameters of a request's query, decoded (WHATWG URL, section 5.1), each at most once.
+struct QueryParameters {
+    private var members: [(name: String, value: String)] = []
+
+    var isEmpty: Bool { members.isEmpty }
+
+    init(_ query: String) throws(HTTPFailure) {
+        for part in query.utf8.split(separator: UInt8(ascii: "&")) {
+            let pair = part.split(separator: UInt8(ascii: "="), maxSplits: 1, omittingEmptySubsequences: false)
+            let name = try Self.decoded(pair[0])
+            guard !members.contains(where: { $0.name == name }) else { throw .invalid("'\(name)' appears twice") }
+            members.append((name, try pair.count > 1 ? Self.decoded(pair[1]) : ""))
+        }
+    }
+
+    /// Takes a parameter out.
+    mutating func take(_ name: String) -> String? {
+        guard let index = members.firstIndex(where: { $0.name == name }) else { return nil }
+        return members.remove(at: index).value
+    }
+
+    /// The parameters as the object that a body would have.
+    func value(_ fields: [Field]) throws(HTTPFailure) -> JSONValue {
+        var values: [JSONValue.Member] = []
+        for member in members {
+            guard let field = fields.first(where: { $0.names.contains(member.name) }) else {
+                throw .invalid("unknown field '\(member.name)'")
+            }
+            values.append(.init(member.name, try field.kind.read(member.value, name: member.name)))
+        }
+        return .object(values)
+    }
+
+    private static func decoded(_ text: Substring.UTF8View) throws(HTTPFailure) -> String {
+        var bytes: [UInt8] = []
+        var rest = text[...]
+        while let byte = rest.popFirst() {
+            switch byte {
+            case UInt8(ascii: "+"): bytes.append(0x20)
+            case UInt8(ascii: "%"):
+                let digits = rest.prefix(2)
+                guard digits.count == 2, let value = UInt8(String(Substring(digits)), radix: 16) else {
+                    throw .invalid("the query has a broken percent escape")
+                }
+                rest = rest.dropFirst(2)
+                bytes.append(value)
+            default: bytes.append(byte)
+            }
+        }
+        guard let string = String(validating: bytes, as: UTF8.self) else {
+            throw .invalid("the query is not UTF-8; give other bytes as NAME_base64")
+        }
+        return string
+    }
+}

@@ -1,0 +1,45 @@
+internal import EsperTypes
+internal import RaftRuntime
+
+/// What an operation knows besides its fields: who asks, of which node, and for how long.
+struct CallContext: Sendable {
+    var node: NodeHandle
+    var principal: String
+    /// The client's `timeout`, or the default.
+    var timeout: Duration
+    /// Whether the client gave the timeout; otherwise a wait adds to it.
+    var isTimeoutGiven: Bool
+    var maximumTimeout: Duration
+    /// The id of the last event the client has seen, when it resumes a stream.
+    var lastEventID: String?
+
+    func call(_ operation: ServiceRequest.Operation) async -> ServiceReply.Body {
+        await node.call(operation, principal: principal, timeout: timeout)
+    }
+
+    /// A call that waits for a grant: for `wait`, or until the client's own timeout if that is shorter.
+    func wait(_ operation: ServiceRequest.Operation, for wait: Duration) async -> ServiceReply.Body {
+        let limit = isTimeoutGiven ? min(timeout, wait) : wait
+        return await node.call(operation, principal: principal, timeout: min(limit, maximumTimeout))
+    }
+}
+
+extension Duration {
+    /// Reads `250us`, `30ms`, `15s`, `2m` or `1h`.
+    init?(timeout text: String) {
+        let digits = text.utf8.prefix { (0x30...0x39).contains($0) }
+        guard let count = Int64(Substring(digits)), count <= 1_000_000_000 else { return nil }
+        switch text.dropFirst(digits.count) {
+        case "us": self = .microseconds(count)
+        case "ms": self = .milliseconds(count)
+        case "s": self = .seconds(count)
+        case "m": self = .seconds(count * 60)
+        case "h": self = .seconds(count * 3600)
+        default: return nil
+        }
+    }
+
+    var milliseconds: UInt64 {
+        UInt64(clamping: components.seconds * 1000 + components.attoseconds / 1_000_000_000_000_000)
+    }
+}

@@ -1,0 +1,77 @@
+internal import Coordination
+internal import EsperTypes
+internal import HTTPTypes
+internal import RaftRuntime
+
+/// A request that has no result: the status and the `error` object of the answer.
+struct HTTPFailure: Error, Hashable {
+    var status: HTTPResponse.Status
+    var code: String
+    var message: String
+    var outcome: Outcome
+    var isRetryable = false
+    var leader: String?
+    /// For `compacted`: the oldest revision that can still be read.
+    var oldestRevision: UInt64?
+    /// The methods the path takes, when it is another one.
+    var allow: String?
+
+    /// Nothing was done, because of the request itself.
+    static func refused(_ status: HTTPResponse.Status, _ code: String, _ message: String) -> HTTPFailure {
+        HTTPFailure(status: status, code: code, message: message, outcome: .notCommitted)
+    }
+
+    static func invalid(_ message: String) -> HTTPFailure { .refused(.badRequest, "invalid_argument", message) }
+
+    static let unexpected = HTTPFailure(
+        status: .internalServerError, code: "internal", message: "the node gave an answer of another kind",
+        outcome: .unknown)
+
+    var json: JSONValue {
+        .object([
+            "error": .object([
+                "code": .text(code), "message": .text(message), "outcome": .text(outcome.rawValue),
+                "retryable": .boolean(isRetryable), "leader": leader.map(JSONValue.text) ?? .null,
+                "oldest_revision": oldestRevision.map(JSONValue.unsigned),
+            ])
+        ])
+    }
+}
+
+extension HTTPFailure {
+    init(_ failure: ServiceFailure) {
+        let status: HTTPResponse.Status
+        switch failure.code {
+        case .noLeader, .overloaded, .draining, .leadershipChanged, .unconfirmed, .storageStalled:
+            status = .serviceUnavailable
+        case .timedOut: status = .gatewayTimeout
+        case .oversized: status = .contentTooLarge
+        case .sessionNotFound: status = .notFound
+        case .transferFailed: status = .conflict
+        case .notEnabled: status = .forbidden
+        case .compacted: status = .gone
+        }
+        self.init(
+            status: status, code: failure.code.rawValue, message: failure.message, outcome: failure.outcome,
+            isRetryable: failure.isRetryable, leader: failure.leader)
+    }
+
+    init(_ refusal: Refusal) {
+        let status: HTTPResponse.Status
+        switch refusal {
+        case .malformed, .invalid, .futureRevision: status = .badRequest
+        case .compacted: status = .gone
+        case .keyNotFound, .sessionNotFound, .lockNotFound, .candidateNotFound: status = .notFound
+        case .reservedKey: status = .forbidden
+        case .lockHeld: status = .init(code: 423, reasonPhrase: "Locked")
+        case .notElected: status = .preconditionFailed
+        case .staleTerm, .clientUnknown, .requestExpired: status = .conflict
+        case .outboxFull: status = .serviceUnavailable
+        case .replyTooLarge: status = .contentTooLarge
+        }
+        self.init(
+            status: status, code: refusal.code, message: refusal.message, outcome: refusal.outcome,
+            isRetryable: refusal.isRetryable)
+        if case .compacted(let revision) = refusal { oldestRevision = revision.rawValue }
+    }
+}
