@@ -98,6 +98,13 @@ package struct Keyspace: Sendable {
         pending.removeAll(keepingCapacity: true)
     }
 
+    /// Puts back a version that was live at the compacted revision, with the numbers it had.
+    package mutating func restore(_ keyValue: KeyValue) {
+        live.set(keyValue.key, keyValue)
+        liveBytes += keyValue.key.count + keyValue.value.count
+        if let session = keyValue.session { attachments.set(Self.attachment(session, keyValue.key), true) }
+    }
+
     private mutating func detach(_ keyValue: KeyValue) {
         guard keyValue.storage.session != KeyValue.noSession else { return }
         attachments.remove(Self.attachment(keyValue.storage.session, keyValue.key))

@@ -17,11 +17,180 @@ public enum SnapshotError: Error, Hashable, Sendable {
 
 /// Rebuilds a state machine from the bytes of ``SnapshotEncoder``, cut into pieces anyhow.
 public struct SnapshotDecoder: Sendable {
+    private var state = StateMachine()
+    /// Bytes that do not make a frame yet, from `position` on.
+    private var buffer: [UInt8] = []
+    private var position = 0
+    /// Where `buffer` starts in the stream.
+    private var bufferOffset = 0
+    private var hasPrelude = false
+    private var hasState = false
+    private var isComplete = false
+    /// The end does not agree with what came before it.
+    private var isMismatched = false
+    private var digest = Digest64()
+    private var lastClient: UInt64?
+    /// The revision whose changes are being replayed.
+    private var replayed = Revision.zero
+    private var events: [WatchEvent] = []
+
     public init() {}
 
     /// Takes the next bytes of the stream.
-    public mutating func feed(_ bytes: [UInt8]) throws(SnapshotError) {}
+    public mutating func feed(_ bytes: [UInt8]) throws(SnapshotError) {
+        buffer.append(contentsOf: bytes)
+        if !hasPrelude {
+            guard buffer.count >= SnapshotFormat.preludeBytes else {
+                guard SnapshotFormat.magic.starts(with: buffer.prefix(8)) else { throw .notASnapshot }
+                return
+            }
+            try readPrelude()
+        }
+        while try readFrame() {}
+        // What was read is given back once it is the larger part.
+        if position > buffer.count / 2 {
+            buffer.removeSubrange(..<position)
+            bufferOffset += position
+            position = 0
+        }
+    }
 
     /// - Returns: the state machine, once the whole stream was fed and every check held.
-    public consuming func finish() throws(SnapshotError) -> StateMachine { throw .incomplete }
+    public consuming func finish() throws(SnapshotError) -> StateMachine {
+        guard isComplete, hasState else { throw .incomplete }
+        for range in ClaimIndex.reserved {
+            for version in state.keyspace.versions(in: range, at: Revision(.max)) {
+                guard let session = version.session, version.key.count > 16 else { throw .hashMismatch }
+                state.claims.add(version, session: session)
+            }
+        }
+        return state
+    }
+
+    // MARK: Frames
+
+    private mutating func readPrelude() throws(SnapshotError) {
+        guard buffer.starts(with: SnapshotFormat.magic) else { throw .notASnapshot }
+        let version = UInt16(buffer[8]) | UInt16(buffer[9]) << 8
+        guard version == SnapshotFormat.version else { throw .unsupportedVersion(version) }
+        position = SnapshotFormat.preludeBytes
+        hasPrelude = true
+    }
+
+    /// - Returns: whether there was a whole frame.
+    private mutating func readFrame() throws(SnapshotError) -> Bool {
+        let available = buffer.count - position
+        if isComplete {
+            guard available == 0 else { throw .trailingBytes }
+            return false
+        }
+        guard available >= SnapshotFormat.frameHeaderBytes else { return false }
+        let offset = bufferOffset + position
+        let (length, checksum) = buffer.withUnsafeBytes {
+            (
+                Int(UInt32(littleEndian: $0.loadUnaligned(fromByteOffset: position, as: UInt32.self))),
+                UInt32(littleEndian: $0.loadUnaligned(fromByteOffset: position + 4, as: UInt32.self))
+            )
+        }
+        guard length <= SnapshotFormat.frameBytes else { throw .damaged(offset: offset) }
+        guard available >= SnapshotFormat.frameHeaderBytes + length else { return false }
+        let start = position + SnapshotFormat.frameHeaderBytes
+        let body = Array(buffer[start..<start + length])
+        guard CRC32C.checksum(body) == checksum else { throw .damaged(offset: offset) }
+        position = start + length
+        var reader = ByteReader(body)
+        do throws(DecodingError) {
+            if body.first == SnapshotTag.end.rawValue {
+                try readEnd(&reader)
+                try reader.finish()
+            } else {
+                while reader.remaining > 0 { try readRecord(&reader) }
+                digest.add(body)
+            }
+        } catch {
+            throw .unreadable(offset: offset, error)
+        }
+        if isMismatched { throw .hashMismatch }
+        return true
+    }
+
+    private mutating func readEnd(_ reader: inout ByteReader) throws(DecodingError) {
+        _ = try reader.read(UInt8.self)
+        commitReplay()
+        let totals = try SnapshotTotals(from: &reader)
+        isMismatched = try reader.read(UInt64.self) != digest.value || totals != SnapshotTotals(state)
+        isComplete = true
+    }
+
+    // MARK: Records
+
+    private mutating func readRecord(_ reader: inout ByteReader) throws(DecodingError) {
+        let tag = try reader.read(UInt8.self)
+        guard let kind = SnapshotTag(rawValue: tag), hasState || kind == .state else {
+            throw .unknownTag(UInt64(tag))
+        }
+        switch kind {
+        case .state: try readState(&reader)
+        case .base: state.keyspace.restore(try KeyValue(from: &reader))
+        case .put:
+            try startReplay(of: try reader.read())
+            let key = try reader.readBytes(atMost: Limits.keyBytes)
+            let value = try reader.readBytes(atMost: Limits.valueBytes)
+            state.keyspace.put(key, value, session: try reader.read())
+        case .deletion:
+            try startReplay(of: try reader.read())
+            state.keyspace.delete(try reader.readBytes(atMost: Limits.keyBytes))
+        case .session:
+            let id = try reader.read(UInt64.self)
+            let ttl = try Duration(from: &reader)
+            let grantedAt = try reader.read(UInt64.self)
+            let principal = try reader.readString(atMost: CoordinationLimits.principalBytes * 3)
+            state.sessions.records.set(id, .init(ttl: ttl, principal: principal, grantedAt: grantedAt))
+        case .client:
+            let id = try reader.read(UInt64.self)
+            let floor = try reader.read(UInt64.self)
+            state.requests.clients.set(id, .init(floor: floor, lastUsed: try reader.read()))
+            lastClient = id
+        case .answer:
+            let sequence = try reader.read(UInt64.self)
+            let reply = try CommandReply(from: &reader)
+            guard let lastClient else { throw .unknownTag(UInt64(tag)) }
+            let answer = RequestTable.Answer(sequence: sequence, cost: reply.result.cost, reply: reply)
+            state.requests.clients.update(lastClient) { $0.answers.append(answer) }
+            state.requests.bytes += answer.cost
+        case .outboxRecord:
+            let id = try OutboxRecord.ID(from: &reader)
+            let body = try reader.readBytes(atMost: Limits.entryPayloadBytes)
+            var bodyReader = ByteReader(body)
+            _ = try OutboxRecord(id: id, from: &bodyReader)
+            try bodyReader.finish()
+            state.outbox.records.set(id, body)
+        case .end: throw .unknownTag(UInt64(tag))
+        }
+    }
+
+    private mutating func readState(_ reader: inout ByteReader) throws(DecodingError) {
+        guard !hasState else { throw .unknownTag(UInt64(SnapshotTag.state.rawValue)) }
+        state.applied = EntryID(term: try reader.read(), index: try reader.read())
+        state.time = try reader.read()
+        state.applyChain = try reader.read()
+        state.keyspace.compacted = try reader.read()
+        state.keyspace.revision = max(state.keyspace.compacted, state.keyspace.revision)
+        state.outbox.acknowledged = try OutboxRecord.ID(from: &reader)
+        state.settings = try CoordinationSettings(from: &reader)
+        hasState = true
+    }
+
+    /// Changes come by revision, without gaps.
+    private mutating func startReplay(of revision: Revision) throws(DecodingError) {
+        if revision == replayed { return }
+        commitReplay()
+        guard revision == state.keyspace.upcoming else { throw .oversized(Int(clamping: revision.rawValue)) }
+        replayed = revision
+    }
+
+    private mutating func commitReplay() {
+        state.keyspace.commit(into: &events)
+        events.removeAll(keepingCapacity: true)
+    }
 }

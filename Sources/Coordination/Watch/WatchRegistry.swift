@@ -1,3 +1,4 @@
+import DequeModule
 public import EsperTypes
 
 /// Who watches what on this node, and how far each watcher has been served.
@@ -28,7 +29,9 @@ public struct WatchRegistry: Sendable {
     private var index = WatchIndex()
     private var lastID: UInt64 = 0
     /// Behind and with credit, the longest waiting first. Those that went since are passed over.
-    private var ready: [WatchID] = []
+    private var ready: Deque<WatchID> = []
+    /// Watchers that used their credit up in the revision being published.
+    private var overdrawn: [WatchID] = []
     /// Everything up to here has been published.
     private var published = Revision.zero
 
@@ -42,8 +45,8 @@ public struct WatchRegistry: Sendable {
     /// Adds a watcher. One that asks for the past gets it through ``catchUp(from:maximumEvents:into:)``.
     ///
     /// - Parameters:
-    ///   - credit: how many bytes (``WatchEvent/cost``) may be delivered before ``addCredit(_:to:)``. The event that uses
-    ///     the credit up is still delivered whole.
+    ///   - credit: how many bytes (``WatchEvent/cost``) may be delivered before ``addCredit(_:to:)``. The revision that
+    ///     uses the credit up is still delivered whole.
     ///   - revision: the state machine's, all of whose events have been published.
     public mutating func add(_ request: WatchRequest, credit: Int, at revision: Revision) -> WatchID {
         lastID += 1
@@ -72,7 +75,7 @@ public struct WatchRegistry: Sendable {
 
     /// Everything up to and with this revision has been delivered to the watcher, as far as it matches: for progress notices.
     public func progress(of watcher: WatchID) -> Revision? {
-        watchers[watcher].map { $0.isBehind || $0.next > published ? min($0.next.previous, published) : published }
+        watchers[watcher].map { $0.isBehind ? min($0.next.previous, published) : published }
     }
 
     // MARK: The present
@@ -94,9 +97,8 @@ public struct WatchRegistry: Sendable {
             let at = events[position].revision
             var end = position
             while end < events.count, events[end].revision == at { end += 1 }
-            let before = deliveries.count
             for event in events[position..<end] { offer(event, start, &deliveries) }
-            settle(at, start, before, deliveries)
+            settle(at)
             position = end
         }
         for slot in start..<deliveries.count {
@@ -112,6 +114,7 @@ public struct WatchRegistry: Sendable {
             guard let watcher = watchers[id], !watcher.isBehind, event.revision >= watcher.next,
                 let shown = watcher.request.shown(event)
             else { return }
+            if watcher.credit > 0, watcher.credit <= shown.cost { overdrawn.append(id) }
             watchers[id]!.credit -= shown.cost
             if watcher.delivery > 0, case .events(var told, _) = deliveries[start + watcher.delivery - 1].content {
                 // Taken out before it is appended to, so that it grows in place.
@@ -129,14 +132,25 @@ public struct WatchRegistry: Sendable {
     }
 
     /// After a revision, whoever has overdrawn is behind from the next one on.
-    private mutating func settle(_ revision: Revision, _ start: Int, _ before: Int, _ deliveries: [WatchDelivery]) {
-        for slot in start..<deliveries.count where deliveries[slot].through == revision {
-            let id = deliveries[slot].watcher
-            guard let watcher = watchers[id], !watcher.isBehind, watcher.credit <= 0 else { continue }
+    private mutating func settle(_ revision: Revision) {
+        for id in overdrawn {
             watchers[id]!.isBehind = true
             watchers[id]!.next = revision.next
             watchers[id]!.skipped = 0
         }
+        overdrawn.removeAll(keepingCapacity: true)
+    }
+
+    /// The state machine was replaced by a snapshot's: whatever happened in between is in its history, or compacted.
+    ///
+    /// - Parameter revision: the new state machine's.
+    public mutating func stateRestored(at revision: Revision) {
+        for id in watchers.keys.sorted() where !watchers[id]!.isBehind {
+            watchers[id]!.isBehind = true
+            watchers[id]!.next = max(watchers[id]!.next, published.next)
+            enqueue(id)
+        }
+        published = revision
     }
 
     // MARK: The past

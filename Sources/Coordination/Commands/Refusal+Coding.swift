@@ -1,0 +1,130 @@
+import EsperTypes
+
+extension Refusal {
+    func encode(into writer: inout ByteWriter) {
+        switch self {
+        case .malformed(let error):
+            writer.write(UInt8(1))
+            error.encode(into: &writer)
+        case .invalid(let reason):
+            writer.write(UInt8(2))
+            let (tag, detail) = reason.parts
+            writer.write(tag)
+            writer.write(Int64(detail))
+        case .compacted(let revision): writer.write(UInt8(3), revision.rawValue)
+        case .futureRevision(let revision): writer.write(UInt8(4), revision.rawValue)
+        case .keyNotFound: writer.write(UInt8(5))
+        case .reservedKey: writer.write(UInt8(6))
+        case .sessionNotFound(let session): writer.write(UInt8(7), session.rawValue)
+        case .lockNotFound: writer.write(UInt8(8))
+        case .lockHeld(let token): writer.write(UInt8(9), token.rawValue)
+        case .candidateNotFound: writer.write(UInt8(10))
+        case .notElected: writer.write(UInt8(11))
+        case .staleTerm(let term): writer.write(UInt8(12), term.rawValue)
+        case .clientUnknown(let client): writer.write(UInt8(13), client.rawValue)
+        case .requestExpired(let through): writer.write(UInt8(14), through)
+        case .outboxFull: writer.write(UInt8(15))
+        case .replyTooLarge: writer.write(UInt8(16))
+        }
+    }
+
+    init(from reader: inout ByteReader) throws(DecodingError) {
+        switch try reader.read(UInt8.self) {
+        case 1: self = .malformed(try DecodingError(from: &reader))
+        case 2: self = .invalid(try InvalidCommand(tag: try reader.read(), detail: Int(try reader.read(Int64.self))))
+        case 3: self = .compacted(at: try reader.read())
+        case 4: self = .futureRevision(current: try reader.read())
+        case 5: self = .keyNotFound
+        case 6: self = .reservedKey
+        case 7: self = .sessionNotFound(try reader.read())
+        case 8: self = .lockNotFound
+        case 9: self = .lockHeld(by: try reader.read())
+        case 10: self = .candidateNotFound
+        case 11: self = .notElected
+        case 12: self = .staleTerm(try reader.read())
+        case 13: self = .clientUnknown(try reader.read())
+        case 14: self = .requestExpired(through: try reader.read())
+        case 15: self = .outboxFull
+        case 16: self = .replyTooLarge
+        case let tag: throw .unknownTag(UInt64(tag))
+        }
+    }
+}
+
+extension ByteWriter {
+    fileprivate mutating func write(_ tag: UInt8, _ value: UInt64) {
+        write(tag)
+        write(value)
+    }
+}
+
+extension DecodingError {
+    fileprivate func encode(into writer: inout ByteWriter) {
+        switch self {
+        case .truncated: writer.write(UInt8(1), 0)
+        case .oversized(let count): writer.write(UInt8(2), UInt64(bitPattern: Int64(count)))
+        case .unknownTag(let tag): writer.write(UInt8(3), tag)
+        case .notUTF8: writer.write(UInt8(4), 0)
+        case .trailingBytes(let count): writer.write(UInt8(5), UInt64(bitPattern: Int64(count)))
+        }
+    }
+
+    fileprivate init(from reader: inout ByteReader) throws(DecodingError) {
+        let (tag, detail) = (try reader.read(UInt8.self), try reader.read(UInt64.self))
+        switch tag {
+        case 1: self = .truncated
+        case 2: self = .oversized(Int(Int64(bitPattern: detail)))
+        case 3: self = .unknownTag(detail)
+        case 4: self = .notUTF8
+        case 5: self = .trailingBytes(Int(Int64(bitPattern: detail)))
+        default: throw .unknownTag(UInt64(tag))
+        }
+    }
+}
+
+extension InvalidCommand {
+    fileprivate var parts: (tag: UInt8, detail: Int) {
+        switch self {
+        case .emptyKey: (1, 0)
+        case .keyTooLong(let count): (2, count)
+        case .valueTooLong(let count): (3, count)
+        case .emptyRange: (4, 0)
+        case .tooManyOperations(let count): (5, count)
+        case .tooDeeplyNested: (6, 0)
+        case .duplicateKey: (7, 0)
+        case .ttlOutOfRange: (8, 0)
+        case .nameLength(let count): (9, count)
+        case .tooManySessions(let count): (10, count)
+        case .tooManyPrefixes(let count): (11, count)
+        case .requestSequence: (12, 0)
+        case .negativeLimit: (13, 0)
+        case .settingOutOfRange: (14, 0)
+        case .noteTooLarge: (15, 0)
+        case .entryTooLarge(let count): (16, count)
+        case .notReadOnly: (17, 0)
+        }
+    }
+
+    fileprivate init(tag: UInt8, detail: Int) throws(DecodingError) {
+        switch tag {
+        case 1: self = .emptyKey
+        case 2: self = .keyTooLong(detail)
+        case 3: self = .valueTooLong(detail)
+        case 4: self = .emptyRange
+        case 5: self = .tooManyOperations(detail)
+        case 6: self = .tooDeeplyNested
+        case 7: self = .duplicateKey
+        case 8: self = .ttlOutOfRange
+        case 9: self = .nameLength(detail)
+        case 10: self = .tooManySessions(detail)
+        case 11: self = .tooManyPrefixes(detail)
+        case 12: self = .requestSequence
+        case 13: self = .negativeLimit
+        case 14: self = .settingOutOfRange
+        case 15: self = .noteTooLarge
+        case 16: self = .entryTooLarge(detail)
+        case 17: self = .notReadOnly
+        default: throw .unknownTag(UInt64(tag))
+        }
+    }
+}

@@ -1,0 +1,56 @@
+import EsperTypes
+
+// Snapshot format 1. The stream is "ESPRSNAP", a 16-bit version, then frames: 32-bit length of the body, its CRC-32C, the
+// body, which is records. What was live at the compacted revision comes first, then every change since, in order; replaying
+// the changes rebuilds numbers, history and indexes, so no value is written twice.
+
+enum SnapshotFormat {
+    static let magic = Array("ESPRSNAP".utf8)
+    static let version: UInt16 = 1
+    static let preludeBytes = 10
+    static let frameHeaderBytes = 8
+    /// A frame is closed by the client or record that fills it; a client may have all the answers there are, which take
+    /// fewer bytes here than they are counted for.
+    static let frameBytes = CoordinationLimits.snapshotFrameBytes + CoordinationLimits.replyBytes + (2 << 20)
+}
+
+/// The kinds of records, in the order in which they come.
+enum SnapshotTag: UInt8 {
+    case state = 1
+    case base, put, deletion, session, client, answer, outboxRecord
+    /// Sizes to compare, then the digest of all frames before this one.
+    case end
+}
+
+/// What the last frame compares.
+struct SnapshotTotals: Equatable {
+    var revision: Revision
+    var keys: Int
+    var bytes: Int
+    var sessions: Int
+    var clients: Int
+    var outboxRecords: Int
+
+    init(_ state: StateMachine) {
+        revision = state.revision
+        keys = state.keyspace.live.count
+        bytes = state.keyspace.liveBytes
+        sessions = state.sessions.count
+        clients = state.requests.clients.count
+        outboxRecords = state.outbox.count
+    }
+
+    func encode(into writer: inout ByteWriter) {
+        writer.write(revision)
+        for count in [keys, bytes, sessions, clients, outboxRecords] { writer.write(Int64(count)) }
+    }
+
+    init(from reader: inout ByteReader) throws(DecodingError) {
+        revision = try reader.read()
+        keys = Int(try reader.read(Int64.self))
+        bytes = Int(try reader.read(Int64.self))
+        sessions = Int(try reader.read(Int64.self))
+        clients = Int(try reader.read(Int64.self))
+        outboxRecords = Int(try reader.read(Int64.self))
+    }
+}
