@@ -11,15 +11,19 @@ struct CommandFailure: Error {
     var code: Code
     /// One line: what is wrong and what to do. Empty when everything has been said.
     var message: String
+    /// A stable word for programs.
+    var reason: String
+    /// `not_committed` or `unknown`, of a command that changes something.
+    var outcome: String?
 
-    init(_ code: Code, _ message: String) {
+    init(_ code: Code, _ message: String, reason: String = "failed", outcome: String? = nil) {
         self.code = code
         self.message = message
+        self.reason = reason
+        self.outcome = outcome
     }
 
     init(_ message: String) { self.init(.failed, message) }
 
-    init(describing error: any Error) {
-        self.init(.failed, "\(error)")
-    }
+    init(describing error: any Error) { self.init("\(error)") }
 }

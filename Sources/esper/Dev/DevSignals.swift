@@ -14,7 +14,7 @@ struct TargetOptions: ParsableArguments {
         case "all":
             return cluster.nodes
         case "leader":
-            guard let leader = try await cluster.leader() else {
+            guard let leader = await cluster.leader() else {
                 throw CommandFailure("no node leads at present; 'esper dev status' shows what runs")
             }
             return [leader]

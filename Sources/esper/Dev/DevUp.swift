@@ -84,7 +84,7 @@ struct DevUp: AsyncParsableCommand {
 
     private func hints(_ cluster: DevelopmentCluster) -> String {
         let program = CommandLine.arguments[0]
-        let isDefault = ClientOptions.defaultPath() == cluster.clientPath
+        let isDefault = ConfigOption.defaultPath() == cluster.clientPath
         return (isDefault ? "Try:\n" : "Try:\n    export ESPER_CONFIG=\(cluster.clientPath)\n") + """
                 \(program) kv put greeting hello && \(program) kv get greeting
                 \(program) lock acquire train-42 --ttl 15s -- sh -c 'echo token $ESPER_FENCING_TOKEN'

@@ -9,8 +9,9 @@ struct GuardedChild {
     /// Between SIGTERM and SIGKILL once the right to run is lost.
     static let grace = Duration.seconds(5)
 
-    init(_ command: [String], environment: [String: String]) throws {
-        pid = try Spawn.foreground(command, environment: environment)
+    /// - Parameter outputToError: keeps our standard output for one document of our own.
+    init(_ command: [String], environment: [String: String], outputToError: Bool) throws {
+        pid = try Spawn.foreground(command, environment: environment, outputToError: outputToError)
         // Give it the terminal, if we have one, so that it can read and be interrupted.
         if isatty(STDIN_FILENO) == 1, tcgetpgrp(STDIN_FILENO) == getpgrp() {
             signal(SIGTTOU, SIG_IGN)

@@ -24,10 +24,13 @@ enum Spawn {
     /// Starts a program in a process group of its own, with our standard input and output.
     ///
     /// - Parameter environment: added to ours.
-    static func foreground(_ arguments: [String], environment: [String: String]) throws -> pid_t {
+    static func foreground(
+        _ arguments: [String], environment: [String: String], outputToError: Bool
+    ) throws -> pid_t {
         var actions = posix_spawn_file_actions_t()
         posix_spawn_file_actions_init(&actions)
         defer { posix_spawn_file_actions_destroy(&actions) }
+        if outputToError { posix_spawn_file_actions_adddup2(&actions, STDERR_FILENO, STDOUT_FILENO) }
         return try spawn(
             arguments, environment: environment, actions: &actions,
             flags: Int16(POSIX_SPAWN_SETPGROUP))

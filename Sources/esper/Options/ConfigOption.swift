@@ -2,7 +2,7 @@ import ArgumentParser
 import Foundation
 
 /// How a command reaches the cluster.
-struct ClientOptions: ParsableArguments {
+struct ConfigOption: ParsableArguments {
     @Option(
         help: """
             How to reach the cluster: a YAML file with endpoints, ca, certificate and private_key (default: \

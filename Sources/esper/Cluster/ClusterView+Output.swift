@@ -1,32 +1,6 @@
-/// What one node says about the cluster, in the words of the command's output.
-struct ClusterStatus: Equatable, Sendable {
-    struct Member: Equatable, Sendable {
-        var name: String
-        var id: String
-        /// `leader`, `follower`, `candidate` or `learner`; empty when the answering node does not know.
-        var role: String
-        var isVoter: Bool
-        var isReachable: Bool
-        var appliedIndex: UInt64
-        var matchIndex: UInt64
-        var version: String
-        var address: String
-        var zone: String
-        var endpoint: String
-    }
+import EsperClient
 
-    var clusterID: String
-    /// Empty when the node knows none.
-    var leader: String
-    var term: UInt64
-    var commitIndex: UInt64
-    var appliedIndex: UInt64
-    var revision: UInt64
-    var members: [Member]
-    var answeredBy: String
-    var outboxPending: UInt64
-    var catalog: String
-
+extension ClusterView {
     var json: JSON {
         .fields([
             "cluster_id": .string(clusterID),
@@ -52,10 +26,15 @@ struct ClusterStatus: Equatable, Sendable {
         let lead = leader.isEmpty ? "no leader" : "leader \(leader)"
         return "cluster \(clusterID)  \(lead)  term \(term)  commit \(commitIndex)  revision \(revision)\n\(table.text)"
     }
+
+    /// What a change of is news.
+    var essence: [String] {
+        ["\(leader) \(term)"] + members.map { "\($0.name) \($0.role) \($0.isVoter) \($0.isReachable)" }
+    }
 }
 
-extension ClusterStatus.Member {
-    var json: JSON {
+extension ClusterView.Member {
+    fileprivate var json: JSON {
         .fields([
             "name": .string(name),
             "id": .string(id),

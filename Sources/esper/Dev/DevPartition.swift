@@ -1,0 +1,54 @@
+import ArgumentParser
+import EsperClient
+
+struct DevPartition: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "partition", abstract: "Cut nodes off from their peers; their API ports go on answering.")
+
+    @OptionGroup var targets: TargetOptions
+
+    func run() async throws {
+        let cluster = try targets.development.cluster()
+        let nodes = try await targets.nodes(of: cluster)
+        for node in nodes { try await cluster.withClient(of: node) { try await $0.isolate() } }
+        targets.output.print(
+            .fields(["action": "partitioned", "nodes": .array(nodes.map { .string($0.name) })]),
+            text: "partitioned: \(nodes.map(\.name).joined(separator: ", ")); 'esper dev heal' ends it")
+    }
+}
+
+struct DevHeal: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "heal", abstract: "Let nodes talk to their peers again.")
+
+    @Argument(help: "A node's name or 'all'.")
+    var target = "all"
+
+    @OptionGroup var development: DevelopmentOptions
+    @OptionGroup var output: OutputOptions
+
+    func run() async throws {
+        let cluster = try development.cluster()
+        let nodes = target == "all" ? cluster.nodes : [try cluster.node(named: target)]
+        let awake = nodes.filter { cluster.state(of: $0) == .running }
+        for node in awake { try await cluster.withClient(of: node) { try await $0.heal() } }
+        output.print(
+            .fields(["action": "healed", "nodes": .array(awake.map { .string($0.name) })]),
+            text: "healed: \(awake.map(\.name).joined(separator: ", "))")
+    }
+}
+
+struct DevAdd: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "add", abstract: "Add a node; refused while members are fixed when a cluster is made.")
+
+    @OptionGroup var development: DevelopmentOptions
+
+    func run() async throws {
+        _ = try development.cluster()
+        throw CommandFailure(
+            .failed,
+            "members are fixed when a cluster is made: take 'esper dev up --dir OTHER --nodes N' for another size",
+            reason: "not_supported")
+    }
+}

@@ -1,0 +1,32 @@
+import ArgumentParser
+import EsperClient
+import EsperTypes
+import Foundation
+
+struct KVPut: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(commandName: "put", abstract: "Set a key.")
+
+    @Argument(help: "The key.")
+    var key: String
+
+    @Argument(help: "The value; - reads standard input.")
+    var value: String
+
+    @Option(help: "Remove the key when this session ends.")
+    var session: SessionArgument?
+
+    @OptionGroup var cluster: ClusterOptions
+
+    func run() async throws {
+        let bytes = value == "-" ? [UInt8](FileHandle.standardInput.readDataToEndOfFile()) : Bytes.of(value)
+        guard bytes.count <= Limits.valueBytes else {
+            throw CommandFailure("the value has \(bytes.count) bytes; the limit is \(Limits.valueBytes)")
+        }
+        try await cluster.changing { client in
+            let commit = try await client.put(Bytes.of(key), bytes, session: session?.id)
+            cluster.output.print(
+                .object(commit.fields + [.init(name: "key", value: .string(key))]),
+                text: "committed at revision \(commit.revision)")
+        }
+    }
+}

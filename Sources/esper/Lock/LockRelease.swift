@@ -1,0 +1,28 @@
+import ArgumentParser
+import EsperClient
+
+struct LockRelease: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "release", abstract: "Give a lock back, or leave its queue.")
+
+    @Argument(help: "The lock's name.")
+    var name: String
+
+    @Option(help: "The session that holds it or waits for it.")
+    var session: SessionArgument
+
+    @OptionGroup var cluster: ClusterOptions
+
+    func run() async throws {
+        try await cluster.changing { client in
+            let (commit, released) = try await client.releaseAnswer(name, session: session.id)
+            guard released else {
+                throw CommandFailure(
+                    .failed, "session \(session.id) neither holds \(name) nor waits for it; see 'esper lock list'",
+                    reason: "not_held", outcome: "not_committed")
+            }
+            cluster.output.print(
+                .object(commit.fields + [.init(name: "name", value: .string(name))]), text: "released \(name)")
+        }
+    }
+}
