@@ -36,7 +36,7 @@ public struct RaftOptions: Hashable, Sendable {
     /// A snapshot chunk unanswered for this long is sent again.
     public var snapshotRetryInterval: Duration = .milliseconds(500)
     /// While a snapshot is on its way to a follower the log keeps what comes after it, up to this many payload bytes.
-    public var maximumRetainedBytes = 256 << 20
+    public var maximumRetainedBytes = 64 << 20
     /// A leader whose oldest write has waited for this long stops admitting and hands over.
     public var storageStallLimit: Duration = .milliseconds(500)
 

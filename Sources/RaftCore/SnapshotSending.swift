@@ -113,10 +113,13 @@ extension RaftNode {
 
     /// Goes back to entries when the follower has come to where the log begins, by whatever way.
     mutating func leaveSnapshotIfPossible(_ position: Int) {
-        guard peers[position].state == .snapshot, log.term(at: peers[position].match) != nil,
-            peers[position].match >= log.base.index, peers[position].match > .zero
-        else { return }
-        peers[position].replicateFromMatch(session: newSession())
+        guard peers[position].state == .snapshot, let transfer = peers[position].transfer else { return }
+        if log.term(at: peers[position].match) != nil, peers[position].match > .zero {
+            peers[position].replicateFromMatch(session: newSession())
+        } else if peers[position].match >= transfer.descriptor.index {
+            // It has what was sent, and the log has been cut beyond that since.
+            beginSnapshot(position)
+        }
     }
 
     mutating func retrySnapshots(at now: Instant) {

@@ -258,7 +258,9 @@ final class Cluster {
             precondition(other == member.id, "\(other) and \(member.id) both lead term \(status.term)")
         }
         leaders[status.term] = member.id
-        // Leader completeness (§5.4): whatever was ever applied stands in its log.
+        // Leader completeness (§5.4): whatever was ever applied stands in its log. A deposed leader that does not know
+        // yet may lack what was committed since.
+        guard leaders.keys.max() == status.term else { return }
         for id in committed.dropFirst() where id.index >= status.first {
             guard let entry = member.node.entry(at: id.index) else {
                 preconditionFailure("leader \(member.id) of \(status.term) lacks committed \(id)")
