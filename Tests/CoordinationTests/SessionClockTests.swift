@@ -1,0 +1,102 @@
+import Coordination
+import EsperTypes
+import Testing
+
+@Suite struct SessionClockTests {
+    private func at(_ seconds: UInt64) -> Instant { Instant(nanoseconds: seconds * 1_000_000_000) }
+
+    @Test func `a session is due when its time is up, once`() {
+        var clock = SessionClock()
+        clock.granted(SessionGrant(id: SessionID(1), ttl: .seconds(10)), at: at(0))
+        clock.granted(SessionGrant(id: SessionID(2), ttl: .seconds(5)), at: at(1))
+        #expect(clock.nextDeadline == at(6))
+        #expect(clock.expired(at: at(5), limit: 10) == [])
+        #expect(clock.expired(at: at(6), limit: 10) == [SessionID(2)])
+        #expect(clock.expired(at: at(7), limit: 10) == [])
+        #expect(clock.keepAlive(SessionID(2), at: at(7)) == nil)
+        #expect(clock.remaining(SessionID(2), at: at(7)) == .zero)
+        clock.ended(SessionID(2))
+        #expect(clock.nextDeadline == at(10))
+        #expect(clock.count == 1)
+    }
+
+    @Test func `a keep-alive gives the full time again`() {
+        var clock = SessionClock()
+        clock.granted(SessionGrant(id: SessionID(1), ttl: .seconds(10)), at: at(0))
+        #expect(clock.keepAlive(SessionID(1), at: at(8)) == .seconds(10))
+        #expect(clock.expired(at: at(17), limit: 10) == [])
+        #expect(clock.remaining(SessionID(1), at: at(17)) == .seconds(1))
+        #expect(clock.nextDeadline == at(18))
+        #expect(clock.expired(at: at(18), limit: 10) == [SessionID(1)])
+    }
+
+    @Test func `a new leader gives everyone full time and grace`() {
+        var clock = SessionClock(
+            sessions: (1...3).map { SessionGrant(id: SessionID($0), ttl: .seconds(Int($0) * 10)) }, at: at(0))
+        #expect(clock.expired(at: at(15), limit: 10) == [SessionID(1)])
+        clock.becameLeader(at: at(100), grace: .seconds(2))
+        #expect(clock.nextDeadline == at(112))
+        #expect(clock.expired(at: at(111), limit: 10) == [])
+        #expect(clock.keepAlive(SessionID(1), at: at(101)) == .seconds(10))
+        #expect(clock.expired(at: at(112), limit: 10) == [SessionID(1)])
+        #expect(clock.expired(at: at(132), limit: 10) == [SessionID(2), SessionID(3)])
+    }
+
+    @Test func `an expiry that was not committed is proposed again`() {
+        var clock = SessionClock()
+        for id in 1...4 as ClosedRange<UInt64> { clock.granted(.init(id: SessionID(id), ttl: .seconds(1)), at: at(id)) }
+        let due = clock.expired(at: at(10), limit: 3)
+        #expect(due == [1, 2, 3].map { SessionID($0) })
+        clock.ended(SessionID(2))
+        clock.proposalFailed(due)
+        #expect(clock.expired(at: at(10), limit: 10) == [1, 3, 4].map { SessionID($0) })
+    }
+
+    @Test(arguments: 1...20 as ClosedRange<UInt64>)
+    func `deadlines agree with a naive table`(seed: UInt64) {
+        var random = Seeded(seed)
+        var clock = SessionClock()
+        var model: [UInt64: (ttl: UInt64, deadline: UInt64)] = [:]
+        var proposed: Set<UInt64> = []
+        var now: UInt64 = 0
+        var base: UInt64 = 0
+        var next: UInt64 = 1
+        for _ in 0..<3000 {
+            now += UInt64.random(in: 0...2, using: &random)
+            let id = UInt64.random(in: 1...max(1, next), using: &random)
+            switch Int.random(in: 0..<40, using: &random) {
+            case 0..<10:
+                let ttl = UInt64.random(in: 1...90, using: &random)
+                clock.granted(.init(id: SessionID(next), ttl: .seconds(Int(ttl))), at: at(now))
+                // While a new leader's grace runs, it counts for those who come then too.
+                model[next] = (ttl, max(now, base) + ttl)
+                next += 1
+            case 10..<30:
+                let alive = clock.keepAlive(SessionID(id), at: at(now))
+                if let known = model[id], !proposed.contains(id) {
+                    #expect(alive == .seconds(Int(known.ttl)))
+                    model[id]!.deadline = max(known.deadline, now + known.ttl)
+                } else {
+                    #expect(alive == nil)
+                }
+            case 30..<33:
+                clock.ended(SessionID(id))
+                model[id] = nil
+                proposed.remove(id)
+            case 33:
+                clock.becameLeader(at: at(now), grace: .seconds(3))
+                proposed = []
+                base = now + 3
+                for (id, known) in model { model[id]!.deadline = max(known.deadline, now + 3 + known.ttl) }
+            default:
+                let due = model.filter { $0.value.deadline <= now && !proposed.contains($0.key) }.map(\.key)
+                let found = clock.expired(at: at(now), limit: 10_000).map(\.rawValue)
+                #expect(Set(found) == Set(due) && found.count == due.count)
+                proposed.formUnion(due)
+            }
+            let first = model.filter { !proposed.contains($0.key) }.map(\.value.deadline).min()
+            if let first { #expect(clock.nextDeadline! <= at(first)) }
+            #expect(clock.count == model.count)
+        }
+    }
+}
