@@ -89,7 +89,7 @@ extension NodeCore {
                 proposals[number]?.state = .waiting
             }
         }
-        submit(lost.filter { proposals[$0] != nil }, now)
+        submit(forgetExpiries(lost.filter { proposals[$0] != nil }), now)
     }
 
     private func settleSessions(_ now: Instant) {
@@ -102,7 +102,7 @@ extension NodeCore {
         let expired = sessions.expired(at: now, limit: CoordinationLimits.sessionsPerExpiry)
         guard !expired.isEmpty else { return }
         metrics.expiredSessions.increment(by: expired.count)
-        propose(.expireSessions(expired, term: term))
+        propose(.expireSessions(expired, term: term), expiring: expired)
     }
 
     // MARK: - Reads
@@ -153,7 +153,7 @@ extension NodeCore {
         guard role == .leader else { return askLeader(.keepAlive(session), caller) }
         numbers.append(
             reads.add(
-                PendingRead(purpose: .keepAlive(session, caller), deadline: caller.deadline, isInRound: true)))
+                PendingRead(purpose: .keepAlive(session, caller), deadline: caller.deadline)))
     }
 
     private func renew(_ session: SessionID, _ now: Instant) -> PeerAnswer {

@@ -143,4 +143,18 @@ struct RuntimeTests {
             try await cluster.put("key", "value", on: next)
         }
     }
+
+    @Test func `a follower behind the compacted log catches up by a snapshot`() async throws {
+        try await TestCluster.run(3, snapshotAfterBytes: 256 << 10) { cluster in
+            let leader = try await cluster.leader()
+            let late = try await cluster.follower()
+            await cluster.stop(late)
+            let value = String(repeating: "x", count: 4000)
+            for number in 0..<1200 { try await cluster.put("k\(number % 100)", value + "\(number)", on: leader) }
+            try await cluster.start(late)
+            for key in [0, 50, 99] {
+                #expect(try await cluster.get("k\(key)", on: late) == value + "\(1100 + key)")
+            }
+        }
+    }
 }

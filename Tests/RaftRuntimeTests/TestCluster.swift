@@ -98,7 +98,7 @@ final class TestCluster: Sendable {
                 authorityPEM: authority.certificatePEM, now: Date()),
             settings: CoordinationSettings(), options: runtime,
             peerOptions: PeerOptions(host: "127.0.0.1", port: ports[Int(id.rawValue) - 1]), seed: entropy(),
-            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }, date: { Date() })
+            logger: Logger(label: name) { _ in SwiftLogNoOpLogHandler() }, date: { Date() })
         let eventLoop = Array(group.makeIterator())[Int(id.rawValue) - 1]
         let handle = try await NodeHandle.start(parts, on: eventLoop, observer: observer)
         running.withLock { $0[name] = Running(handle: handle, directory: directory, observer: observer) }
