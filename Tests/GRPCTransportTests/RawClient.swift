@@ -51,9 +51,15 @@ final class RawClient: ChannelInboundHandler, Sendable {
 
     /// A header list in HPACK without indexing or Huffman coding.
     static func fields(_ fields: [(String, String)]) -> [UInt8] {
-        fields.flatMap { name, value in
-            [0, UInt8(name.utf8.count)] + [UInt8](name.utf8) + [UInt8(value.utf8.count)] + [UInt8](value.utf8)
+        var bytes: [UInt8] = []
+        for (name, value) in fields {
+            bytes.append(0)
+            for text in [name, value] {
+                bytes.append(UInt8(text.utf8.count))
+                bytes.append(contentsOf: text.utf8)
+            }
         }
+        return bytes
     }
 
     static func request(_ path: String, method: String = "POST", type: String = "application/grpc") -> [UInt8] {
