@@ -42,7 +42,7 @@ import Testing
         var replica = Replica()
         let ask = Command.put(.init(key: "a".bytes, value: "2".bytes, returnsPrevious: true))
         #expect(replica.run(ask) == .put(PutReply()))
-        guard case .put(let reply) = replica.run(ask) else { return #expect(Bool(false)) }
+        guard case .put(let reply) = replica.run(ask) else { return wrongAnswer() }
         #expect(reply.previous?.value == "2".bytes)
         #expect(reply.previous?.version == 1)
     }
@@ -159,13 +159,13 @@ import Testing
                 .put(.init(key: "b".bytes, value: "3".bytes)), .range(.init(.all)),
             ],
             failure: [.range(.init(.key("a".bytes)))])
-        guard case .transaction(let first) = replica.run(.transaction(swap)) else { return #expect(Bool(false)) }
+        guard case .transaction(let first) = replica.run(.transaction(swap)) else { return wrongAnswer() }
         #expect(first.succeeded)
         #expect(replica.machine.revision == Revision(3))
         #expect(replica.output.events.map(\.revision) == [Revision(3), Revision(3)])
-        guard case .range(let seen) = first.replies[2] else { return #expect(Bool(false)) }
+        guard case .range(let seen) = first.replies[2] else { return wrongAnswer() }
         #expect(seen.keyValues.map(\.value) == ["2".bytes, "3".bytes])
-        guard case .transaction(let second) = replica.run(.transaction(swap)) else { return #expect(Bool(false)) }
+        guard case .transaction(let second) = replica.run(.transaction(swap)) else { return wrongAnswer() }
         #expect(!second.succeeded)
         #expect(replica.machine.revision == Revision(3))
     }

@@ -50,7 +50,9 @@ import Testing
         #expect(
             replica.run(.acquireLock(.init(name: "a", session: second, waits: false)))
                 == .refused(.lockHeld(by: held.token)))
-        guard case .lock(let state) = replica.machine.answer(.lock(name: "a", claims: 10)).result else { return }
+        guard case .lock(let state) = replica.machine.answer(.lock(name: "a", claims: 10)).result else {
+            return wrongAnswer()
+        }
         #expect(state?.count == 1)
         #expect(state?.holder?.session == first)
         #expect(state?.holder?.value == "client/test".bytes)
@@ -100,7 +102,7 @@ import Testing
         let names = ["a", "a/b", "a%2Fb", "a/", "/", "%", "a/\(session)", "ä"]
         for name in names { #expect(acquire(&replica, name, session)?.isHeld == true) }
         guard case .locks(let found, let more) = replica.machine.answer(.locks(prefix: "", after: nil, limit: 0)).result
-        else { return }
+        else { return wrongAnswer() }
         #expect(!more)
         #expect(Set(found.map(\.name)) == Set(names))
         var paged: [String] = []
@@ -112,7 +114,7 @@ import Testing
         }
         #expect(paged == found.map(\.name))
         guard case .locks(let some, _) = replica.machine.answer(.locks(prefix: "a/", after: nil, limit: 0)).result
-        else { return }
+        else { return wrongAnswer() }
         #expect(Set(some.map(\.name)) == ["a/b", "a/", "a/\(session)"])
     }
 
@@ -142,7 +144,7 @@ import Testing
         let (first, second) = (replica.session(), replica.session())
         guard case .election(let won) = replica.run(.campaign(election: "e", session: first, value: "one".bytes)),
             case .election(let waits) = replica.run(.campaign(election: "e", session: second, value: "two".bytes))
-        else { return #expect(Bool(false)) }
+        else { return wrongAnswer() }
         #expect(won.isElected && !waits.isElected)
         #expect(waits.leader == won.token)
         #expect(replica.run(.proclaim(election: "e", session: second, value: [])) == .refused(.notElected))
@@ -166,7 +168,7 @@ import Testing
         let session = replica.session()
         guard case .election(let first) = replica.run(.campaign(election: "e", session: session, value: "1".bytes)),
             case .election(let again) = replica.run(.campaign(election: "e", session: session, value: "2".bytes))
-        else { return #expect(Bool(false)) }
+        else { return wrongAnswer() }
         #expect(first == again)
         #expect(replica.output.events.map(\.keyValue.value) == ["2".bytes])
         replica.run(.campaign(election: "e", session: session, value: "2".bytes))

@@ -61,7 +61,7 @@ import Testing
         #expect(replica.put("plain", "1") == .put(PutReply()))
         // What is held already is answered, and may end.
         guard case .lock = replica.run(.acquireLock(.init(name: "a", session: session))) else {
-            return #expect(Bool(false))
+            return wrongAnswer()
         }
         #expect(replica.run(.releaseLock(name: "a", session: session)) == .lockReleased(wasHeld: true))
         #expect(replica.run(.expireSessions([session], term: Term(1))) == .sessionsExpired(count: 1))
@@ -95,7 +95,9 @@ import Testing
         replica.run(.grantSession(ttl: .seconds(1)), time: 10)
         replica.run(.grantSession(ttl: .seconds(1)), time: 20)
         replica.run(.acknowledgeOutbox(through: .all(of: LogIndex(1))))
-        guard case .outboxStatus(let status) = replica.machine.answer(.outboxStatus).result else { return }
+        guard case .outboxStatus(let status) = replica.machine.answer(.outboxStatus).result else {
+            return wrongAnswer()
+        }
         #expect(status.count == 1)
         #expect(status.oldest == OutboxRecord.ID(index: LogIndex(2), ordinal: 0))
         #expect(status.oldestTime == 20)

@@ -1,5 +1,6 @@
 import Coordination
 import EsperTypes
+import Testing
 
 /// A state machine with the bookkeeping that every test needs: indexes, terms and proposals.
 struct Replica {
@@ -86,4 +87,9 @@ func restored(_ machine: StateMachine, piece: Int = 1000) throws -> StateMachine
         try decoder.feed(Array(stream[start..<min(stream.count, start + piece)]))
     }
     return try decoder.finish()
+}
+
+/// For the `else` of a guard that takes an answer apart.
+func wrongAnswer(sourceLocation: SourceLocation = #_sourceLocation) {
+    Issue.record("the answer is of another kind", sourceLocation: sourceLocation)
 }
