@@ -64,9 +64,8 @@ extension NodeCore {
             if let caller = proposal.caller { self.reply(caller, .command(reply)) }
             return
         }
-        let isHeld = reply.result.isHeldClaim
         if let caller = proposal.caller {
-            claimQueued(key, reply, caller, isHeld: isHeld)
+            settleClaim(key, proposal, reply, caller)
         } else if claims[key] == nil {
             // Nobody waits for it any more, so it must not stand in the way of others.
             propose(key.withdrawal)
@@ -163,17 +162,6 @@ extension NodeCore {
 
     func failUnknownSession(_ session: SessionID, _ caller: Caller) {
         fail(caller, .sessionNotFound, "session \(session) does not exist or has expired", .notCommitted)
-    }
-}
-
-extension CommandResult {
-    /// Whether a queued claim is the first in its queue.
-    var isHeldClaim: Bool {
-        switch self {
-        case .lock(let reply): reply.isHeld
-        case .election(let reply): reply.isElected
-        default: true
-        }
     }
 }
 

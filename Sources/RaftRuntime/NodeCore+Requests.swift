@@ -101,7 +101,7 @@ extension NodeCore {
         }
     }
 
-    private func addProposal(
+    func addProposal(
         _ command: Command, _ request: RequestID?, _ principal: String, _ caller: Caller?, claim: ClaimKey?
     ) -> UInt64? {
         let envelope = Envelope(
@@ -307,9 +307,8 @@ extension NodeCore {
 
     // MARK: - Locks and elections that wait
 
-    /// The place in the queue is committed: answer if it is the first, wait for the grant otherwise.
-    func claimQueued(_ key: ClaimKey, _ reply: CommandReply, _ caller: Caller, isHeld: Bool) {
-        if isHeld { return self.reply(caller, .command(reply)) }
+    /// The place in the queue is committed and others stand before it: waits for the grant.
+    func claimQueued(_ key: ClaimKey, _ reply: CommandReply, _ caller: Caller) {
         if let earlier = claims.updateValue(PendingClaim(caller: caller, reply: reply), forKey: key) {
             cancellable[CallerKey(earlier.caller.sink, earlier.caller.token)] = nil
             fail(earlier.caller, .timedOut, "a later call of the same session waits in its place", .committed)

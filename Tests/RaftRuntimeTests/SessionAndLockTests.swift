@@ -40,6 +40,32 @@ struct SessionAndLockTests {
         }
     }
 
+    @Test func `a claim that is sent again after its grant is answered with the grant`() async throws {
+        try await TestCluster.run(3) { cluster in
+            let first = try await cluster.session(ttl: .seconds(60), on: "n1")
+            let second = try await cluster.session(ttl: .seconds(60), on: "n1")
+            guard case .clientRegistered(let client) = try await cluster.command(.registerClient, on: "n1").result
+            else {
+                Issue.record("no client")
+                return
+            }
+            let held = try token(await acquire("train", first, on: "n1", of: cluster))
+            // Enters the queue under a request id, and its caller is forgotten: a plain command is answered when queued.
+            let request = RequestID(client: client, sequence: 1)
+            let claim = Command.acquireLock(LockRequest(name: "train", session: second))
+            try await cluster.command(claim, on: "n2", request: request)
+            try await cluster.command(.releaseLock(name: "train", session: first), on: "n1")
+            let again = await cluster["n3"].call(
+                .claim(claim, request), principal: "client/test", timeout: .seconds(20))
+            #expect(try token(again) > held)
+            // Once it was withdrawn, the same request stands in the queue again.
+            try await cluster.command(.releaseLock(name: "train", session: second), on: "n1")
+            let third = await cluster["n1"].call(
+                .claim(claim, request), principal: "client/test", timeout: .seconds(20))
+            #expect(try token(third) > token(again))
+        }
+    }
+
     @Test func `a wait that ends leaves the queue`() async throws {
         try await TestCluster.run(1) { cluster in
             let first = try await cluster.session(ttl: .seconds(60), on: "n1")
