@@ -17,6 +17,8 @@ final class CallEngine: @unchecked Sendable {
     private var isRegistering = false
     private var generator = SystemRandomNumberGenerator()
     private var isClosed = false
+    private var isFindingLeader = false
+    private var findLeaderAt: NIODeadline = .uptimeNanoseconds(0)
     private var runs: [ObjectIdentifier: OperationRun] = [:]
 
     init(eventLoop: any EventLoop, endpoints: Endpoints, options: ClientOptions) {
@@ -186,6 +188,7 @@ final class CallEngine: @unchecked Sendable {
             return
         }
         run.attempts += 1
+        if run.operation.prefersLeader, now >= findLeaderAt { findLeader(now: now) }
         let endpoint = endpoints.choose(preferLeader: run.operation.prefersLeader, now: now)
         if let connection = endpoints.standing(endpoint) {
             send(request, of: run, on: connection, to: endpoint, now: now)
@@ -224,6 +227,26 @@ final class CallEngine: @unchecked Sendable {
         }
     }
 
+    /// Asks who leads, beside the operations and never more than one question at a time: any node serves them, but the
+    /// leader with a step less.
+    private func findLeader(now: NIODeadline) {
+        guard !isFindingLeader else { return }
+        isFindingLeader = true
+        findLeaderAt = now + (endpoints.leader == nil ? Self.searchInterval : Self.confirmationInterval)
+        let question = Operation.repeatable(
+            .status, ProtoStatusRequest(), prefersLeader: false, timeout: options.attemptTimeout)
+        perform(question) { result in
+            self.isFindingLeader = false
+            guard let reply = try? result.get(), let status = try? ProtoStatusResponse(serializedBytes: reply.message),
+                let endpoint = Endpoint(status.leaderEndpoint)
+            else { return }
+            self.endpoints.leaderIs(endpoint)
+        }
+    }
+
+    private static let searchInterval = TimeAmount.milliseconds(200)
+    private static let confirmationInterval = TimeAmount.seconds(5)
+
     /// Decides what a failed attempt means.
     private func failed(_ run: OperationRun, _ failure: CallFailure, at endpoint: Endpoint) {
         let now = NIODeadline.now()
@@ -235,6 +258,7 @@ final class CallEngine: @unchecked Sendable {
         } else if !reading.isJudged || error.isRetryable {
             let isSlow = failure.status.code == .deadlineExceeded
             endpoints.avoid(endpoint, for: isSlow ? .seconds(1) : .milliseconds(200), now: now)
+            findLeaderAt = min(findLeaderAt, now + Self.searchInterval)
         }
         if error.code == "client_unknown", renew(run) { return }
         let isOpenBefore = run.isOpen

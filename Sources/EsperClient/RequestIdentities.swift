@@ -2,12 +2,12 @@
 ///
 /// A client id's window is the distance between its newest sequence and the oldest that is not finished; the cluster keeps
 /// 256 answers for each, and half of that is used. A slow command holds its own window back and no other's. Pure.
-struct RequestIdentities {
+package struct RequestIdentities {
     /// One id, given out.
-    struct RequestID: Hashable, Sendable {
-        let client: UInt64
-        let sequence: UInt64
-        let acknowledgedThrough: UInt64
+    package struct RequestID: Hashable, Sendable {
+        package let client: UInt64
+        package let sequence: UInt64
+        package let acknowledgedThrough: UInt64
     }
 
     private struct Identity {
@@ -20,18 +20,20 @@ struct RequestIdentities {
         var hasRoom: Bool { next - acknowledgedThrough <= RequestIdentities.window }
     }
 
-    static let window: UInt64 = 128
+    package static let window: UInt64 = 128
 
     private var identities: [Identity] = []
 
+    package init() {}
+
     /// How many client ids are known.
-    var count: Int { identities.count }
+    package var count: Int { identities.count }
 
     /// Adds a client id that the cluster has registered.
-    mutating func add(_ client: UInt64) { identities.append(Identity(client: client)) }
+    package mutating func add(_ client: UInt64) { identities.append(Identity(client: client)) }
 
     /// - Returns: nil when every window is full: register another client id.
-    mutating func take() -> RequestID? {
+    package mutating func take() -> RequestID? {
         guard let index = identities.firstIndex(where: \.hasRoom) else { return nil }
         defer { identities[index].next += 1 }
         return RequestID(
@@ -40,7 +42,7 @@ struct RequestIdentities {
     }
 
     /// The caller has the answer, or has given the command up: it will not ask again.
-    mutating func finish(_ id: RequestID) {
+    package mutating func finish(_ id: RequestID) {
         guard let index = identities.firstIndex(where: { $0.client == id.client }) else { return }
         identities[index].finished.insert(id.sequence)
         while identities[index].finished.remove(identities[index].acknowledgedThrough + 1) != nil {
@@ -49,5 +51,5 @@ struct RequestIdentities {
     }
 
     /// The cluster does not know this client id any more.
-    mutating func forget(client: UInt64) { identities.removeAll { $0.client == client } }
+    package mutating func forget(client: UInt64) { identities.removeAll { $0.client == client } }
 }

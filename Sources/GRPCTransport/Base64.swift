@@ -1,6 +1,6 @@
 /// Base64 (RFC 4648 section 4) as metadata uses it: written without padding, read with or without.
-enum Base64 {
-    static func encode(_ bytes: [UInt8]) -> [UInt8] {
+package enum Base64 {
+    package static func encode(_ bytes: [UInt8]) -> [UInt8] {
         var text: [UInt8] = []
         text.reserveCapacity((bytes.count * 4 + 2) / 3)
         var bits: UInt32 = 0
@@ -18,7 +18,7 @@ enum Base64 {
     }
 
     /// - Returns: nil for a character outside the alphabet, or a length no encoder makes.
-    static func decode(_ text: some Collection<UInt8>) -> [UInt8]? {
+    package static func decode(_ text: some Collection<UInt8>) -> [UInt8]? {
         var bytes: [UInt8] = []
         bytes.reserveCapacity(text.count * 3 / 4)
         var bits: UInt32 = 0

@@ -292,13 +292,14 @@ public final class ClientConnection: HTTP2Connection, @unchecked Sendable {
             isReadyTold = true
             ready.succeed(self)
         }
-        dispatch()
+        _ = dispatch()
     }
 
-    override func flushed() { dispatch() }
+    override func flushed() -> Bool { dispatch() }
 
-    private func dispatch() {
-        guard !isDispatching else { return }
+    /// - Returns: whether there was anything.
+    private func dispatch() -> Bool {
+        guard !isDispatching, !replies.isEmpty || !events.isEmpty else { return false }
         isDispatching = true
         defer { isDispatching = false }
         // Completions may start calls, which may fail at once and so add completions.
@@ -313,6 +314,7 @@ public final class ClientConnection: HTTP2Connection, @unchecked Sendable {
                 if case .unary(let completion) = stream.handler { completion(result) }
             }
         }
+        return true
     }
 
     override func settingsReceived() {
@@ -340,7 +342,7 @@ public final class ClientConnection: HTTP2Connection, @unchecked Sendable {
         let status = GRPCStatus(.unavailable, failure?.message ?? "the connection was lost")
         for stream in streams.values { end(stream, .failure(CallFailure(status, mayHaveArrived: stream.wasSent))) }
         streams = [:]
-        dispatch()
+        _ = dispatch()
         ready.fail(CallFailure(status, mayHaveArrived: false))
         closedPromise.succeed()
     }

@@ -53,9 +53,9 @@ public struct GRPCStatus: Hashable, Sendable, CustomStringConvertible {
 /// The encoding of `grpc-message`: everything outside printable ASCII, and `%`, as `%XX`.
 ///
 /// Source: grpc/grpc, doc/PROTOCOL-HTTP2.md, "Percent-Byte".
-enum PercentCoding {
+package enum PercentCoding {
     /// At most `limit` bytes of the text are kept, so that a message cannot outgrow the peer's header limit.
-    static func encode(_ text: String, limit: Int = 1024) -> [UInt8] {
+    package static func encode(_ text: String, limit: Int = 1024) -> [UInt8] {
         var encoded: [UInt8] = []
         encoded.reserveCapacity(text.utf8.count)
         for byte in text.utf8.prefix(limit) {
@@ -71,7 +71,7 @@ enum PercentCoding {
     }
 
     /// What is not well encoded stays as it is, as the protocol demands; so does the rest of the text.
-    static func decode(_ bytes: some Collection<UInt8>) -> String {
+    package static func decode(_ bytes: some Collection<UInt8>) -> String {
         var decoded: [UInt8] = []
         decoded.reserveCapacity(bytes.count)
         var rest = bytes[...]

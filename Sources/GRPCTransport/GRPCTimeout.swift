@@ -1,11 +1,11 @@
-internal import NIOCore
+package import NIOCore
 
 /// The notation of `grpc-timeout`: at most eight digits and a unit.
 ///
 /// Source: grpc/grpc, doc/PROTOCOL-HTTP2.md, "Timeout".
-enum GRPCTimeout {
+package enum GRPCTimeout {
     /// - Returns: nil when it is not well formed; never more than a hundred years.
-    static func parse(_ text: UnsafeBufferPointer<UInt8>) -> TimeAmount? {
+    package static func parse(_ text: UnsafeBufferPointer<UInt8>) -> TimeAmount? {
         guard text.count >= 2, text.count <= 9 else { return nil }
         var value: Int64 = 0
         for digit in text.dropLast() {
@@ -29,7 +29,7 @@ enum GRPCTimeout {
     }
 
     /// Rounds up to milliseconds, so that equal time-outs are equal text and cost one byte in HPACK.
-    static func format(_ timeout: TimeAmount) -> String {
+    package static func format(_ timeout: TimeAmount) -> String {
         let milliseconds = max(1, (timeout.nanoseconds + 999_999) / 1_000_000)
         if milliseconds <= 99_999_999 { return "\(milliseconds)m" }
         return "\(min(milliseconds / 1000, 99_999_999))S"

@@ -68,7 +68,9 @@ public class HTTP2Connection: ChannelInboundHandler, @unchecked Sendable {
     /// Outside the codec: everything that was read has been decoded.
     func readCompleted() {}
     /// Outside the codec, after every attempt to write: streams may have ended or have room.
-    func flushed() {}
+    ///
+    /// - Returns: whether something was handed on, so that there may be more to write.
+    func flushed() -> Bool { false }
     /// Outside the codec: ends every call whose deadline is not after `now`.
     ///
     /// - Returns: the earliest deadline of the others.
@@ -133,9 +135,11 @@ public class HTTP2Connection: ChannelInboundHandler, @unchecked Sendable {
         guard !isFlushing, !isReading else { return }
         isFlushing = true
         defer { isFlushing = false }
-        while writeOnce() {}
-        flushed()
-        while writeOnce() {}
+        // What is handed on may bring more to write, and that may end streams and give credit in turn. It ends with the
+        // peer's window, the socket's buffer or the service's answers, whichever is used up first.
+        repeat {
+            while writeOnce() {}
+        } while flushed()
         guard let session, let context else { return }
         let isDone = nghttp2_session_want_read(session) == 0 && nghttp2_session_want_write(session) == 0
         if failure != nil || isDone { context.close(promise: nil) }

@@ -1,8 +1,8 @@
 /// Cuts the bytes of a stream into gRPC messages: a compression flag, a 32-bit big-endian length, the message.
 ///
 /// The announced length is judged before anything is kept, and memory follows the bytes that have really come.
-struct MessageAssembler {
-    enum Failure: Error, Hashable {
+package struct MessageAssembler {
+    package enum Failure: Error, Hashable {
         /// The flag says compressed, and no compression was agreed.
         case compressed
         /// The flag is neither 0 nor 1.
@@ -12,21 +12,23 @@ struct MessageAssembler {
     }
 
     /// What is allocated ahead of the bytes at most, so that an announced length alone costs little.
-    static let reservedBytes = 65_536
+    package static let reservedBytes = 65_536
     static let prefixBytes = 5
 
     private var prefix: (UInt64, count: Int) = (0, 0)
     private var message: [UInt8] = []
     private var remaining = 0
 
+    package init() {}
+
     /// Whether bytes of an unfinished message have come.
-    var isMidMessage: Bool { prefix.count > 0 }
+    package var isMidMessage: Bool { prefix.count > 0 }
 
     /// How much memory the unfinished message takes.
-    var bufferedBytes: Int { message.count }
+    package var bufferedBytes: Int { message.count }
 
     /// Reads a chunk; `completed` gets each message that it ends, in order.
-    mutating func append(
+    package mutating func append(
         _ chunk: UnsafeBufferPointer<UInt8>, maximumMessageBytes: Int, completed: ([UInt8]) -> Void
     ) throws(Failure) {
         var rest = chunk[...]

@@ -1,17 +1,19 @@
 /// The messages of one direction of a call that wait for the peer's window, framed as they leave.
-struct OutboundMessages {
+package struct OutboundMessages {
     private var current: [UInt8]?
     /// Position in the frame of `current`: the first five bytes are its prefix.
     private var position = 0
     private var waiting: [[UInt8]] = []
     private var waitingHead = 0
 
+    package init() {}
+
     /// Bytes that have not left, prefixes included.
-    private(set) var queuedBytes = 0
+    package private(set) var queuedBytes = 0
 
-    var isEmpty: Bool { current == nil }
+    package var isEmpty: Bool { current == nil }
 
-    mutating func append(_ message: [UInt8]) {
+    package mutating func append(_ message: [UInt8]) {
         queuedBytes += message.count + MessageAssembler.prefixBytes
         if current == nil {
             current = message
@@ -24,7 +26,7 @@ struct OutboundMessages {
     /// Fills `target` as far as there is something to send.
     ///
     /// - Returns: the bytes written.
-    mutating func read(into target: UnsafeMutableRawBufferPointer) -> Int {
+    package mutating func read(into target: UnsafeMutableRawBufferPointer) -> Int {
         var written = 0
         while let message = current, written < target.count {
             let length = UInt32(truncatingIfNeeded: message.count)

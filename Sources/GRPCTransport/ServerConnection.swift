@@ -42,9 +42,9 @@ public final class ServerConnection: HTTP2Connection, @unchecked Sendable {
     /// Calls that have begun and not ended.
     public var openCalls: Int { streams.count }
 
-    override func readCompleted() { deliverEvents() }
+    override func readCompleted() { _ = deliverEvents() }
 
-    override func flushed() { deliverEvents() }
+    override func flushed() -> Bool { deliverEvents() }
 
     override func disconnected() {
         drainTimer?.cancel()
@@ -54,12 +54,14 @@ public final class ServerConnection: HTTP2Connection, @unchecked Sendable {
             events.append(.ended(CallHandle(connection: self, stream: stream.id), .connectionLost))
         }
         streams = [:]
-        deliverEvents()
+        _ = deliverEvents()
         service.disconnected(self)
         closed(self)
     }
 
-    private func deliverEvents() {
+    /// - Returns: whether there was anything.
+    private func deliverEvents() -> Bool {
+        guard !calls.isEmpty || !events.isEmpty else { return false }
         if !calls.isEmpty {
             let batch = calls
             calls = []
@@ -70,6 +72,7 @@ public final class ServerConnection: HTTP2Connection, @unchecked Sendable {
             events = []
             service.occurred(batch, on: self)
         }
+        return true
     }
 
     // MARK: Codec
@@ -144,7 +147,8 @@ public final class ServerConnection: HTTP2Connection, @unchecked Sendable {
     private func admitNoMore() {
         guard let session else { return }
         // The codec closes for reading and writing once the last stream has ended; the flush then closes the channel.
-        nghttp2_session_terminate_session2(session, highestStream, HTTP2ErrorCode.noError.rawValue)
+        nghttp2_submit_goaway(
+            session, UInt8(NGHTTP2_FLAG_NONE.rawValue), highestStream, HTTP2ErrorCode.noError.rawValue, nil, 0)
         flush()
     }
 }

@@ -64,8 +64,9 @@ extension NodeCore {
             if let caller = proposal.caller { self.reply(caller, .command(reply)) }
             return
         }
+        let isHeld = reply.result.isHeldClaim
         if let caller = proposal.caller {
-            settleClaim(key, proposal, reply, caller)
+            claimQueued(key, reply, caller, isHeld: isHeld)
         } else if claims[key] == nil {
             // Nobody waits for it any more, so it must not stand in the way of others.
             propose(key.withdrawal)
@@ -88,7 +89,7 @@ extension NodeCore {
                 proposals[number]?.state = .waiting
             }
         }
-        submit(forgetExpiries(lost.filter { proposals[$0] != nil }), now)
+        submit(lost.filter { proposals[$0] != nil }, now)
     }
 
     private func settleSessions(_ now: Instant) {
@@ -101,7 +102,7 @@ extension NodeCore {
         let expired = sessions.expired(at: now, limit: CoordinationLimits.sessionsPerExpiry)
         guard !expired.isEmpty else { return }
         metrics.expiredSessions.increment(by: expired.count)
-        propose(.expireSessions(expired, term: term), expiring: expired)
+        propose(.expireSessions(expired, term: term))
     }
 
     // MARK: - Reads
@@ -152,7 +153,7 @@ extension NodeCore {
         guard role == .leader else { return askLeader(.keepAlive(session), caller) }
         numbers.append(
             reads.add(
-                PendingRead(purpose: .keepAlive(session, caller), deadline: caller.deadline)))
+                PendingRead(purpose: .keepAlive(session, caller), deadline: caller.deadline, isInRound: true)))
     }
 
     private func renew(_ session: SessionID, _ now: Instant) -> PeerAnswer {
@@ -162,6 +163,17 @@ extension NodeCore {
 
     func failUnknownSession(_ session: SessionID, _ caller: Caller) {
         fail(caller, .sessionNotFound, "session \(session) does not exist or has expired", .notCommitted)
+    }
+}
+
+extension CommandResult {
+    /// Whether a queued claim is the first in its queue.
+    var isHeldClaim: Bool {
+        switch self {
+        case .lock(let reply): reply.isHeld
+        case .election(let reply): reply.isElected
+        default: true
+        }
     }
 }
 

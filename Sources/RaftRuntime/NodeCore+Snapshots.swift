@@ -35,8 +35,7 @@ extension NodeCore {
     }
 
     private func pruneSnapshots() {
-        let status = raft.status
-        let kept = status.snapshotsInUse + (status.snapshot.map { [$0] } ?? [])
+        let kept = raft.status.snapshotsInUse
         run({ worker in try worker.prune(keeping: kept) }) { core, result in
             if case .failure(let error) = result {
                 core.logger.warning("old snapshots could not be removed", metadata: ["error": "\(error)"])

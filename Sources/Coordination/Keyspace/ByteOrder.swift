@@ -18,10 +18,8 @@ extension [UInt8] {
         let common = Swift.min(mine, theirs) - skipped
         if common > 0 {
             let difference = withUnsafeBytes { left in
-                // Versions of one key share its bytes.
                 other.withUnsafeBytes { right in
-                    left.baseAddress! == right.baseAddress!
-                        ? 0 : memcmp(left.baseAddress! + skipped, right.baseAddress! + skipped, common)
+                    memcmp(left.baseAddress! + skipped, right.baseAddress! + skipped, common)
                 }
             }
             if difference != 0 { return Int(difference) }
