@@ -2,13 +2,11 @@ import APIDoor
 import Coordination
 import EsperTypes
 import FoundationEssentials
-import Glibc
 import GRPCTransport
 import Identity
 public import Logging
 import NIOCore
 import NIOPosix
-import NIOSSL
 public import Observability
 import PeerTransport
 import RaftCore
@@ -29,7 +27,9 @@ public final class ClusterNode: Sendable {
     private let directory: DataDirectory
     private let handle: NodeHandle
     private let server: GRPCServer
-    private let listener: any Channel
+    private let listener: APIListener
+    private let probe: ProbeListener?
+    private let catalog: NodeCatalog?
 
     /// Starts the node; returns when it listens for peers and clients, which is before it is ready.
     ///
@@ -40,7 +40,7 @@ public final class ClusterNode: Sendable {
         let coreGroup = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         let doorGroup = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         do {
-            return try await ClusterNode(settings, logger, coreGroup, doorGroup)
+            return try await ClusterNode(settings, registry, logger, coreGroup, doorGroup)
         } catch {
             try? await coreGroup.shutdownGracefully()
             try? await doorGroup.shutdownGracefully()
@@ -49,7 +49,8 @@ public final class ClusterNode: Sendable {
     }
 
     private init(
-        _ settings: NodeSettings, _ logger: Logger, _ coreGroup: MultiThreadedEventLoopGroup,
+        _ settings: NodeSettings, _ registry: PrometheusRegistry, _ logger: Logger,
+        _ coreGroup: MultiThreadedEventLoopGroup,
         _ doorGroup: MultiThreadedEventLoopGroup
     ) async throws {
         self.settings = settings
@@ -67,17 +68,26 @@ public final class ClusterNode: Sendable {
                 "an unfinished write was cut off the log",
                 metadata: ["path": "\(torn.path)", "offset": "\(torn.offset)"])
         }
+        let health = Health()
+        let events = NodeEvents(logger)
         handle = try await NodeHandle.start(
-            Self.parts(settings, opened, credentials, logger), on: coreGroup.any(), observer: StopOnFailure(logger))
-        let door = try await GRPCDoor(node: handle, group: doorGroup, catalogState: { "disabled" })
+            Self.parts(settings, opened, credentials, logger), on: coreGroup.any(), observer: events)
+        catalog = try NodeCatalog(settings, node: handle, events: events, health: health, logger: logger)
+        let door = try await GRPCDoor(
+            node: handle, group: doorGroup, catalogState: { [catalog] in catalog?.state ?? "disabled" })
         server = GRPCServer(service: door, methods: GRPCDoor.methods(development: settings.development))
-        let tls = try NIOSSLContext(configuration: credentials.apiServerConfiguration(applicationProtocols: ["h2"]))
-        listener = try await server.bind(
-            host: settings.listenAPI.host, port: settings.listenAPI.port, on: doorGroup, tls: tls,
-            principal: { certificate in
-                guard let identity = try? credentials.identity(of: certificate, now: Date()) else { return nil }
-                return "\(identity.role.rawValue)/\(identity.name)"
-            })
+        server.health.set(.serving)
+        let options = APIOptions(host: settings.listenAPI.host, port: settings.listenAPI.port)
+        let http = HTTPDoor(node: handle, health: health, registry: registry, options: options, logger: logger)
+        listener = try await APIListener.start(
+            options, credentials: credentials, door: http, on: doorGroup, logger: logger, date: { Date() },
+            attachHTTP2: { [server] channel, principal in try server.attach(to: channel, principal: principal) })
+        if let place = settings.listenProbe {
+            probe = try await ProbeListener.start(
+                host: place.host, port: place.port, door: http, on: doorGroup, logger: logger)
+        } else {
+            probe = nil
+        }
         logger.notice(
             "node started",
             metadata: [
@@ -90,9 +100,13 @@ public final class ClusterNode: Sendable {
     public func stop() async {
         logger.notice("node stops", metadata: ["limit": "\(settings.shutdownTimeout)"])
         let deadline = NIODeadline.now() + .nanoseconds(settings.shutdownTimeout.nanoseconds * 3 / 4)
+        server.health.set(.notServing)
         await handle.drain(within: settings.shutdownTimeout / 2)
-        try? await listener.close().get()
-        await server.drain(deadline: deadline, on: doorGroup.any())
+        async let drained: Void = server.drain(deadline: deadline, on: doorGroup.any())
+        await listener.stop(within: settings.shutdownTimeout / 4)
+        await drained
+        await probe?.stop()
+        await catalog?.stop()
         await handle.stop()
         directory.close()
         try? await doorGroup.shutdownGracefully()
@@ -180,21 +194,4 @@ public struct StartError: Error, CustomStringConvertible {
     init(_ error: any Error) { message = (error as? StartError)?.message ?? "\(error)" }
 
     public var description: String { message }
-}
-
-/// A node whose log has failed must not go on: nothing it says about durability would be true.
-private final class StopOnFailure: NodeObserver {
-    private let logger: Logger
-
-    init(_ logger: Logger) { self.logger = logger }
-
-    func leadershipChanged(_ term: Term?) {}
-
-    func storageFailed(_ error: StorageError) {
-        logger.critical("the log failed; the node stops", metadata: ["error": "\(error)"])
-        LogSink.standardError.flush()
-        exit(74)
-    }
-
-    func outboxGrew() {}
 }

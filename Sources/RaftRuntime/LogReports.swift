@@ -47,10 +47,9 @@ final class LogReports: Sendable {
         }
     }
 
-    /// Without room for the next segment proposals are refused, while the log itself still has room.
     private func spaceReserved(_ isReserved: Bool) {
         eventLoop.execute { [self] in
-            state.withLock { $0.core }?.value.step(.admission(paused: !isReserved))
+            state.withLock { $0.core }?.value.logSpaceReserved(isReserved)
         }
     }
 }

@@ -64,9 +64,8 @@ extension NodeCore {
             if let caller = proposal.caller { self.reply(caller, .command(reply)) }
             return
         }
-        let isHeld = reply.result.isHeldClaim
         if let caller = proposal.caller {
-            claimQueued(key, reply, caller, isHeld: isHeld)
+            settleClaim(key, proposal, reply, caller)
         } else if claims[key] == nil {
             // Nobody waits for it any more, so it must not stand in the way of others.
             propose(key.withdrawal)
@@ -89,7 +88,7 @@ extension NodeCore {
                 proposals[number]?.state = .waiting
             }
         }
-        submit(lost.filter { proposals[$0] != nil }, now)
+        submit(forgetExpiries(lost.filter { proposals[$0] != nil }), now)
     }
 
     private func settleSessions(_ now: Instant) {
@@ -102,7 +101,7 @@ extension NodeCore {
         let expired = sessions.expired(at: now, limit: CoordinationLimits.sessionsPerExpiry)
         guard !expired.isEmpty else { return }
         metrics.expiredSessions.increment(by: expired.count)
-        propose(.expireSessions(expired, term: term))
+        propose(.expireSessions(expired, term: term), expiring: expired)
     }
 
     // MARK: - Reads
@@ -153,7 +152,7 @@ extension NodeCore {
         guard role == .leader else { return askLeader(.keepAlive(session), caller) }
         numbers.append(
             reads.add(
-                PendingRead(purpose: .keepAlive(session, caller), deadline: caller.deadline, isInRound: true)))
+                PendingRead(purpose: .keepAlive(session, caller), deadline: caller.deadline)))
     }
 
     private func renew(_ session: SessionID, _ now: Instant) -> PeerAnswer {
@@ -163,17 +162,6 @@ extension NodeCore {
 
     func failUnknownSession(_ session: SessionID, _ caller: Caller) {
         fail(caller, .sessionNotFound, "session \(session) does not exist or has expired", .notCommitted)
-    }
-}
-
-extension CommandResult {
-    /// Whether a queued claim is the first in its queue.
-    var isHeldClaim: Bool {
-        switch self {
-        case .lock(let reply): reply.isHeld
-        case .election(let reply): reply.isElected
-        default: true
-        }
     }
 }
 

@@ -118,7 +118,7 @@ extension NodeCore: PeerDelegate {
                 nextExpiry = min(nextExpiry, deadline)
                 let number = reads.add(
                     PendingRead(
-                        purpose: .peerKeepAlive(session, from: peer, token: token), deadline: deadline, isInRound: true)
+                        purpose: .peerKeepAlive(session, from: peer, token: token), deadline: deadline)
                 )
                 step(.read([number]))
             case .transferLeadership(let target):

@@ -72,7 +72,7 @@ extension NodeCore {
             addProposal(command, id, request.principal, caller, claim: ClaimKey(command)).map { commands.append($0) }
         case .query(let query, _):
             reads.append(
-                self.reads.add(PendingRead(purpose: .query(query, caller), deadline: caller.deadline, isInRound: true)))
+                self.reads.add(PendingRead(purpose: .query(query, caller), deadline: caller.deadline)))
         case .keepAlive(let session): keepAlive(session, caller, reads: &reads)
         case .watch(let watch): beginWatch(watch, caller)
         case .transferLeadership(let name): transferLeadership(toMember: name, caller)
@@ -85,12 +85,23 @@ extension NodeCore {
     // MARK: - Commands
 
     /// The node's own commands; nobody waits for their answer.
-    func propose(_ command: Command) {
-        let number = addProposal(command, nil, "node/" + name, nil, claim: nil)
-        submit([number].compactMap(\.self), NodeClock.now())
+    func propose(_ command: Command, expiring sessions: [SessionID] = []) {
+        guard let number = addProposal(command, nil, "node/" + name, nil, claim: nil) else { return }
+        proposals[number]?.expiring = sessions
+        submit([number], NodeClock.now())
     }
 
-    private func addProposal(
+    /// Gives up those of the proposals that only the leader of their term may make.
+    func forgetExpiries(_ numbers: [UInt64]) -> [UInt64] {
+        numbers.filter { number in
+            guard let expiring = proposals[number]?.expiring, !expiring.isEmpty else { return true }
+            _ = proposals.remove(number)
+            sessions.proposalFailed(expiring)
+            return false
+        }
+    }
+
+    func addProposal(
         _ command: Command, _ request: RequestID?, _ principal: String, _ caller: Caller?, claim: ClaimKey?
     ) -> UInt64? {
         let envelope = Envelope(
@@ -196,6 +207,7 @@ extension NodeCore {
     /// Nothing of these is in any log. What a better leader may take waits for one; what no leader takes ends here.
     func ownRefused(_ numbers: [UInt64], _ reason: RefusalReason, _ now: Instant) {
         metrics.refused.increment(by: numbers.count)
+        let numbers = forgetExpiries(numbers)
         for number in numbers { proposals[number]?.state = .waiting }
         switch reason {
         case .notLeader, .transferring, .storageStalled, .quorumUnreachable, .leadershipLost, .unconfirmed:
@@ -295,9 +307,8 @@ extension NodeCore {
 
     // MARK: - Locks and elections that wait
 
-    /// The place in the queue is committed: answer if it is the first, wait for the grant otherwise.
-    func claimQueued(_ key: ClaimKey, _ reply: CommandReply, _ caller: Caller, isHeld: Bool) {
-        if isHeld { return self.reply(caller, .command(reply)) }
+    /// The place in the queue is committed and others stand before it: waits for the grant.
+    func claimQueued(_ key: ClaimKey, _ reply: CommandReply, _ caller: Caller) {
         if let earlier = claims.updateValue(PendingClaim(caller: caller, reply: reply), forKey: key) {
             cancellable[CallerKey(earlier.caller.sink, earlier.caller.token)] = nil
             fail(earlier.caller, .timedOut, "a later call of the same session waits in its place", .committed)

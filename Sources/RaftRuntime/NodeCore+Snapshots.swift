@@ -35,7 +35,8 @@ extension NodeCore {
     }
 
     private func pruneSnapshots() {
-        let kept = raft.status.snapshotsInUse
+        let status = raft.status
+        let kept = status.snapshotsInUse + (status.snapshot.map { [$0] } ?? [])
         run({ worker in try worker.prune(keeping: kept) }) { core, result in
             if case .failure(let error) = result {
                 core.logger.warning("old snapshots could not be removed", metadata: ["error": "\(error)"])

@@ -81,6 +81,8 @@ final class NodeCore {
     var isDraining = false
     var isStopped = false
     var isIsolated = false
+    var isLogCongested = false
+    var isLogFull = false
     var logBytesSinceSnapshot = 0
     var isSnapshotRunning = false
     /// Every so many bytes of applied log, where it stood: to find the index that keeps a tail of given size.
@@ -175,7 +177,7 @@ final class NodeCore {
         switch effect {
         case .persist(let batch):
             metrics.writes.increment()
-            if log.append(batch) == .congested { metrics.congestedWrites.increment() }
+            logIsCongested(log.append(batch) == .congested)
         case .send(let message, let peer, let after):
             if let after, after > durableThrough {
                 heldMessages.append((after, message, peer))
@@ -205,6 +207,22 @@ final class NodeCore {
     }
 
     // MARK: - The log's answers
+
+    private func logIsCongested(_ isCongested: Bool) {
+        if isCongested { metrics.congestedWrites.increment() }
+        guard isCongested != self.isLogCongested else { return }
+        self.isLogCongested = isCongested
+        step(.admission(paused: isCongested || isLogFull))
+    }
+
+    /// Without room for the next segment proposals are refused, while the log itself still has room.
+    func logSpaceReserved(_ isReserved: Bool) {
+        isLogFull = !isReserved
+        logger.log(
+            level: isReserved ? .notice : .error,
+            isReserved ? "the log has room again" : "the disk is full: commands are refused until space is freed")
+        step(.admission(paused: isLogFull || isLogCongested))
+    }
 
     func persisted(through sequence: WriteSequence) {
         guard !isStopped, sequence > durableThrough else { return }

@@ -28,6 +28,9 @@ struct PendingProposal {
     var envelope: [UInt8]
     /// Set for lock acquisitions and campaigns: answered when granted, not when queued.
     var claim: ClaimKey?
+    /// Set for the leader's own expiry of sessions, which is never passed to another leader: one that is not appended
+    /// is forgotten, and the sessions are due again.
+    var expiring: [SessionID] = []
 }
 
 /// A session's place in the queue of a lock or an election.
@@ -77,8 +80,6 @@ struct PendingRead {
 
     var purpose: Purpose
     var deadline: Instant
-    /// Where it waits: in a round, or for a leader to ask.
-    var isInRound: Bool
 }
 
 /// A question that only the leader can answer, asked on behalf of a caller; all of them can safely be asked twice.

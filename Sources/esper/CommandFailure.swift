@@ -25,5 +25,5 @@ struct CommandFailure: Error {
 
     init(_ message: String) { self.init(.failed, message) }
 
-    init(describing error: any Error) { self.init("\(error)") }
+    init(describing error: any Error) { self = error as? CommandFailure ?? CommandFailure("\(error)") }
 }

@@ -18,8 +18,10 @@ extension [UInt8] {
         let common = Swift.min(mine, theirs) - skipped
         if common > 0 {
             let difference = withUnsafeBytes { left in
+                // Versions of one key share its bytes.
                 other.withUnsafeBytes { right in
-                    memcmp(left.baseAddress! + skipped, right.baseAddress! + skipped, common)
+                    left.baseAddress! == right.baseAddress!
+                        ? 0 : memcmp(left.baseAddress! + skipped, right.baseAddress! + skipped, common)
                 }
             }
             if difference != 0 { return Int(difference) }

@@ -80,8 +80,8 @@ extension StateMachine {
         let wasHeld = claims.head(of: queue)?.token == token
         claims.remove(claim)
         // A queue orphaned earlier in the command has no holder: its head was never told.
-        let isOrphaned = context.orphanedQueues.contains(queue)
-        if wasHeld, !isOrphaned { context.orphanedQueues.append(queue) }
+        let isOrphaned = context.isOrphaned(queue)
+        if wasHeld, !isOrphaned { context.orphan(queue) }
         let held = wasHeld && !isOrphaned
         let kind: OutboxRecord.Kind =
             switch (ClaimIndex.kind(of: queue), held) {

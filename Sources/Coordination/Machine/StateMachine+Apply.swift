@@ -7,7 +7,9 @@ struct ApplyContext {
     private let header: EnvelopeHeader
     private let payload: [UInt8]
     /// Queues whose holder went while this command ran, in order; their next claims are granted at its end.
-    var orphanedQueues: [ClaimIndex.Queue] = []
+    private(set) var orphanedQueues: [ClaimIndex.Queue] = []
+    /// The same, to ask: an expiry may orphan thousands.
+    private var orphaned: Set<ClaimIndex.Queue> = []
     /// Outbox records written for this entry.
     var ordinal: UInt32 = 0
 
@@ -19,6 +21,12 @@ struct ApplyContext {
     }
 
     var principal: String { header.principal(in: payload) }
+
+    func isOrphaned(_ queue: ClaimIndex.Queue) -> Bool { orphaned.contains(queue) }
+
+    mutating func orphan(_ queue: ClaimIndex.Queue) {
+        if orphaned.insert(queue).inserted { orphanedQueues.append(queue) }
+    }
 }
 
 extension StateMachine {

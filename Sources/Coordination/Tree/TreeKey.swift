@@ -92,14 +92,25 @@ package struct NumberedKey: TreeKey {
         return order != 0 ? order : number.order(against: other.number, skipping: 0)
     }
 
+    // Equal bytes count as one byte more in common than there are: a node whose keys all have the same bytes compares
+    // numbers, and one where some keys go on after those bytes compares what follows.
+
     @inline(__always)
     package func prefixOrder(against other: NumberedKey, length: Int) -> Int {
-        bytes.prefixOrder(against: other.bytes, length: length)
+        let shared = Swift.min(length, other.bytes.count)
+        let order = bytes.prefixOrder(against: other.bytes, length: shared)
+        if order != 0 || length == shared { return order }
+        return bytes.count > shared ? 1 : 0
     }
 
     @inline(__always)
-    package func sharedPrefix(with other: NumberedKey) -> Int { bytes.sharedPrefix(with: other.bytes) }
+    package func sharedPrefix(with other: NumberedKey) -> Int {
+        let shared = bytes.sharedPrefix(with: other.bytes)
+        return shared == bytes.count && shared == other.bytes.count ? shared + 1 : shared
+    }
 
     @inline(__always)
-    package func head(skipping skipped: Int) -> UInt64 { bytes.head(skipping: skipped) }
+    package func head(skipping skipped: Int) -> UInt64 {
+        skipped > bytes.count ? number : bytes.head(skipping: skipped)
+    }
 }

@@ -17,20 +17,43 @@ package final class TreeNode<Key: TreeKey, Value: Sendable>: @unchecked Sendable
     package let values: UnsafeMutablePointer<Value>
     /// Of an inner node; the same memory as `values`.
     package let children: UnsafeMutablePointer<TreeNode>
-    private let memory: UnsafeMutableRawPointer
-    package var slots = 0
-    var skip = 0
+    /// The numbers, in front of the rest: reached through a pointer, they cost no exclusivity check.
+    private let header: UnsafeMutablePointer<Header>
+
+    private struct Header {
+        var slots = 0
+        var skip = 0
+        var total = 0
+    }
+
+    package var slots: Int {
+        @inline(__always) get { header.pointee.slots }
+        @inline(__always) set { header.pointee.slots = newValue }
+    }
+
+    /// How many leading bytes all keys have in common, as far as the heads make use of it.
+    var skip: Int {
+        @inline(__always) get { header.pointee.skip }
+        @inline(__always) set { header.pointee.skip = newValue }
+    }
+
     /// Elements in the leaves below.
-    package var total = 0
+    package var total: Int {
+        @inline(__always) get { header.pointee.total }
+        @inline(__always) set { header.pointee.total = newValue }
+    }
 
     init(isLeaf: Bool) {
         self.isLeaf = isLeaf
         let capacity = Self.capacity
         let payload = isLeaf ? MemoryLayout<Value>.stride : MemoryLayout<TreeNode>.stride
         // Every part's size is a multiple of 64, so every part is aligned for anything of alignment up to 16.
-        memory = .allocate(byteCount: capacity * (8 + MemoryLayout<Key>.stride + payload), alignment: 16)
-        heads = memory.bindMemory(to: UInt64.self, capacity: capacity)
-        let keyMemory = memory + capacity * 8
+        let memory = UnsafeMutableRawPointer.allocate(
+            byteCount: 64 + capacity * (8 + MemoryLayout<Key>.stride + payload), alignment: 16)
+        header = memory.bindMemory(to: Header.self, capacity: 1)
+        header.initialize(to: Header())
+        heads = (memory + 64).bindMemory(to: UInt64.self, capacity: capacity)
+        let keyMemory = memory + 64 + capacity * 8
         keys = keyMemory.bindMemory(to: Key.self, capacity: capacity)
         let payloadMemory = keyMemory + capacity * MemoryLayout<Key>.stride
         values = payloadMemory.assumingMemoryBound(to: Value.self)
@@ -40,7 +63,7 @@ package final class TreeNode<Key: TreeKey, Value: Sendable>: @unchecked Sendable
     deinit {
         keys.deinitialize(count: slots)
         if isLeaf { values.deinitialize(count: slots) } else { children.deinitialize(count: slots) }
-        memory.deallocate()
+        UnsafeMutableRawPointer(header).deallocate()
     }
 
     /// A node of our own with the same contents; children and values are shared.

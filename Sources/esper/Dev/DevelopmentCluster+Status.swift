@@ -73,7 +73,7 @@ extension DevelopmentCluster {
         guard known.count == nodes.count, let leader = known.first?.leader, !leader.isEmpty,
             known.allSatisfy({ $0.leader == leader && $0.term == known[0].term }),
             let view = known.first(where: { $0.answeredBy == leader }),
-            view.members.allSatisfy(\.isReachable),
+            view.members.allSatisfy({ $0.isReachable && !$0.version.isEmpty }),
             known.allSatisfy({ $0.appliedIndex >= view.term && $0.appliedIndex > 0 })
         else { return nil }
         return view

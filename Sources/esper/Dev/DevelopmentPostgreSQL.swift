@@ -22,7 +22,7 @@ struct DevelopmentPostgreSQL {
     private var data: String { "\(service.directory)/data" }
 
     func connectionString() throws -> String {
-        "host=127.0.0.1 port=\(port) dbname=esper user=esper password=\(try service.password())"
+        "host=127.0.0.1 port=\(port) dbname=esper user=esper password=\(try service.password()) sslmode=disable"
     }
 
     /// Creates the database cluster when there is none, starts the server when it is down, waits until it answers.

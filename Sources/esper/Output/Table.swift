@@ -14,7 +14,8 @@ struct Table {
         let columns = header.indices.map { column in
             (
                 width: ([header] + rows).map { $0[column].count }.max() ?? 0,
-                isNumeric: !rows.isEmpty && rows.allSatisfy { Double($0[column]) != nil || $0[column] == "-" }
+                isNumeric: rows.contains { Double($0[column]) != nil }
+                    && rows.allSatisfy { Double($0[column]) != nil || $0[column] == "-" }
             )
         }
         return ([header] + rows).map { cells in

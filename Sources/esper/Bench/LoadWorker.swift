@@ -1,0 +1,118 @@
+import EsperClient
+import EsperTypes
+import NIOCore
+
+/// One client of a closed loop: as soon as an operation has ended, the next one begins.
+///
+/// `@unchecked Sendable`: after it has begun, everything is touched on `client.eventLoop` alone, where the client's
+/// callbacks come; before that and after its end, by the one task that made it.
+final class LoadWorker: @unchecked Sendable {
+    let index: Int
+    let client: EsperClient
+    let endpoint: String
+    let recorder: HistoryRecorder?
+    /// What locks are attached to; only for operations that need one.
+    var session: Session?
+    var random: SplitMix
+    var tally = LoadReport.Tally()
+    private(set) var process: Int64
+    /// Whether the present operation counts.
+    private(set) var isMeasured = false
+
+    private let step: any LoadStep
+    private var window = LoadWindow(from: .max, to: .max)
+    private var ended: (@Sendable () -> Void)?
+
+    init(index: Int, client: EsperClient, endpoint: String, recorder: HistoryRecorder?, step: any LoadStep) {
+        self.index = index
+        self.client = client
+        self.endpoint = endpoint
+        self.recorder = recorder
+        self.step = step
+        random = SplitMix(seed: UInt64(index) &* 0x9e37_79b9_7f4a_7c15 &+ MonotonicClock.nanoseconds())
+        process = recorder?.newProcess() ?? 0
+    }
+
+    /// Works until the window has passed; `ended` is called on the event loop.
+    func begin(_ window: LoadWindow, ended: @escaping @Sendable () -> Void) {
+        client.eventLoop.execute {
+            self.window = window
+            self.ended = ended
+            self.next()
+        }
+    }
+
+    private func next() {
+        let start = MonotonicClock.nanoseconds()
+        guard start < window.to else {
+            ended?()
+            ended = nil
+            return
+        }
+        isMeasured = start >= window.from
+        step.perform(self) { result in
+            let end = MonotonicClock.nanoseconds()
+            switch result {
+            case .success:
+                if self.isMeasured, end <= self.window.to {
+                    self.tally.latency.record(nanoseconds: end - start)
+                    self.tally.operations[self.endpoint, default: 0] += 1
+                }
+                self.next()
+            case .failure(let error):
+                self.tally.failures[error.code, default: 0] += 1
+                if error.outcome == .unknown { self.tally.unknownOutcomes += 1 }
+                // What fails at once would otherwise fail a million times a second.
+                self.client.eventLoop.scheduleTask(in: .milliseconds(1)) { self.next() }
+            }
+        }
+    }
+
+    /// Times a part of an operation.
+    func recordPart(_ name: String, since start: UInt64) {
+        guard isMeasured else { return }
+        tally.parts[name, default: Histogram()].record(nanoseconds: MonotonicClock.nanoseconds() - start)
+    }
+
+    /// After an unknown outcome nobody may be seen to go on under the same name.
+    func renewProcess() {
+        if let recorder { process = recorder.newProcess() }
+    }
+
+    /// Records an operation that has ended, when somebody asked for a history.
+    func record(
+        _ model: String, _ op: String, key: String, input: JSON = .null, call: Int64, answer: Result<JSON, EsperError>
+    ) {
+        guard let recorder else { return }
+        recorder.record(
+            process: process, model: model, op: op, key: key, input: input, call: call, node: endpoint, answer: answer)
+        if case .failure(let error) = answer, error.outcome == .unknown { renewProcess() }
+    }
+}
+
+/// When operations count: those that begin and end inside.
+struct LoadWindow: Sendable {
+    var from: UInt64
+    var to: UInt64
+}
+
+/// An operation that a closed loop repeats.
+protocol LoadStep: Sendable {
+    /// Called on the worker's event loop; so is `completion`, once.
+    func perform(_ worker: LoadWorker, completion: @escaping @Sendable (Result<Void, EsperError>) -> Void)
+}
+
+/// A small generator, good enough to choose keys: SplitMix64 (Steele, Lea, Flood 2014).
+struct SplitMix: RandomNumberGenerator, Sendable {
+    private var state: UInt64
+
+    init(seed: UInt64) { state = seed }
+
+    mutating func next() -> UInt64 {
+        state &+= 0x9e37_79b9_7f4a_7c15
+        var value = state
+        value = (value ^ (value >> 30)) &* 0xbf58_476d_1ce4_e5b9
+        value = (value ^ (value >> 27)) &* 0x94d0_49bb_1331_11eb
+        return value ^ (value >> 31)
+    }
+}
