@@ -25,6 +25,8 @@ extension NodeCore {
         if isStopped || now >= deadline || (role != .leader && leader != nil && isIdle) { return promise.succeed() }
         // A single node has nobody to hand over to.
         if members.count == 1, isIdle { return promise.succeed() }
+        // A transfer fails while no other voter is near enough; the next attempt may find one.
+        if role == .leader, raft.status.transferTarget == nil { step(.transferLeadership(to: nil)) }
         let bound = NIOLoopBound(self, eventLoop: eventLoop)
         eventLoop.scheduleTask(in: .milliseconds(5)) { bound.value.whenDrained(by: deadline, promise) }
     }
