@@ -26,7 +26,6 @@ extension NodeCore {
                     "snapshot written",
                     metadata: ["raft.index": "\(descriptor.index)", "bytes": "\(descriptor.sizeBytes)"])
                 core.step(.snapshotTaken(descriptor, retainFrom: retainFrom))
-                core.pruneSnapshots()
             case .failure(let error):
                 // The log still holds everything; the next attempt comes after as much growth again.
                 core.logger.error("snapshot failed; the log keeps growing", metadata: ["error": "\(error)"])
@@ -34,7 +33,8 @@ extension NodeCore {
         }
     }
 
-    private func pruneSnapshots() {
+    /// Only once the log durably names a newer one: a start before that needs the old.
+    func pruneSnapshots() {
         let status = raft.status
         let kept = status.snapshotsInUse + (status.snapshot.map { [$0] } ?? [])
         run({ worker in try worker.prune(keeping: kept) }) { core, result in

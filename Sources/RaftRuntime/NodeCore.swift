@@ -85,6 +85,8 @@ final class NodeCore {
     var isLogFull = false
     var logBytesSinceSnapshot = 0
     var isSnapshotRunning = false
+    /// The write that names the newest snapshot, while older files must be kept for a start before it is durable.
+    var pruneAfter: WriteSequence?
     /// Every so many bytes of applied log, where it stood: to find the index that keeps a tail of given size.
     var tailMarks: Deque<LogIndex> = []
     var bytesSinceTailMark = 0
@@ -177,6 +179,7 @@ final class NodeCore {
         switch effect {
         case .persist(let batch):
             metrics.writes.increment()
+            if batch.compaction != nil || batch.installedSnapshot != nil { pruneAfter = batch.sequence }
             logIsCongested(log.append(batch) == .congested)
         case .send(let message, let peer, let after):
             if let after, after > durableThrough {
@@ -232,6 +235,10 @@ final class NodeCore {
             heldMessages.removeFirst()
         }
         step(.persisted(through: sequence))
+        if let due = pruneAfter, due <= sequence {
+            pruneAfter = nil
+            pruneSnapshots()
+        }
     }
 
     // MARK: - Roles

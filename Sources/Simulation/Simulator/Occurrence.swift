@@ -1,0 +1,39 @@
+import RaftCore
+
+/// Everything that can be due at a moment of a run. Nodes and clients go by their position.
+enum Occurrence {
+    case deliver(Message, from: Int, to: Int, epoch: UInt32)
+    /// The node handles what is in its inbox.
+    case turn(node: Int, life: UInt32)
+    case timer(node: Int, life: UInt32)
+    /// The write under way is synced.
+    case written(node: Int, life: UInt32)
+    /// The worker for snapshots is done with something.
+    case worked(node: Int, life: UInt32, WorkerResult)
+    case link(node: Int, life: UInt32, peer: Int, isUp: Bool)
+    case request(node: Int, ClientRequest)
+    case reply(ClientRequest, Reply)
+    /// The client begins an operation, or asks again.
+    case client(Int, number: Int)
+    case timeout(client: Int, attempt: UInt64)
+    case crash(node: Int, life: UInt32)
+    case restart(node: Int)
+    case resume(node: Int)
+    case fault
+    case endOfFault(Int)
+    case heal
+}
+
+enum WorkerResult {
+    case event(Event)
+    case snapshot(SnapshotDescriptor, bytes: [UInt8], retainFrom: UInt64)
+    case received(SnapshotDescriptor, offset: UInt64, bytes: [UInt8], isLast: Bool)
+}
+
+/// What comes back to a client.
+enum Reply {
+    case answer(MachineAnswer)
+    case value(Int64?)
+    /// Certainly nothing happened; ask the other, if one is known.
+    case refused(hint: Int?)
+}

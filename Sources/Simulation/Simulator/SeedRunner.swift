@@ -1,0 +1,87 @@
+import Synchronization
+
+/// Runs seeds: one, or a range on several threads.
+public enum SeedRunner {
+    /// What became of a range of seeds.
+    public struct Summary: Sendable {
+        public var seeds = 0
+        /// In the order in which they were found; at most ten are kept.
+        public var failures: [SimulationReport] = []
+        public var failureCount = 0
+        public var counters = SimulationCounters()
+        public var virtualNanoseconds: UInt64 = 0
+        /// The longest recovery and the seed that took it.
+        public var slowestRecovery: (nanoseconds: UInt64, seed: UInt64) = (0, 0)
+
+        mutating func add(_ report: SimulationReport) {
+            seeds += 1
+            counters += report.counters
+            virtualNanoseconds += report.virtualNanoseconds
+            if report.counters.recoveryNanoseconds > slowestRecovery.nanoseconds {
+                slowestRecovery = (report.counters.recoveryNanoseconds, report.seed)
+            }
+            guard report.failure != nil else { return }
+            failureCount += 1
+            if failures.count < 10 { failures.append(report) }
+        }
+    }
+
+    /// Runs one seed.
+    ///
+    /// - Parameter transcript: takes the story of the run line by line; without it nothing is written and nothing costs.
+    public static func run(seed: UInt64, transcript: ((String) -> Void)? = nil) -> SimulationReport {
+        run(SimulationPlan(seed: seed), mutant: nil, transcript: transcript)
+    }
+
+    package static func run(
+        _ plan: SimulationPlan, mutant: Mutant?, transcript: ((String) -> Void)? = nil
+    ) -> SimulationReport {
+        transcript?("\(plan)")
+        return Simulator<RegisterMachine>(plan: plan, mutant: mutant, transcript: transcript.map(Transcript.init)).run()
+    }
+
+    /// Runs every seed of a range.
+    ///
+    /// The cores trap when their own state contradicts itself; ``CrashReport`` then names the seeds that were running.
+    ///
+    /// - Parameters:
+    ///   - jobs: how many threads share the work.
+    ///   - finished: called for every seed, on any of the threads, one at a time.
+    public static func run(
+        seeds: Range<UInt64>, jobs: Int = 2, finished: @escaping @Sendable (SimulationReport) -> Void = { _ in }
+    ) async -> Summary {
+        CrashReport.install()
+        let work = Work(seeds)
+        await withTaskGroup(of: Void.self) { group in
+            for job in 0..<max(1, jobs) {
+                group.addTask { work.run(job: job, finished) }
+            }
+        }
+        return work.summary.withLock { $0 }
+    }
+
+    /// What the threads of one range share.
+    private final class Work: Sendable {
+        let next: Atomic<UInt64>
+        let end: UInt64
+        let summary = Mutex(Summary())
+
+        init(_ seeds: Range<UInt64>) {
+            next = Atomic(seeds.lowerBound)
+            end = seeds.upperBound
+        }
+
+        func run(job: Int, _ finished: @Sendable (SimulationReport) -> Void) {
+            while !Task.isCancelled {
+                let seed = next.wrappingAdd(1, ordering: .relaxed).oldValue
+                guard seed < end else { return }
+                CrashReport.begins(seed: seed, job: job)
+                let report = SeedRunner.run(seed: seed)
+                summary.withLock {
+                    $0.add(report)
+                    finished(report)
+                }
+            }
+        }
+    }
+}

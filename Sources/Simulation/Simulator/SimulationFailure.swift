@@ -1,0 +1,42 @@
+/// A rule that a run broke.
+public struct SimulationFailure: Error, Hashable, Sendable, CustomStringConvertible {
+    public enum Rule: String, Hashable, Sendable, CaseIterable {
+        /// At most one leader in a term (§5.2).
+        case electionSafety
+        /// Two logs with the same entry agree on everything before it (§5.3).
+        case logMatching
+        /// Every leader has every entry committed before (§5.4).
+        case leaderCompleteness
+        /// No two nodes apply different entries at one index (§5.4.3).
+        case stateMachineSafety
+        /// Machines that applied the same entries are in the same state.
+        case stateHash
+        case committedNeverChanges
+        /// Committed means durable on a quorum.
+        case committedIsDurable
+        case monotonicTerm
+        case monotonicCommit
+        case monotonicApplied
+        /// An effect that no driver could perform.
+        case driverContract
+        case linearizability
+        /// A request was executed twice.
+        case exactlyOnce
+        /// Tokens fell, or two sessions held one lock.
+        case fencing
+        /// The healed cluster did not recover in time.
+        case liveness
+        /// The recorder of the history is broken, or its judge gave up.
+        case history
+    }
+
+    public var rule: Rule
+    public var detail: String
+
+    public init(_ rule: Rule, _ detail: String) {
+        self.rule = rule
+        self.detail = detail
+    }
+
+    public var description: String { "\(rule.rawValue): \(detail)" }
+}

@@ -1,0 +1,203 @@
+import EsperTypes
+public import RaftCore
+
+/// Everything about a run that its seed decides before it begins.
+///
+/// Each seed is a different swarm: its own cluster size, timings, network, disk, kinds of fault and workload, so that
+/// no fault is always hidden behind another.
+public struct SimulationPlan: Sendable {
+    /// Kinds of fault; each seed has a random subset.
+    public struct Faults: OptionSet, Sendable {
+        public let rawValue: UInt32
+        public init(rawValue: UInt32) { self.rawValue = rawValue }
+
+        public static let crash = Faults(rawValue: 1 << 0)
+        public static let crashMany = Faults(rawValue: 1 << 1)
+        public static let pause = Faults(rawValue: 1 << 2)
+        public static let isolate = Faults(rawValue: 1 << 3)
+        public static let split = Faults(rawValue: 1 << 4)
+        public static let partialCut = Faults(rawValue: 1 << 5)
+        public static let oneWayCut = Faults(rawValue: 1 << 6)
+        public static let flap = Faults(rawValue: 1 << 7)
+        public static let linkReset = Faults(rawValue: 1 << 8)
+        public static let diskStall = Faults(rawValue: 1 << 9)
+        public static let transfer = Faults(rawValue: 1 << 10)
+        public static let lossBurst = Faults(rawValue: 1 << 11)
+        public static let swizzle = Faults(rawValue: 1 << 12)
+        public static let leaderCrash = Faults(rawValue: 1 << 13)
+        /// A crash right after a vote, an election won, or a snapshot installed.
+        public static let crashAtPoint = Faults(rawValue: 1 << 14)
+
+        static let all: [Faults] = (0..<15).map { Faults(rawValue: 1 << $0) }
+    }
+
+    public struct NetworkPlan: Sendable {
+        /// One way, in nanoseconds.
+        public var delay: ClosedRange<Int>
+        public var lossPerMille: Int
+        public var duplicatePerMille: Int
+        /// So many messages take up to ``spike`` longer.
+        public var spikePerMille: Int
+        public var spike: Int
+        /// Messages of one link arrive in order, and those under way are lost when it is closed, as on TCP.
+        public var isOrdered: Bool
+        /// A crash closes the links of the node, so its peers hear of it; otherwise they hear nothing.
+        public var tellsClosedLinks: Bool
+    }
+
+    public struct DiskPlan: Sendable {
+        /// One synced write, in nanoseconds.
+        public var latency: ClosedRange<Int>
+        public var slowPerMille: Int
+        public var slowLatency: Int
+    }
+
+    public struct WorkloadPlan: Sendable {
+        public var clients: Int
+        public var keys: Int
+        /// Between an answer and the next operation, in nanoseconds.
+        public var pause: ClosedRange<Int>
+        /// How long a client waits for an answer.
+        public var timeout: Int
+        /// Of a hundred operations.
+        public var readPercent: Int
+        public var comparePercent: Int
+        public var deletePercent: Int
+        /// Unanswered requests are asked again under the same request ID, so often.
+        public var retries: Int
+        /// Of a thousand answers, lost on their way to the client.
+        public var lostReplyPerMille: Int
+        /// Bytes added to each command, so that bounds in bytes matter.
+        public var padding: Int
+    }
+
+    public var seed: UInt64
+    public var nodes: Int
+    public var raft: RaftOptions
+    public var network: NetworkPlan
+    public var disk: DiskPlan
+    public var workload: WorkloadPlan
+    public var faults: Faults
+    /// Of a thousand delicate points (a vote, an election, a snapshot) so many are followed by a crash.
+    public var crashPointPerMille = 0
+    /// Between one fault and the next on average, in nanoseconds.
+    public var faultInterval: Int
+    /// The longest a fault lasts.
+    public var faultDuration: Int
+    /// When faults end and the cluster must recover.
+    public var healAt: UInt64
+    /// By then everybody must agree.
+    public var recoveryLimit: UInt64
+    /// A node snapshots after so many entries; nil is never.
+    public var snapshotAfter: Int?
+    /// Entries kept before a snapshot.
+    public var retainedEntries: Int
+    /// Clocks of nodes run fast or slow by up to so many parts per million.
+    public var clockDrift: Int
+    /// How long a node takes from an event to the turn that handles it, in nanoseconds.
+    public var turnDelay: Int
+
+    private static let millisecond = 1_000_000
+
+    /// Draws the plan of a seed.
+    public init(seed: UInt64) {
+        var random = SeededRandom(seed: seed ^ 0x9d1e_55ed)
+        let ms = Self.millisecond
+        self.seed = seed
+        nodes = [1, 2, 3, 3, 3, 3, 3, 3, 4, 5, 5, 5, 7][random.int(in: 0...12)]
+
+        var raft = RaftOptions()
+        let heartbeat = random.int(in: 10...40)
+        raft.heartbeatInterval = .milliseconds(heartbeat)
+        raft.electionTimeout = .milliseconds(heartbeat * random.int(in: 3...6))
+        if random.chance(1, in: 3) { raft.maximumAppendBytes = random.int(in: 1...400) }
+        raft.maximumInFlightAppends = random.int(in: 1...6)
+        raft.maximumInFlightBytes = raft.maximumAppendBytes * random.int(in: 1...4)
+        if random.chance(1, in: 4) { raft.maximumUnappliedEntries = random.int(in: 1...8) }
+        if random.chance(1, in: 5) { raft.maximumUncommittedEntries = random.int(in: 2...10) }
+        if random.chance(1, in: 5) { raft.maximumWaitingReads = random.int(in: 1...4) }
+        raft.snapshotChunkBytes = random.int(in: 16...400)
+        raft.snapshotRetryInterval = .milliseconds(random.int(in: 20...200))
+        if random.chance(1, in: 2) { raft.maximumRetainedBytes = random.int(in: 0...2000) }
+        raft.storageStallLimit = .milliseconds(random.int(in: 40...500))
+        self.raft = raft
+
+        let isLocal = random.chance(2, in: 3)
+        network = NetworkPlan(
+            delay: isLocal ? 20_000...random.int(in: 50_000...500_000) : 100_000...random.int(in: 1...8) * ms,
+            lossPerMille: random.chance(1, in: 2) ? 0 : random.int(in: 1...80),
+            duplicatePerMille: random.chance(1, in: 2) ? 0 : random.int(in: 1...80),
+            spikePerMille: random.chance(1, in: 2) ? 0 : random.int(in: 1...60),
+            spike: random.int(in: 1...200) * ms,
+            isOrdered: random.chance(1, in: 2), tellsClosedLinks: random.chance(2, in: 3))
+        if network.isOrdered { network.duplicatePerMille = 0 }
+        disk = DiskPlan(
+            latency: 30_000...random.int(in: 60_000...6 * ms), slowPerMille: random.chance(1, in: 2) ? 0 : 10,
+            slowLatency: random.int(in: 10...400) * ms)
+        workload = WorkloadPlan(
+            clients: random.int(in: 2...6), keys: random.int(in: 1...4), pause: 0...random.int(in: 5...120) * ms,
+            timeout: random.int(in: 100...1200) * ms, readPercent: random.int(in: 10...70),
+            comparePercent: random.int(in: 0...30), deletePercent: random.int(in: 0...10),
+            retries: random.int(in: 0...4), lostReplyPerMille: random.chance(1, in: 2) ? 0 : 30,
+            padding: random.chance(1, in: 4) ? random.int(in: 1...300) : 0)
+
+        var faults: Faults = []
+        for fault in Faults.all where random.chance(2, in: 5) { faults.insert(fault) }
+        self.faults = random.chance(1, in: 20) ? [] : faults
+        faultInterval = random.int(in: 40...700) * ms
+        faultDuration = random.int(in: 20...1500) * ms
+        healAt = UInt64(random.int(in: 1000...3500) * ms)
+        recoveryLimit = healAt + 30_000_000_000
+        snapshotAfter = random.chance(1, in: 3) ? nil : random.int(in: 3...60)
+        retainedEntries = random.chance(1, in: 2) ? 0 : random.int(in: 1...30)
+        clockDrift = random.chance(1, in: 2) ? 0 : random.int(in: 1...50_000)
+        turnDelay = random.chance(1, in: 3) ? 0 : random.int(in: 1...300_000)
+        crashPointPerMille = faults.contains(.crashAtPoint) ? random.int(in: 1...200) : 0
+        if random.chance(1, in: 8) { becomeElectionStorm() }
+    }
+
+    /// The plan of a seed, turned to elections.
+    package init(electionStorm seed: UInt64) {
+        self.init(seed: seed)
+        becomeElectionStorm()
+    }
+
+    /// Votes that race with slow disks, late messages and crashes: schedules that calm seeds hardly ever meet.
+    private mutating func becomeElectionStorm() {
+        var random = SeededRandom(seed: seed ^ 0x57_0421)
+        let ms = Self.millisecond
+        nodes = 3
+        raft.heartbeatInterval = .milliseconds(10)
+        raft.electionTimeout = .milliseconds(random.int(in: 30...50))
+        network = NetworkPlan(
+            delay: 100_000...random.int(in: 1...8) * ms, lossPerMille: random.int(in: 0...150),
+            duplicatePerMille: random.int(in: 0...50), spikePerMille: random.int(in: 50...400),
+            spike: random.int(in: 20...150) * ms, isOrdered: false, tellsClosedLinks: random.chance(1, in: 2))
+        disk = DiskPlan(
+            latency: 100_000...random.int(in: 2...30) * ms, slowPerMille: 50, slowLatency: random.int(in: 10...100) * ms
+        )
+        faults = [.leaderCrash, .crash, .isolate, .crashAtPoint]
+        faultInterval = random.int(in: 30...150) * ms
+        faultDuration = random.int(in: 10...100) * ms
+        crashPointPerMille = random.int(in: 50...400)
+        workload.pause = 0...random.int(in: 5...20) * ms
+    }
+}
+
+extension SimulationPlan: CustomStringConvertible {
+    public var description: String {
+        var names: [String] = []
+        let all = [
+            "crash", "crashMany", "pause", "isolate", "split", "partialCut", "oneWayCut", "flap", "linkReset",
+            "diskStall", "transfer", "lossBurst", "swizzle", "leaderCrash", "crashAtPoint",
+        ]
+        for (fault, name) in zip(Faults.all, all) where faults.contains(fault) { names.append(name) }
+        return """
+            seed \(seed): \(nodes) nodes, heartbeat \(raft.heartbeatInterval), election \(raft.electionTimeout), \
+            network \(network.isOrdered ? "ordered" : "unordered") loss \(network.lossPerMille)‰ \
+            duplicates \(network.duplicatePerMille)‰ spikes \(network.spikePerMille)‰, \
+            \(workload.clients) clients on \(workload.keys) keys, \
+            snapshots \(snapshotAfter.map { "after \($0)" } ?? "never"), faults \(names.joined(separator: " "))
+            """
+    }
+}

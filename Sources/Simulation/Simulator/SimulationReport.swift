@@ -1,0 +1,56 @@
+/// How often things happened, so that a run in which nothing happened is not taken for one that went well.
+public struct SimulationCounters: Hashable, Sendable {
+    public var steps = 0
+    public var messages = 0
+    public var elections = 0
+    public var roleChanges = 0
+    public var committed = 0
+    public var operations = 0
+    public var reads = 0
+    /// Attempts that were answered from the table of earlier requests.
+    public var duplicates = 0
+    public var faults = 0
+    public var crashes = 0
+    public var transfers = 0
+    public var truncations = 0
+    public var snapshots = 0
+    public var compactions = 0
+    public var installedSnapshots = 0
+    /// Histories that the checker gave up on.
+    public var undecided = 0
+    /// From the end of all faults until everybody agreed and every client was served.
+    public var recoveryNanoseconds: UInt64 = 0
+
+    public static func += (left: inout SimulationCounters, right: SimulationCounters) {
+        left.steps += right.steps
+        left.messages += right.messages
+        left.elections += right.elections
+        left.roleChanges += right.roleChanges
+        left.committed += right.committed
+        left.operations += right.operations
+        left.reads += right.reads
+        left.duplicates += right.duplicates
+        left.faults += right.faults
+        left.crashes += right.crashes
+        left.transfers += right.transfers
+        left.truncations += right.truncations
+        left.snapshots += right.snapshots
+        left.compactions += right.compactions
+        left.installedSnapshots += right.installedSnapshots
+        left.undecided += right.undecided
+        left.recoveryNanoseconds += right.recoveryNanoseconds
+    }
+}
+
+/// What became of one seed.
+public struct SimulationReport: Sendable {
+    public var seed: UInt64
+    /// The rule that was broken; nil when none was.
+    public var failure: SimulationFailure?
+    /// Equal for equal runs, step by step.
+    public var traceHash: UInt64
+    public var virtualNanoseconds: UInt64
+    public var counters: SimulationCounters
+    /// What the clients did and were told.
+    public var history: History
+}

@@ -1,0 +1,112 @@
+import EsperTypes
+
+/// Clients: what they ask, of whom, and what they make of the answers.
+extension Simulator {
+    private func clientDelay() -> UInt64 { UInt64(random.int(in: 20_000...1_000_000)) }
+
+    func setDue(_ client: Int, after delay: UInt64) {
+        workload[client].dueNumber += 1
+        clock.schedule(.client(client, number: workload[client].dueNumber), after: delay)
+    }
+
+    func clientIsDue(_ client: Int, number: Int) {
+        guard workload[client].dueNumber == number else { return }
+        if workload[client].pending == nil {
+            guard !isHealed || workload[client].answeredAfterHeal < 2 else {
+                workload[client].isDone = true
+                return
+            }
+            let request = workload.begin(client, now: clock.now, registers: Machine.registersClients)
+            ask(request)
+        } else {
+            ask(workload.attempt(client))
+        }
+    }
+
+    private func ask(_ request: ClientRequest) {
+        var request = request
+        if mutant == .forgetsRequestIDs { request.sequence = request.attempt }
+        let client = request.client
+        say(
+            "c\(client) asks n\(workload[client].target + 1) for \(request.command) "
+                + "(attempt \(request.attempt), request \(request.identity)/\(request.sequence))")
+        clock.schedule(.request(node: workload[client].target, request), after: clientDelay())
+        clock.schedule(
+            .timeout(client: client, attempt: request.attempt),
+            after: UInt64(random.int(in: plan.workload.timeout / 2...plan.workload.timeout)))
+    }
+
+    func requested(_ request: ClientRequest, of node: Node) {
+        guard node.isUp else {
+            // Nobody listens there: the client is told at once, or never.
+            if random.chance(1, in: 2) { reply(to: request, .refused(hint: nil)) }
+            return
+        }
+        receive(node, request.command.isRead ? .read(request) : .write(request))
+    }
+
+    func reply(to request: ClientRequest, _ reply: Reply) {
+        if !isHealed, plan.workload.lostReplyPerMille > 0, random.chance(plan.workload.lostReplyPerMille, in: 1000) {
+            return
+        }
+        clock.schedule(.reply(request, reply), after: clientDelay())
+    }
+
+    func replied(_ request: ClientRequest, _ reply: Reply) {
+        let client = request.client
+        // Answers to earlier attempts of the operation under way count; those to earlier operations do not.
+        guard let pending = workload[client].pending, pending.firstAttempt <= request.attempt else { return }
+        trace.mix(request.attempt)
+        switch reply {
+        case .answer(let answer):
+            trace.mix(answer.isDuplicate ? 2 : 1)
+            say("c\(client) is answered \(answer.outcome)\(answer.isDuplicate ? " (again)" : "")")
+            if case .refused(isUnknown: false) = answer.outcome, pending.mayHaveHappened {
+                workload.gaveUp(client, now: clock.now)
+            } else {
+                workload.answered(client, answer.outcome, now: clock.now)
+            }
+            ended(client)
+        case .value(let value):
+            say("c\(client) reads \(value.map(String.init) ?? "nothing")")
+            workload.read(client, value, now: clock.now)
+            ended(client)
+        case .refused(let hint):
+            // An earlier attempt's refusal says nothing about the one under way.
+            guard request.attempt == pending.attempt else { return }
+            say("c\(client) is refused\(hint.map { ", ask n\($0 + 1)" } ?? "")")
+            workload[client].target = hint ?? random.int(in: 0...plan.nodes - 1)
+            askAgain(client, afterTimeout: false)
+        }
+    }
+
+    func timedOut(_ client: Int, attempt: UInt64) {
+        guard let pending = workload[client].pending, pending.attempt == attempt else { return }
+        say("c\(client) waits no longer")
+        if !pending.command.isRead { workload[client].pending?.mayHaveHappened = true }
+        workload[client].target = random.int(in: 0...plan.nodes - 1)
+        askAgain(client, afterTimeout: true)
+    }
+
+    private func askAgain(_ client: Int, afterTimeout: Bool) {
+        guard let pending = workload[client].pending else { return }
+        if pending.attemptsLeft > 0 || isHealed {
+            workload[client].pending?.attemptsLeft -= 1
+            // The wait is over only when the next attempt begins, so that a late refusal is not taken for a new one.
+            workload[client].pending?.attempt = 0
+            setDue(client, after: UInt64(random.int(in: 1_000_000...20_000_000)))
+            return
+        }
+        if pending.mayHaveHappened {
+            workload.gaveUp(client, now: clock.now)
+        } else {
+            workload.refused(client, now: clock.now)
+        }
+        ended(client)
+    }
+
+    private func ended(_ client: Int) {
+        if isHealed, workload.lastWasAnswered { workload[client].answeredAfterHeal += 1 }
+        setDue(client, after: workload.pauseBeforeNext())
+    }
+}

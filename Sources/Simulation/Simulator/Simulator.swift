@@ -1,0 +1,166 @@
+import EsperTypes
+import RaftCore
+
+/// Runs a whole cluster from one seed: real cores and machines, simulated time, network, disks, crashes and clients.
+///
+/// Everything that happens is an ``Occurrence`` of one queue; nothing else makes time pass. After every turn of a node
+/// the ``Oracles`` look at it; at the end faults cease, the cluster must recover within a bound, and the history of what
+/// the clients were told is judged. The same seed takes the same steps: ``SimulationReport/traceHash`` proves it.
+final class Simulator<Machine: ReplicatedMachine> {
+    let plan: SimulationPlan
+    let mutant: Mutant?
+    var clock = VirtualClock<Occurrence>()
+    var random: SeededRandom
+    var network: Network
+    var nodes: [SimulatedNode<Machine>] = []
+    var workload: Workload
+    var oracles = Oracles()
+    var trace = Trace()
+    var transcript: Transcript?
+    var counters = SimulationCounters()
+    var faults = ActiveFaults()
+    var isHealed = false
+    var effects: [Effect] = []
+    let configuration: Configuration
+
+    init(plan: SimulationPlan, mutant: Mutant? = nil, transcript: Transcript? = nil) {
+        self.plan = plan
+        self.mutant = mutant
+        self.transcript = transcript
+        var random = SeededRandom(seed: plan.seed)
+        network = Network(plan: plan.network, nodes: plan.nodes, random: random.split())
+        workload = Workload(plan: plan.workload, nodes: plan.nodes, random: random.split())
+        self.random = random.split()
+        configuration = Configuration(voters: (1...plan.nodes).map { NodeID(UInt64($0)) })
+        for index in 0..<plan.nodes { nodes.append(makeNode(index)) }
+    }
+
+    private func makeNode(_ index: Int) -> SimulatedNode<Machine> {
+        let offset = UInt64(random.int(in: 1...1_000_000_000_000))
+        let drift = plan.clockDrift == 0 ? 0 : random.int(in: -plan.clockDrift...plan.clockDrift)
+        let raft = RaftNode(
+            options: plan.raft, id: NodeID(UInt64(index + 1)), restored: RestoredState(configuration: configuration),
+            seed: random.next(), at: SimulatedNode<Machine>.localTime(0, offset: offset, drift: drift))
+        return SimulatedNode(index: index, raft: raft, clockOffset: offset, clockDrift: drift)
+    }
+
+    /// Runs to the end.
+    func run() -> SimulationReport {
+        var failure: SimulationFailure?
+        do throws(SimulationFailure) {
+            begin()
+            while let occurrence = clock.next() {
+                counters.steps += 1
+                trace.mix(clock.now)
+                try happen(occurrence)
+                if isHealed, try hasRecovered() { break }
+                if clock.now > plan.recoveryLimit {
+                    throw SimulationFailure(.liveness, "not recovered: \(stateOfPlay)")
+                }
+            }
+            workload.finish()
+            try judgeHistory()
+        } catch {
+            failure = error
+            say("FAILED \(error)")
+        }
+        counters.elections = oracles.elections
+        counters.committed = Int(oracles.committedThrough.rawValue)
+        counters.operations = workload.operations.count
+        counters.messages = network.sent
+        return SimulationReport(
+            seed: plan.seed, failure: failure, traceHash: trace.digest, virtualNanoseconds: clock.now,
+            counters: counters,
+            history: History(
+                header: ["header": true, "seed": .integer(Int64(truncatingIfNeeded: plan.seed))],
+                operations: workload.operations, faults: faults.history))
+    }
+
+    private func begin() {
+        for node in nodes { scheduleTurn(node) }
+        for client in 0..<plan.workload.clients {
+            setDue(client, after: workload.pauseBeforeNext())
+        }
+        if !plan.faults.isEmpty { clock.schedule(.fault, after: UInt64(random.int(in: 0...plan.faultInterval * 2))) }
+        clock.schedule(.heal, at: plan.healAt)
+    }
+
+    private func happen(_ occurrence: Occurrence) throws(SimulationFailure) {
+        switch occurrence {
+        case .deliver(let message, let from, let to, let epoch): deliver(message, from: from, to: to, epoch: epoch)
+        case .turn(let node, let life): try turn(nodes[node], life: life)
+        case .timer(let node, let life): timerFired(nodes[node], life: life)
+        case .written(let node, let life): try written(nodes[node], life: life)
+        case .worked(let node, let life, let result): worked(nodes[node], life: life, result)
+        case .link(let node, let life, let peer, let isUp):
+            guard nodes[node].life == life else { return }
+            let id = nodes[peer].id
+            receive(nodes[node], .event(isUp ? .linkUp(id) : .linkDown(id)))
+        case .request(let node, let request): requested(request, of: nodes[node])
+        case .reply(let request, let reply): replied(request, reply)
+        case .client(let client, let number): clientIsDue(client, number: number)
+        case .timeout(let client, let attempt): timedOut(client, attempt: attempt)
+        case .crash(let node, let life):
+            if nodes[node].life == life, !isHealed { try crash(nodes[node], downAtMost: 20_000_000) }
+        case .restart(let node): try restart(nodes[node])
+        case .resume(let node): resume(nodes[node])
+        case .fault: try injectFault()
+        case .endOfFault(let number): endFault(number)
+        case .heal: try heal()
+        }
+    }
+
+    // MARK: The end
+
+    /// Everybody is up, idle, and at the same point; every client was served after the cluster was healed.
+    private func hasRecovered() throws(SimulationFailure) -> Bool {
+        guard workload.clients.allSatisfy(\.isDone) else { return false }
+        let through = oracles.committedThrough
+        var leaders = 0
+        for node in nodes {
+            guard node.isUp, node.machine.applied == through, node.raft.commitIndex == through else { return false }
+            if node.raft.currentRole == .leader { leaders += 1 }
+        }
+        guard leaders == 1 else { return false }
+        let hashes = nodes.map(\.machine.stateHash)
+        guard hashes.allSatisfy({ $0 == hashes[0] }) else {
+            throw SimulationFailure(.stateHash, "after \(through) the machines differ: \(hashes)")
+        }
+        counters.recoveryNanoseconds = clock.now - plan.healAt
+        return true
+    }
+
+    private var stateOfPlay: String {
+        let waiting = workload.clients.filter { !$0.isDone }.map { "c\($0.index)" }
+        return nodes.map(\.summary).joined(separator: "; ") + "; committed \(oracles.committedThrough); waiting "
+            + waiting.joined(separator: " ")
+    }
+
+    private func judgeHistory() throws(SimulationFailure) {
+        switch HistoryChecker(maximumConfigurations: 500_000).check(workload.operations).verdict {
+        case .holds: return
+        case .violated(let violation): throw SimulationFailure(.linearizability, violation.description)
+        case .undecided(_, let key, let reason):
+            // Not a mistake of the cluster; counted, so that it does not happen unseen.
+            counters.undecided += 1
+            say("the history of \(key) is undecided: \(reason)")
+        case .invalid(let problem): throw SimulationFailure(.history, problem.description)
+        }
+    }
+
+    // MARK: Telling
+
+    /// Adds a line to the transcript, when there is one; the line is not even made otherwise.
+    func say(_ line: @autoclosure () -> String) {
+        transcript?.add(line(), at: clock.now)
+    }
+}
+
+extension SimulatedNode {
+    var summary: String {
+        let status = raft.status
+        let state = isUp ? isPaused ? " paused" : "" : " down"
+        return "n\(index + 1)\(state) \(status.role) term \(status.term) log \(status.first)...\(status.last) "
+            + "durable \(status.durable) commit \(status.commit) applied \(status.applied)"
+    }
+}

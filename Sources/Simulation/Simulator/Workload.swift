@@ -1,0 +1,182 @@
+import EsperTypes
+
+/// One client: it issues an operation, waits, asks again or gives up, and records what it was told.
+struct SimulatedClient {
+    /// An operation under way.
+    struct Pending {
+        var command: ClientCommand
+        var calledAt: UInt64
+        var sequence: UInt64
+        /// The attempt whose answer is awaited; 0 between two.
+        var attempt: UInt64
+        /// Answers to this one and later ones belong to this operation.
+        var firstAttempt: UInt64
+        var attemptsLeft: Int
+        /// An attempt may have been appended and nobody has said what became of it.
+        var mayHaveHappened = false
+    }
+
+    let index: Int
+    /// The name in the history; a new one after every unknown outcome.
+    var process: Int64
+    /// What the machine knows it by; nil until it is registered.
+    var identity: UInt64?
+    var nextSequence: UInt64 = 1
+    var pending: Pending?
+    /// Where it believes the leader to be.
+    var target: Int
+    /// Operations answered since the cluster was healed.
+    var answeredAfterHeal = 0
+    var isDone = false
+    /// Numbers the moments at which it is due; only the last one set counts.
+    var dueNumber = 0
+}
+
+/// Draws what clients do, and keeps the history of what they were told.
+struct Workload {
+    private let plan: SimulationPlan.WorkloadPlan
+    private(set) var random: SeededRandom
+    private(set) var clients: [SimulatedClient]
+    private(set) var operations: [HistoryOperation] = []
+
+    /// Whether the operation that ended last was answered.
+    var lastWasAnswered: Bool { operations.last?.status == .ok }
+
+    private var nextProcess: Int64
+    private var nextValue: Int64 = 1
+    private var nextAttempt: UInt64 = 1
+    /// What each client last saw of each key, for compare-and-set that may succeed.
+    private var lastSeen: [Int64?]
+
+    init(plan: SimulationPlan.WorkloadPlan, nodes: Int, random: SeededRandom) {
+        self.plan = plan
+        self.random = random
+        nextProcess = Int64(plan.clients)
+        clients = []
+        lastSeen = [Int64?](repeating: nil, count: plan.keys)
+        for index in 0..<plan.clients {
+            clients.append(
+                SimulatedClient(index: index, process: Int64(index), target: self.random.int(in: 0...nodes - 1)))
+        }
+    }
+
+    subscript(client: Int) -> SimulatedClient {
+        get { clients[client] }
+        set { clients[client] = newValue }
+    }
+
+    mutating func pauseBeforeNext() -> UInt64 { UInt64(random.int(in: plan.pause)) }
+
+    /// Begins the next operation of a client.
+    mutating func begin(_ client: Int, now: UInt64, registers: Bool) -> ClientRequest {
+        let command: ClientCommand
+        if registers, clients[client].identity == nil {
+            command = .register
+        } else {
+            command = draw()
+        }
+        let sequence = clients[client].nextSequence
+        clients[client].nextSequence += 1
+        clients[client].pending = SimulatedClient.Pending(
+            command: command, calledAt: now, sequence: sequence, attempt: 0, firstAttempt: nextAttempt,
+            attemptsLeft: plan.retries)
+        return attempt(client)
+    }
+
+    /// Another attempt of the operation under way.
+    mutating func attempt(_ client: Int) -> ClientRequest {
+        guard var pending = clients[client].pending else {
+            preconditionFailure("client \(client) has nothing to attempt")
+        }
+        pending.attempt = nextAttempt
+        nextAttempt += 1
+        clients[client].pending = pending
+        let identity = clients[client].identity ?? UInt64(clients[client].process)
+        return ClientRequest(
+            client: client, attempt: pending.attempt, identity: identity, sequence: pending.sequence,
+            command: pending.command)
+    }
+
+    private mutating func draw() -> ClientCommand {
+        let key = random.int(in: 0...plan.keys - 1)
+        let roll = random.int(in: 0...99)
+        if roll < plan.readPercent { return .read(key: key) }
+        let rest = random.int(in: 0...99)
+        if rest < plan.deletePercent { return .delete(key: key) }
+        let value = nextValue
+        nextValue += 1
+        if rest < plan.deletePercent + plan.comparePercent {
+            return .compareAndSet(key: key, old: lastSeen[key], new: value)
+        }
+        return .write(key: key, value: value)
+    }
+
+    // MARK: The end of an operation
+
+    mutating func answered(_ client: Int, _ outcome: MachineAnswer.Outcome, now: UInt64) {
+        guard let pending = clients[client].pending else { return }
+        switch outcome {
+        case .registered(let identity):
+            clients[client].identity = identity
+            clients[client].pending = nil
+        case .written: record(client, pending, output: nil, now: now, status: .ok)
+        case .compared(let matched): record(client, pending, output: .bool(matched), now: now, status: .ok)
+        case .deleted(let existed): record(client, pending, output: .bool(existed), now: now, status: .ok)
+        case .refused(let isUnknown):
+            if isUnknown { gaveUp(client, now: now) } else { refused(client, now: now) }
+        }
+    }
+
+    mutating func read(_ client: Int, _ value: Int64?, now: UInt64) {
+        guard let pending = clients[client].pending, case .read(let key) = pending.command else { return }
+        lastSeen[key] = value
+        record(client, pending, output: value.map { .integer($0) } ?? nil, now: now, status: .ok)
+    }
+
+    /// No attempt had an effect, and none will.
+    mutating func refused(_ client: Int, now: UInt64) {
+        guard let pending = clients[client].pending else { return }
+        record(client, pending, output: nil, now: now, status: .fail)
+    }
+
+    /// Nobody will say what became of it.
+    mutating func gaveUp(_ client: Int, now: UInt64) {
+        guard let pending = clients[client].pending else { return }
+        record(client, pending, output: nil, now: nil, status: pending.command.isRead ? .fail : .info)
+        if pending.command.isRead { return }
+        clients[client].process = nextProcess
+        nextProcess += 1
+        clients[client].identity = nil
+        clients[client].nextSequence = 1
+    }
+
+    private mutating func record(
+        _ client: Int, _ pending: SimulatedClient.Pending, output: JSONValue, now: UInt64?,
+        status: HistoryOperation.Status
+    ) {
+        clients[client].pending = nil
+        let op: String
+        let key: Int
+        var input: JSONValue = nil
+        switch pending.command {
+        case .register: return
+        case .read(let number): (op, key) = ("read", number)
+        case .write(let number, let value): (op, key, input) = ("write", number, .integer(value))
+        case .compareAndSet(let number, let old, let new):
+            (op, key) = ("cas", number)
+            input = .array([old.map { .integer($0) } ?? nil, .integer(new)])
+        case .delete(let number): (op, key) = ("delete", number)
+        }
+        // A read that was given up ended now: the process goes on.
+        let end = now.map { Int64($0) } ?? (pending.command.isRead ? Int64(pending.calledAt) : nil)
+        operations.append(
+            HistoryOperation(
+                process: clients[client].process, op: op, key: "k\(key)", input: input, output: output,
+                callNanoseconds: Int64(pending.calledAt), returnNanoseconds: end, status: status))
+    }
+
+    /// What is still under way when the run ends has an unknown outcome.
+    mutating func finish() {
+        for client in clients.indices where clients[client].pending != nil { gaveUp(client, now: 0) }
+    }
+}

@@ -1,0 +1,149 @@
+import ArgumentParser
+import Glibc
+import Simulation
+
+@main
+struct Simulate: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "simulate",
+        abstract: "Runs simulated clusters from seeds, and judges recorded histories.",
+        subcommands: [Run.self, Replay.self, Check.self])
+}
+
+/// A range of seeds as `A..<B`, or one seed.
+struct SeedRange: ExpressibleByArgument {
+    var range: Range<UInt64>
+
+    init?(argument: String) {
+        let parts = argument.split(separator: "<", maxSplits: 1)
+        if parts.count == 2, parts[0].hasSuffix(".."), let lower = UInt64(parts[0].dropLast(2)),
+            let upper = UInt64(parts[1]), lower < upper
+        {
+            range = lower..<upper
+        } else if let seed = UInt64(argument), seed < .max {
+            range = seed..<seed + 1
+        } else {
+            return nil
+        }
+    }
+}
+
+struct Run: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Runs every seed of a range.")
+
+    @Option(help: "The seeds, as A..<B.")
+    var seeds: SeedRange
+
+    @Option(help: "How many threads share the work.")
+    var jobs = 2
+
+    func run() async throws {
+        let clock = ContinuousClock()
+        let start = clock.now
+        let summary = await SeedRunner.run(seeds: seeds.range, jobs: jobs) { report in
+            guard let failure = report.failure else { return }
+            print("seed \(report.seed) \(failure)\n  to see it: simulate replay --seed \(report.seed)")
+        }
+        let elapsed = (clock.now - start) / .seconds(1)
+        let counters = summary.counters
+        let virtual = Double(summary.virtualNanoseconds) / 1e9
+        print(
+            """
+            \(summary.seeds) seeds, \(summary.failureCount) failed, \(rounded(elapsed)) s, \
+            \(rounded(virtual / elapsed)) simulated seconds a second
+            \(counters.steps) steps, \(counters.messages) messages, \(counters.operations) operations \
+            (\(counters.reads) reads, \(counters.duplicates) answered again), \(counters.committed) entries committed
+            \(counters.elections) elections, \(counters.faults) faults, \(counters.crashes) crashes, \
+            \(counters.transfers) transfers, \(counters.truncations) truncations, \(counters.snapshots) snapshots, \
+            \(counters.installedSnapshots) installed, \(counters.undecided) histories undecided
+            recovery after the last fault: \(counters.recoveryNanoseconds / UInt64(summary.seeds) / 1_000_000) ms on \
+            average, \(summary.slowestRecovery.nanoseconds / 1_000_000) ms at most (seed \(summary.slowestRecovery.seed))
+            """)
+        if summary.failureCount > 0 { throw ExitCode(1) }
+    }
+
+    private func rounded(_ value: Double) -> Double { (value * 10).rounded() / 10 }
+}
+
+struct Replay: ParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Runs one seed and tells its story.")
+
+    @Option(help: "The seed.")
+    var seed: UInt64
+
+    @Flag(help: "Write the history of the clients as JSON lines instead of the story.")
+    var history = false
+
+    func run() throws {
+        // Each line at once: a run that traps has told its story until then.
+        let report = SeedRunner.run(seed: seed, transcript: history ? nil : { writeLine($0, to: STDOUT_FILENO) })
+        if history {
+            print(report.history.text, terminator: "")
+        } else {
+            print("trace \(String(report.traceHash, radix: 16)), \(report.counters.steps) steps")
+        }
+        if let failure = report.failure {
+            writeLine("seed \(seed) \(failure)", to: STDERR_FILENO)
+            throw ExitCode(1)
+        }
+    }
+}
+
+private func writeLine(_ line: String, to descriptor: Int32) {
+    var rest = ArraySlice((line + "\n").utf8)
+    while !rest.isEmpty {
+        let count = rest.withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) }
+        guard count > 0 else { return }
+        rest = rest.dropFirst(count)
+    }
+}
+
+struct Check: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Judges a recorded history.", discussion: "Exit code 0: it holds; 1: it does not; 2: no verdict.")
+
+    @Argument(help: "A file of JSON lines.")
+    var file: String
+
+    func run() throws {
+        let history: History
+        do {
+            history = try History(reading: try read())
+        } catch let error as History.ReadingError {
+            throw ValidationError("\(file): \(error)")
+        }
+        let report = HistoryChecker().check(history)
+        let scope = "\(report.operations) operations on \(report.keys) keys"
+        if !report.unjudgedModels.isEmpty {
+            print("not judged: models \(report.unjudgedModels.joined(separator: ", "))")
+        }
+        switch report.verdict {
+        case .holds:
+            print("holds: \(scope)")
+        case .violated(let violation):
+            print("violated: \(violation)")
+            for position in violation.positions { print("  \(history.operations[position])") }
+            throw ExitCode(1)
+        case .undecided(let model, let key, let reason):
+            print("undecided: \(model) \(key): \(reason)")
+            throw ExitCode(2)
+        case .invalid(let problem):
+            print("no verdict: \(problem)")
+            throw ExitCode(2)
+        }
+    }
+
+    private func read() throws -> [UInt8] {
+        guard let stream = fopen(file, "rb") else {
+            throw ValidationError("\(file): \(String(cString: strerror(errno)))")
+        }
+        defer { fclose(stream) }
+        var bytes: [UInt8] = []
+        var buffer = [UInt8](repeating: 0, count: 1 << 16)
+        while true {
+            let count = fread(&buffer, 1, buffer.count, stream)
+            if count == 0 { return bytes }
+            bytes.append(contentsOf: buffer[..<count])
+        }
+    }
+}
