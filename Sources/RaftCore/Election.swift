@@ -229,11 +229,16 @@ extension RaftNode {
         if !downLinks.contains(peer) { downLinks.append(peer) }
         if role == .leader {
             peerLinkDown(peer)
-        } else if peer == leader, role == .follower, !election.isLeaderLinkDown {
+        } else if role == .follower, isOurLeader(peer), !election.isLeaderLinkDown {
             election.isLeaderLinkDown = true
             election.hintRetries = options.linkHintRetries
             election.deadline = min(election.deadline, now + linkHintSlot(without: peer))
         }
+    }
+
+    /// The leader, or whom we voted for and who may have won since.
+    private func isOurLeader(_ peer: NodeID) -> Bool {
+        peer == leader || (leader == nil && peer == hardState.vote)
     }
 
     mutating func linkUp(_ peer: NodeID) {

@@ -303,6 +303,8 @@ final class Cluster {
         member.heldSends = []
         deliveries.removeAll { $0.to == id }
         guard announcesLinks else { return }
+        // A close comes after everything that was sent before it.
+        deliveries.removeAll { $0.from == id }
         for other in members where other.id != id && other.isUp { turn(other, [.linkDown(id)]) }
     }
 
