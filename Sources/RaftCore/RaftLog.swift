@@ -136,7 +136,7 @@ struct RaftLog: Sendable {
     }
 
     mutating func append(contentsOf new: ArraySlice<Entry>) {
-        entries.reserveCapacity(entries.count + new.count)
+        // No reservation: reserving exactly what is needed would move the whole log with every append.
         for entry in new { append(entry) }
     }
 
