@@ -7,25 +7,40 @@
 /// - A request's token leaves the queue exactly once: whoever gets it resumes the caller.
 /// - A batch in flight that nobody waits for any more is cut: its connection is closed, and the server notices.
 /// - Without any connection up and after a failed attempt the queue is shut: requests fail at once with the cause.
-struct RequestQueue<Token: Sendable>: Sendable {
-    struct Request: Sendable {
-        var id: UInt64
-        var statements: [Statement]
-        var byteCount: Int
+package struct RequestQueue<Token: Sendable>: Sendable {
+    package struct Request: Sendable {
+        package var id: UInt64
+        package var statements: [Statement]
+        package var byteCount: Int
         /// Not to share a transaction with neighbours.
-        var isAlone: Bool
+        package var isAlone: Bool
         /// Nanoseconds on the monotonic clock.
-        var deadline: UInt64
+        package var deadline: UInt64
+
+        package init(id: UInt64, statements: [Statement], byteCount: Int, isAlone: Bool, deadline: UInt64) {
+            self.id = id
+            self.statements = statements
+            self.byteCount = byteCount
+            self.isAlone = isAlone
+            self.deadline = deadline
+        }
     }
 
-    struct Limits: Sendable {
-        var requests: Int
-        var waitingBytes: Int
-        var batchRequests: Int
-        var batchBytes: Int
+    package struct Limits: Sendable {
+        package var requests: Int
+        package var waitingBytes: Int
+        package var batchRequests: Int
+        package var batchBytes: Int
+
+        package init(requests: Int, waitingBytes: Int, batchRequests: Int, batchBytes: Int) {
+            self.requests = requests
+            self.waitingBytes = waitingBytes
+            self.batchRequests = batchRequests
+            self.batchBytes = batchBytes
+        }
     }
 
-    enum Take: Sendable {
+    package enum Take: Sendable {
         case batch([Request])
         /// Nothing waits; the connection is woken when something does.
         case wait
@@ -34,9 +49,9 @@ struct RequestQueue<Token: Sendable>: Sendable {
     }
 
     /// A caller to resume with an error.
-    struct Failure: Sendable {
-        var token: Token
-        var error: PostgreSQLError
+    package struct Failure: Sendable {
+        package var token: Token
+        package var error: PostgreSQLError
     }
 
     private enum Phase: Sendable {
@@ -55,8 +70,8 @@ struct RequestQueue<Token: Sendable>: Sendable {
     /// Ids in order of arrival; those no longer in `entries` are skipped.
     private var order: [UInt64] = []
     private var orderStart = 0
-    private(set) var waitingCount = 0
-    private(set) var waitingBytes = 0
+    package private(set) var waitingCount = 0
+    package private(set) var waitingBytes = 0
     /// Requests of each connection's batch that still have a caller.
     private var wanted: [Int]
     /// Requests of each connection's batch that were not finished, with or without a caller.
@@ -65,31 +80,31 @@ struct RequestQueue<Token: Sendable>: Sendable {
     private var idle: [Int] = []
     private var isClosing = false
     /// Why there is no connection, while there is none.
-    private(set) var unavailable: PostgreSQLError?
+    package private(set) var unavailable: PostgreSQLError?
 
-    init(connections: Int, limits: Limits) {
+    package init(connections: Int, limits: Limits) {
         self.limits = limits
         wanted = Array(repeating: 0, count: connections)
         isFlying = Array(repeating: false, count: connections)
         isUp = Array(repeating: false, count: connections)
     }
 
-    var count: Int { entries.count }
-    var connectionsUp: Int { isUp.count { $0 } }
-    var closing: Bool { isClosing }
+    package var count: Int { entries.count }
+    package var connectionsUp: Int { isUp.count { $0 } }
+    package var closing: Bool { isClosing }
 
     /// The earliest deadline of all requests.
-    var nextDeadline: UInt64? { entries.values.lazy.map(\.request.deadline).min() }
+    package var nextDeadline: UInt64? { entries.values.lazy.map(\.request.deadline).min() }
 
     // MARK: Callers
 
-    enum Submission: Sendable {
+    package enum Submission: Sendable {
         /// Queued; wake this connection when there is one.
         case accepted(wake: Int?)
         case refused(PostgreSQLError)
     }
 
-    mutating func submit(_ request: Request, token: Token) -> Submission {
+    package mutating func submit(_ request: Request, token: Token) -> Submission {
         if isClosing { return .refused(PostgreSQLError(.shuttingDown, "the PostgreSQL client is shutting down")) }
         if let unavailable { return .refused(unavailable) }
         guard entries.count < limits.requests else {
@@ -114,7 +129,9 @@ struct RequestQueue<Token: Sendable>: Sendable {
     /// The caller of a request went away.
     ///
     /// - Returns: the token with the error to resume it with, and the connection whose batch to cut.
-    mutating func abandon(_ id: UInt64, _ kind: PostgreSQLError.Kind, _ message: String) -> (Failure?, cut: Int?) {
+    package mutating func abandon(_ id: UInt64, _ kind: PostgreSQLError.Kind, _ message: String) -> (
+        Failure?, cut: Int?
+    ) {
         guard let entry = entries[id] else { return (nil, nil) }
         switch entry.phase {
         case .waiting:
@@ -129,7 +146,7 @@ struct RequestQueue<Token: Sendable>: Sendable {
     }
 
     /// Fails what is past its deadline.
-    mutating func expire(at now: UInt64) -> ([Failure], cuts: [Int]) {
+    package mutating func expire(at now: UInt64) -> ([Failure], cuts: [Int]) {
         var failures: [Failure] = []
         var cuts: [Int] = []
         for id in entries.values.filter({ $0.request.deadline <= now }).map(\.request.id).sorted() {
@@ -142,7 +159,7 @@ struct RequestQueue<Token: Sendable>: Sendable {
 
     // MARK: Connections
 
-    mutating func take(for connection: Int) -> Take {
+    package mutating func take(for connection: Int) -> Take {
         precondition(!isFlying[connection], "connection \(connection) has a batch in flight")
         var batch: [Request] = []
         var bytes = 0
@@ -181,10 +198,10 @@ struct RequestQueue<Token: Sendable>: Sendable {
     }
 
     /// Whether nobody waits for the connection's batch any more.
-    func isAbandoned(_ connection: Int) -> Bool { isFlying[connection] && wanted[connection] == 0 }
+    package func isAbandoned(_ connection: Int) -> Bool { isFlying[connection] && wanted[connection] == 0 }
 
     /// The token of a request that was in flight, unless its caller went away.
-    mutating func finish(_ id: UInt64) -> Token? {
+    package mutating func finish(_ id: UInt64) -> Token? {
         guard let entry = entries[id], case .inFlight(let connection) = entry.phase else { return nil }
         entries[id] = nil
         wanted[connection] -= 1
@@ -192,23 +209,23 @@ struct RequestQueue<Token: Sendable>: Sendable {
     }
 
     /// Every request of the connection's batch is finished or abandoned.
-    mutating func batchEnded(_ connection: Int) {
+    package mutating func batchEnded(_ connection: Int) {
         precondition(wanted[connection] == 0, "\(wanted[connection]) requests without an answer")
         isFlying[connection] = false
     }
 
-    mutating func connected(_ connection: Int) {
+    package mutating func connected(_ connection: Int) {
         isUp[connection] = true
         unavailable = nil
     }
 
-    mutating func disconnected(_ connection: Int) {
+    package mutating func disconnected(_ connection: Int) {
         isUp[connection] = false
         idle.removeAll { $0 == connection }
     }
 
     /// An attempt to connect failed. Without any other connection, what waits fails with the cause.
-    mutating func connectFailed(_ connection: Int, _ message: String) -> [Failure] {
+    package mutating func connectFailed(_ connection: Int, _ message: String) -> [Failure] {
         disconnected(connection)
         guard connectionsUp == 0 else { return [] }
         let error = PostgreSQLError(.unavailable, message)
@@ -221,14 +238,14 @@ struct RequestQueue<Token: Sendable>: Sendable {
     /// Takes nothing more; what waits is still served.
     ///
     /// - Returns: connections to wake.
-    mutating func close() -> [Int] {
+    package mutating func close() -> [Int] {
         isClosing = true
         defer { idle.removeAll() }
         return idle
     }
 
     /// Fails everything, sent or not.
-    mutating func abort() -> ([Failure], cuts: [Int]) {
+    package mutating func abort() -> ([Failure], cuts: [Int]) {
         isClosing = true
         var failures: [Failure] = []
         var cuts: [Int] = []

@@ -2,7 +2,7 @@ import PostgreSQL
 import TestSupport
 import Testing
 
-@Suite(.timeLimit(.minutes(2))) struct RequestTests {
+@Suite(.timeLimit(.minutes(5))) struct RequestTests {
     @Test func `values come back as they were sent`() async throws {
         try await withPrivatePostgreSQL { server in
             try await withClient(server.socketSettings) { client in

@@ -49,8 +49,3 @@ func failure(_ body: () async throws -> some Any) async -> PostgreSQLError? {
         return error as? PostgreSQLError
     }
 }
-
-/// Asks again until the condition holds; the test's time limit is the bound.
-func until(_ condition: () async throws -> Bool) async rethrows {
-    while try await !condition() { await Task.yield() }
-}
