@@ -137,9 +137,11 @@ let package = Package(
         tests("PostgreSQLTests", ["PostgreSQL", "TestSupport", logging]),
         tests("CatalogTests", ["Catalog", "PostgreSQL", "TestSupport", "Coordination", "EsperTypes", logging]),
         tests("ObservabilityTests", ["Observability", logging, metrics]),
-        tests(
-            "GRPCTransportTests",
-            ["GRPCTransport", "EsperProtocol", "Identity", logging, nioCore, nioEmbedded, nioPosix, nioSSL, protobuf]),
+        .testTarget(
+            name: "GRPCTransportTests",
+            dependencies: [
+                "GRPCTransport", "EsperProtocol", "Identity", logging, nioCore, nioEmbedded, nioPosix, nioSSL, protobuf,
+            ], exclude: ["python"], swiftSettings: settings),
         tests(
             "RaftRuntimeTests",
             [
@@ -150,7 +152,7 @@ let package = Package(
             "EsperClientTests",
             [
                 "EsperClient", "EsperProtocol", "GRPCTransport", "Identity", "EsperTypes", logging, nioCore, nioPosix,
-                nioSSL,
+                nioSSL, protobuf,
             ]),
         tests("EsperNodeTests", ["EsperNode", "EsperTypes", logging]),
         // Real processes for tests: started, signalled and cleaned up.

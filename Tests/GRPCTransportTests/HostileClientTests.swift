@@ -2,7 +2,7 @@ import GRPCTransport
 import NIOCore
 import Testing
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(1)), .serialized)
 struct HostileClientTests {
     /// What a client may say after the TLS handshake that ends the connection.
     enum Abuse: String, CaseIterable, CustomTestStringConvertible {

@@ -51,15 +51,15 @@ final class RawClient: ChannelInboundHandler, Sendable {
 
     /// A header list in HPACK without indexing or Huffman coding.
     static func fields(_ fields: [(String, String)]) -> [UInt8] {
-        var bytes: [UInt8] = []
+        var encoded: [UInt8] = []
         for (name, value) in fields {
-            bytes.append(0)
-            for text in [name, value] {
-                bytes.append(UInt8(text.utf8.count))
-                bytes.append(contentsOf: text.utf8)
-            }
+            encoded.append(0)
+            encoded.append(UInt8(name.utf8.count))
+            encoded.append(contentsOf: name.utf8)
+            encoded.append(UInt8(value.utf8.count))
+            encoded.append(contentsOf: value.utf8)
         }
-        return bytes
+        return encoded
     }
 
     static func request(_ path: String, method: String = "POST", type: String = "application/grpc") -> [UInt8] {

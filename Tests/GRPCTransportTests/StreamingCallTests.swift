@@ -40,7 +40,7 @@ final class StreamRecorder: Sendable {
     }
 }
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(1)), .serialized)
 struct StreamingCallTests {
     @Test(arguments: [(0, 10), (1, 0), (1000, 10), (3000, 10_000), (3, 3_000_000)])
     func `every message of a stream arrives in order`(count: Int, bytes: Int) async throws {
