@@ -149,6 +149,12 @@ let package = Package(
                 logging, nioCore, nioPosix,
             ]),
         tests(
+            "APIDoorTests",
+            [
+                "APIDoor", "RaftRuntime", "RaftCore", "RaftStorage", "PeerTransport", "Coordination", "Identity",
+                "Observability", "EsperTypes", logging, metrics, nioCore, nioPosix, nioSSL,
+            ]),
+        tests(
             "EsperClientTests",
             [
                 "EsperClient", "EsperProtocol", "GRPCTransport", "Identity", "EsperTypes", logging, nioCore, nioPosix,

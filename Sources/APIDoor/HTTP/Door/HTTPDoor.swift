@@ -35,6 +35,9 @@ public final class HTTPDoor: Sendable {
         routes = Dictionary(grouping: Route.all, by: \.path)
     }
 
+    /// Every route as `METHOD /path`.
+    package static var servedRoutes: [String] { Route.all.map { "\($0.method.rawValue) \($0.path)" } }
+
     private enum Answer {
         case whole(HTTPResponse.Status, contentType: String, String, closes: Bool = false, allow: String? = nil)
         case events(EventSource)

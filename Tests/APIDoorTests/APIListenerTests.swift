@@ -1,0 +1,59 @@
+import APIDoor
+import Foundation
+import Identity
+import NIOSSL
+import Testing
+
+@Suite(.serialized, .timeLimit(.minutes(2)))
+struct APIListenerTests {
+    @Test func `h2 is handed on with the principal of the certificate`() async throws {
+        try await TestDoor.run { (door) async throws in
+            let client = try await door.connect(try door.clientTLS(["h2"]))
+            #expect(await client.closed() == "h2 for client/alice")
+        }
+    }
+
+    @Test func `what cannot come in is closed and counted by reason`() async throws {
+        try await TestDoor.run({ $0.handshakeTimeout = .milliseconds(200) }) { (door) async throws in
+            let plaintext = try await door.connect(nil)
+            plaintext.send("GET /health HTTP/1.1\r\nHost: test\r\n\r\n")
+            #expect(await !plaintext.closed().contains("HTTP/1.1 200"))
+            let garbage = try await door.connect(nil)
+            garbage.send([UInt8](repeating: 0xa5, count: 4096))
+            _ = await garbage.closed()
+            let half = try await door.connect(nil)
+            half.send([0x16, 0x03, 0x01, 0x02, 0x00, 0x01])
+            _ = await half.closed()
+            let silent = try await door.connect(nil)
+            #expect(await silent.closed().isEmpty)
+            var bare = try door.clientTLS()
+            bare.certificateChain = []
+            bare.privateKey = nil
+            let nameless = try await door.connect(bare)
+            nameless.send("GET /health HTTP/1.1\r\nHost: test\r\n\r\n")
+            #expect(await nameless.closed().isEmpty)
+            let foreign = try CertificateAuthority(newFor: "test.local", validFor: 3600, now: Date())
+            let stranger = try await door.connect(try door.clientTLS(of: foreign))
+            stranger.send("GET /health HTTP/1.1\r\nHost: test\r\n\r\n")
+            #expect(await stranger.closed().isEmpty)
+            let tongueless = try await door.connect(try door.clientTLS(["smtp"]))
+            #expect(await tongueless.closed().isEmpty)
+            let metrics = try await door.get("/metrics").body
+            for reason in [
+                "plaintext_http", "not_tls", "handshake_timeout", "no_certificate", "unknown_authority", "no_protocol",
+            ] {
+                #expect(metrics.contains("esper_api_connections_refused_total{reason=\"\(reason)\"}"), "\(reason)")
+            }
+        }
+    }
+
+    @Test func `a stop ends event streams`() async throws {
+        try await TestDoor.run { (door) async throws in
+            let client = try await door.connect(try door.clientTLS())
+            client.send("GET /v1/watch?prefix= HTTP/1.1\r\nHost: test\r\n\r\n")
+            _ = try await client.received(containing: ": \n\n")
+            await door.listener.stop(within: .seconds(5))
+            _ = await client.closed()
+        }
+    }
+}
