@@ -173,6 +173,7 @@ let package = Package(
                 "EsperTypes",
                 logging, nioCore, nioPosix, nioSSL,
             ]),
+        tests("EsperCommandTests", ["esper", "EsperTypes"]),
         tests(
             "ChaosTests",
             [

@@ -1,5 +1,5 @@
 /// Why a command did not do what it was asked, with the exit code that says so to scripts.
-struct CommandFailure: Error {
+package struct CommandFailure: Error {
     enum Code: Int32 {
         case failed = 1
         case usage = 2
@@ -10,7 +10,7 @@ struct CommandFailure: Error {
 
     var code: Code
     /// One line: what is wrong and what to do. Empty when everything has been said.
-    var message: String
+    package var message: String
     /// A stable word for programs.
     var reason: String
     /// `not_committed` or `unknown`, of a command that changes something.

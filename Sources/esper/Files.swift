@@ -1,8 +1,8 @@
 import Foundation
-import Glibc
+package import Glibc
 
 /// The little that commands do with files.
-enum Files {
+package enum Files {
     static func absolute(_ path: String) -> String {
         path.hasPrefix("/") ? path : FileManager.default.currentDirectoryPath + "/" + path
     }
@@ -29,7 +29,7 @@ enum Files {
     }
 
     /// Replaces the file as a whole.
-    static func write(_ text: String, to path: String, mode: mode_t = 0o600) throws {
+    package static func write(_ text: String, to path: String, mode: mode_t = 0o600) throws {
         let temporary = "\(path).\(getpid()).tmp"
         unlink(temporary)
         let file = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode)

@@ -3,25 +3,27 @@
 /// A bucket is an exponent and the seven bits after the leading one, so recording is a shift and an addition, and two
 /// histograms merge exactly. Reported percentiles are the upper end of their bucket: never better than the truth, and
 /// at most 0.8 % worse.
-struct Histogram: Equatable, Sendable {
+package struct Histogram: Equatable, Sendable {
     private static let mantissaBits = 7
     private static let mantissas = 1 << mantissaBits
     /// Values below twice the mantissas have a bucket each; the largest exponent left is 63 - 7.
     private static let bucketCount = (64 - mantissaBits + 1) * mantissas
 
     private var counts = [UInt64](repeating: 0, count: Self.bucketCount)
-    private(set) var count: UInt64 = 0
-    private(set) var largest: UInt64 = 0
+    package private(set) var count: UInt64 = 0
+    package private(set) var largest: UInt64 = 0
     private var sum: Double = 0
 
-    mutating func record(nanoseconds: UInt64) {
+    package init() {}
+
+    package mutating func record(nanoseconds: UInt64) {
         counts[Self.bucket(of: nanoseconds)] += 1
         count += 1
         largest = max(largest, nanoseconds)
         sum += Double(nanoseconds)
     }
 
-    mutating func merge(_ other: Histogram) {
+    package mutating func merge(_ other: Histogram) {
         for bucket in counts.indices { counts[bucket] += other.counts[bucket] }
         count += other.count
         largest = max(largest, other.largest)
@@ -31,7 +33,7 @@ struct Histogram: Equatable, Sendable {
     var meanNanoseconds: Double { count == 0 ? 0 : sum / Double(count) }
 
     /// The duration that `quantile` (0...1) of the recorded ones do not exceed; 0 when nothing was recorded.
-    func nanoseconds(at quantile: Double) -> UInt64 {
+    package func nanoseconds(at quantile: Double) -> UInt64 {
         guard count > 0 else { return 0 }
         let wanted = max(1, UInt64((quantile * Double(count)).rounded(.up)))
         var seen: UInt64 = 0

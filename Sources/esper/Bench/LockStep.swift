@@ -1,5 +1,5 @@
 import EsperClient
-import EsperTypes
+package import EsperTypes
 import NIOCore
 import Synchronization
 
@@ -97,7 +97,7 @@ struct LockStep: LoadStep {
 }
 
 /// What stands behind the locks: it knows who uses it, and refuses the past.
-final class GuardedResource: Sendable {
+package final class GuardedResource: Sendable {
     private struct State {
         var highest: [String: FencingToken] = [:]
         var users: [String: FencingToken] = [:]
@@ -106,9 +106,11 @@ final class GuardedResource: Sendable {
 
     private let state = Mutex(State())
 
-    var violations: UInt64 { state.withLock { $0.violations } }
+    package init() {}
 
-    func enter(_ name: String, token: FencingToken) {
+    package var violations: UInt64 { state.withLock { $0.violations } }
+
+    package func enter(_ name: String, token: FencingToken) {
         state.withLock { state in
             if let highest = state.highest[name], token <= highest { state.violations += 1 }
             if state.users[name] != nil { state.violations += 1 }
@@ -117,7 +119,7 @@ final class GuardedResource: Sendable {
         }
     }
 
-    func leave(_ name: String, token: FencingToken) {
+    package func leave(_ name: String, token: FencingToken) {
         state.withLock { state in
             if state.users[name] == token { state.users[name] = nil }
         }

@@ -2,12 +2,12 @@ import ArgumentParser
 import EsperTypes
 
 /// A duration as people write it: `500ms`, `15s`, `2m`, `1h`, `90d`; several parts may follow one another (`1m30s`).
-struct WrittenDuration: ExpressibleByArgument, Equatable, Sendable, CustomStringConvertible {
-    var duration: Duration
+package struct WrittenDuration: ExpressibleByArgument, Equatable, Sendable, CustomStringConvertible {
+    package var duration: Duration
 
-    init(_ duration: Duration) { self.duration = duration }
+    package init(_ duration: Duration) { self.duration = duration }
 
-    init?(argument: String) {
+    package init?(argument: String) {
         var rest = argument[...]
         var total: Int64 = 0
         guard !rest.isEmpty else { return nil }
@@ -25,14 +25,14 @@ struct WrittenDuration: ExpressibleByArgument, Equatable, Sendable, CustomString
         duration = .nanoseconds(total)
     }
 
-    var defaultValueDescription: String { description }
+    package var defaultValueDescription: String { description }
 
     var seconds: Double { Double(duration.nanoseconds) / 1e9 }
 
     var milliseconds: UInt64 { UInt64(max(0, duration.nanoseconds) / 1_000_000) }
 
     /// The largest unit that leaves a whole number.
-    var description: String {
+    package var description: String {
         let value = duration.nanoseconds
         for (unit, scale) in [("d", 86400), ("h", 3600), ("m", 60), ("s", 1)] as [(String, Int64)]
         where value != 0 && value % (scale * 1_000_000_000) == 0 {

@@ -1,13 +1,13 @@
 import Foundation
 
 /// Keys and values are bytes; people and programs get text where they are text.
-enum Bytes {
+package enum Bytes {
     static func of(_ text: String) -> [UInt8] { [UInt8](text.utf8) }
 
     static func text(_ bytes: [UInt8]) -> String? { String(validating: bytes, as: UTF8.self) }
 
     /// The text, or what is not text with `\x` for its odd bytes.
-    static func readable(_ bytes: [UInt8]) -> String {
+    package static func readable(_ bytes: [UInt8]) -> String {
         if let text = text(bytes), !text.unicodeScalars.contains(where: { $0.value < 0x20 }) { return text }
         return bytes.map { byte in
             (0x20..<0x7f).contains(byte)
@@ -16,7 +16,7 @@ enum Bytes {
     }
 
     /// `NAME` as text; null where it is no text, with the bytes as `NAME_base64`.
-    static func fields(_ name: String, _ bytes: [UInt8]) -> [JSON.Field] {
+    package static func fields(_ name: String, _ bytes: [UInt8]) -> [JSON.Field] {
         if let text = text(bytes) { return [.init(name: name, value: .string(text))] }
         return [
             .init(name: name, value: .null),

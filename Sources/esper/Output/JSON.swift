@@ -1,5 +1,6 @@
 /// A JSON value that keeps the order of its fields, so that documents read the same every time.
-enum JSON: Sendable, Equatable, ExpressibleByStringLiteral, ExpressibleByBooleanLiteral, ExpressibleByNilLiteral {
+package enum JSON: Sendable, Equatable, ExpressibleByStringLiteral, ExpressibleByBooleanLiteral, ExpressibleByNilLiteral
+{
     case null
     case bool(Bool)
     case integer(Int64)
@@ -9,21 +10,21 @@ enum JSON: Sendable, Equatable, ExpressibleByStringLiteral, ExpressibleByBoolean
     case array([JSON])
     case object([Field])
 
-    struct Field: Sendable, Equatable {
-        var name: String
-        var value: JSON
+    package struct Field: Sendable, Equatable {
+        package var name: String
+        package var value: JSON
     }
 
-    init(stringLiteral value: String) { self = .string(value) }
-    init(booleanLiteral value: Bool) { self = .bool(value) }
-    init(nilLiteral: ()) { self = .null }
+    package init(stringLiteral value: String) { self = .string(value) }
+    package init(booleanLiteral value: Bool) { self = .bool(value) }
+    package init(nilLiteral: ()) { self = .null }
 
     /// An object with its fields in the order written.
-    static func fields(_ fields: KeyValuePairs<String, JSON>) -> JSON {
+    package static func fields(_ fields: KeyValuePairs<String, JSON>) -> JSON {
         .object(fields.map { Field(name: $0.key, value: $0.value) })
     }
 
-    static func int(_ value: Int) -> JSON { .integer(Int64(value)) }
+    package static func int(_ value: Int) -> JSON { .integer(Int64(value)) }
 
     /// Rounded to a thousandth: measurements carry no more.
     static func rounded(_ value: Double) -> JSON { .number((value * 1000).rounded() / 1000) }
@@ -31,7 +32,7 @@ enum JSON: Sendable, Equatable, ExpressibleByStringLiteral, ExpressibleByBoolean
     static func optional<Value>(_ value: Value?, _ convert: (Value) -> JSON) -> JSON { value.map(convert) ?? .null }
 
     /// The document on one line.
-    var text: String {
+    package var text: String {
         var text = ""
         append(to: &text)
         return text

@@ -1,16 +1,16 @@
 /// Columns for people: a header in capitals, cells padded to the widest, numbers to the right.
-struct Table {
+package struct Table {
     private let header: [String]
     private var rows: [[String]] = []
 
-    init(_ header: String...) { self.header = header.map { $0.uppercased() } }
+    package init(_ header: String...) { self.header = header.map { $0.uppercased() } }
 
-    mutating func add(_ cells: String...) {
+    package mutating func add(_ cells: String...) {
         precondition(cells.count == header.count, "\(cells.count) cells under \(header.count) columns")
         rows.append(cells.map { $0.isEmpty ? "-" : $0 })
     }
 
-    var text: String {
+    package var text: String {
         let columns = header.indices.map { column in
             (
                 width: ([header] + rows).map { $0[column].count }.max() ?? 0,

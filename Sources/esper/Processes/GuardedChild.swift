@@ -3,14 +3,14 @@ import Glibc
 /// A command that may run only while something is held.
 ///
 /// It gets our standard input and output and a process group of its own, so that what it starts ends with it.
-struct GuardedChild {
+package struct GuardedChild {
     let pid: pid_t
 
     /// Between SIGTERM and SIGKILL once the right to run is lost.
     static let grace = Duration.seconds(5)
 
     /// - Parameter outputToError: keeps our standard output for one document of our own.
-    init(_ command: [String], environment: [String: String], outputToError: Bool) throws {
+    package init(_ command: [String], environment: [String: String], outputToError: Bool) throws {
         pid = try Spawn.foreground(command, environment: environment, outputToError: outputToError)
         // Give it the terminal, if we have one, so that it can read and be interrupted.
         if isatty(STDIN_FILENO) == 1, tcgetpgrp(STDIN_FILENO) == getpgrp() {
@@ -23,7 +23,7 @@ struct GuardedChild {
     ///
     /// - Parameter lost: returns a reason when the right to run is gone; cancelled when the command ended by itself.
     /// - Returns: the command's exit code (128 and the signal when a signal ended it), and the reason if it had to end.
-    func run(until lost: @escaping @Sendable () async -> String?) async -> (code: Int32, lost: String?) {
+    package func run(until lost: @escaping @Sendable () async -> String?) async -> (code: Int32, lost: String?) {
         await withTaskGroup(of: Ending.self) { group in
             group.addTask { .ended(await Spawn.ending(of: pid)) }
             group.addTask { await lost().map { .lost($0) } ?? .nothing }

@@ -1,16 +1,16 @@
-import Glibc
+package import Glibc
 
 /// A process that we started, recorded so that no other is ever signalled in its place.
 ///
 /// Process numbers are used again; a number together with the moment its process began, counted in ticks of one boot
 /// of the machine, is not.
-struct ProcessRecord: Equatable, Sendable {
-    var pid: pid_t
-    var startTicks: UInt64
+package struct ProcessRecord: Equatable, Sendable {
+    package var pid: pid_t
+    package var startTicks: UInt64
     var boot: String
 
     /// What runs under `pid` at present; nil when nothing does.
-    init?(running pid: pid_t) {
+    package init?(running pid: pid_t) {
         guard let stat = Self.stat(of: pid), let boot = Self.bootID() else { return nil }
         self.pid = pid
         startTicks = stat.startTicks
@@ -18,7 +18,7 @@ struct ProcessRecord: Equatable, Sendable {
     }
 
     /// Reads what ``write(to:)`` wrote; nil when there is no such file or it is not ours.
-    init?(file path: String) {
+    package init?(file path: String) {
         guard let text = try? Files.read(path) else { return nil }
         let parts = text.split(whereSeparator: \.isWhitespace)
         guard parts.count == 3, let pid = pid_t(parts[0]), pid > 1, let ticks = UInt64(parts[1]) else { return nil }
@@ -27,12 +27,12 @@ struct ProcessRecord: Equatable, Sendable {
         boot = String(parts[2])
     }
 
-    func write(to path: String) throws {
+    package func write(to path: String) throws {
         try Files.write("\(pid) \(startTicks) \(boot)\n", to: path, mode: 0o644)
     }
 
     /// Whether the recorded process still runs; one that only waits to be collected does not.
-    var isRunning: Bool {
+    package var isRunning: Bool {
         guard let stat = Self.stat(of: pid) else { return false }
         return stat.startTicks == startTicks && stat.state != "Z" && stat.state != "X" && boot == Self.bootID()
     }
@@ -44,7 +44,7 @@ struct ProcessRecord: Equatable, Sendable {
     ///
     /// - Returns: whether it was there to be signalled.
     @discardableResult
-    func signal(_ number: CInt) -> Bool { isRunning && kill(pid, number) == 0 }
+    package func signal(_ number: CInt) -> Bool { isRunning && kill(pid, number) == 0 }
 
     /// CPU seconds used since it started, user and system.
     var cpuSeconds: Double? { Self.stat(of: pid).map { Double($0.cpuTicks) / Double(sysconf(CInt(_SC_CLK_TCK))) } }

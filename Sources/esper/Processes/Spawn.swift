@@ -1,13 +1,13 @@
 import Foundation
-import Glibc
+package import Glibc
 
 /// Starting other programs.
-enum Spawn {
+package enum Spawn {
     /// Not in every libc header that Swift sees; the value is part of glibc's interface since 2.26.
     private static let newSession: Int16 = 0x80
 
     /// Starts a program that outlives us: a session of its own, no standard input, its output appended to a file.
-    static func detached(_ arguments: [String], log: String) throws -> ProcessRecord {
+    package static func detached(_ arguments: [String], log: String) throws -> ProcessRecord {
         var actions = posix_spawn_file_actions_t()
         posix_spawn_file_actions_init(&actions)
         defer { posix_spawn_file_actions_destroy(&actions) }
@@ -40,7 +40,7 @@ enum Spawn {
     ///
     /// - Throws: ``CommandFailure`` with the program's last lines when it does not exit with 0.
     @discardableResult
-    static func run(_ arguments: [String], environment: [String: String] = [:]) async throws -> String {
+    package static func run(_ arguments: [String], environment: [String: String] = [:]) async throws -> String {
         let output = "\(NSTemporaryDirectory())/esper.\(getpid()).\(UInt64.random(in: 0 ... .max)).out"
         var actions = posix_spawn_file_actions_t()
         posix_spawn_file_actions_init(&actions)
@@ -63,7 +63,7 @@ enum Spawn {
     /// Waits for a child on a thread of its own, since the wait blocks.
     ///
     /// - Returns: its exit code, or 128 and the signal that ended it, as shells have it.
-    static func ending(of pid: pid_t) async -> Int32 {
+    package static func ending(of pid: pid_t) async -> Int32 {
         await withCheckedContinuation { continuation in
             Thread.detachNewThread {
                 var status: Int32 = 0
