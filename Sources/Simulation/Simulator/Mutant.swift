@@ -6,8 +6,6 @@ import RaftCore
 package enum Mutant: String, CaseIterable, Sendable {
     /// Votes leave before they are durable.
     case votesBeforeDurable
-    /// Requests for votes leave before the candidate's own term and log are durable.
-    case voteRequestsBeforeDurable
     /// Followers acknowledge entries before they are durable.
     case acknowledgementsBeforeDurable
     /// A crash takes the end of what was synced.
@@ -24,14 +22,13 @@ package enum Mutant: String, CaseIterable, Sendable {
     case forgetsRequestIDs
     /// A follower that misses entries says that it has them.
     case claimsMissingEntries
-    /// Messages of a term arrive with the term of the receiver's choice: two leaders.
+    /// Every answer to a request for a vote says yes.
     case grantsEveryVote
 
     /// Whether the message leaves although its write is not durable.
     func releases(_ message: Message) -> Bool {
         switch (self, message) {
         case (.votesBeforeDurable, .requestVoteResponse): true
-        case (.voteRequestsBeforeDurable, .requestVote): true
         case (.acknowledgementsBeforeDurable, .appendEntriesResponse): true
         default: false
         }

@@ -164,6 +164,8 @@ extension Simulator {
         if batch.compaction != nil { counters.compactions += 1 }
         say("n\(node.index + 1) writes \(batch.summary)")
         node.disk.append(batch)
+        // A vote given and not yet synced; the crash after its sync is drawn when that is done.
+        if let vote = batch.hardState?.vote, vote != node.id { passedDelicatePoint(node) }
         beginWrite(node)
     }
 
@@ -181,7 +183,9 @@ extension Simulator {
     func written(_ node: Node, life: UInt32) throws(SimulationFailure) {
         guard node.life == life else { return }
         let vote = node.disk.image.hardState.vote
+        let snapshot = node.disk.image.snapshot
         if let sequence = try node.disk.finishWrite() {
+            if node.disk.image.snapshot != snapshot { node.disk.prune(keeping: node.raft.status.snapshotsInUse) }
             say("n\(node.index + 1) synced write \(sequence)")
             if node.disk.image.hardState.vote != vote, node.disk.image.hardState.vote != node.id {
                 passedDelicatePoint(node)
@@ -264,7 +268,6 @@ extension Simulator {
             node.isSnapshotRunning = false
             node.disk.store(descriptor, bytes)
             receive(node, .event(.snapshotTaken(descriptor, retainFrom: LogIndex(retainFrom))))
-            node.disk.prune(keeping: node.raft.status.snapshotsInUse)
         case .received(let descriptor, let offset, let bytes, let isLast):
             if !isHealed, random.chance(1, in: 100) {
                 receive(node, .event(.snapshotWriteFailed(descriptor)))
