@@ -5,7 +5,9 @@ import EsperTypes
 struct BenchCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "bench", abstract: "Measure a cluster: closed loops, and the gap that a lost leader leaves.",
-        subcommands: [BenchPut.self, BenchGet.self, BenchLock.self, BenchMixed.self, BenchFailover.self])
+        subcommands: [
+            BenchPut.self, BenchGet.self, BenchLock.self, BenchMixed.self, BenchFailover.self, BenchCheck.self,
+        ])
 }
 
 extension LoadOptions {

@@ -54,7 +54,7 @@ package struct Histogram: Equatable, Sendable {
         guard bucket >= 2 * mantissas else { return UInt64(bucket) }
         let exponent = bucket / mantissas - 1
         let mantissa = UInt64(bucket - exponent * mantissas)
-        return (mantissa << UInt64(exponent)) + (1 << UInt64(exponent)) - 1
+        return (mantissa << UInt64(exponent)) | ((1 << UInt64(exponent)) - 1)
     }
 }
 
