@@ -26,15 +26,13 @@ package struct OutboxWriter: Sendable {
     ///
     /// - Returns: the position through which everything is stored.
     package func fence(_ term: Term) async throws(CatalogError) -> OutboxRecord.ID {
-        do {
+        do throws(PostgreSQLError) {
             let row = try await client.execute([fenceStatement(term)], within: deadline, isAlone: true)[0].only()
             return OutboxRecord.ID(
                 index: LogIndex(UInt64(try row.int64("log_index"))),
                 ordinal: UInt32(clamping: try row.int64("ordinal")))
-        } catch let error as PostgreSQLError {
-            throw CatalogError(error)
         } catch {
-            preconditionFailure("an error of another kind: \(error)")
+            throw CatalogError(error)
         }
     }
 

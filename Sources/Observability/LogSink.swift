@@ -10,6 +10,8 @@ public final class LogSink: Sendable {
     private struct State {
         var buffer: [UInt8] = []
         var dropped = 0
+        /// Of those, how many a written line tells of.
+        var announced = 0
         var isWriting = false
         var isStarted = false
     }
@@ -62,7 +64,7 @@ public final class LogSink: Sendable {
         while drainOnce() {}
     }
 
-    /// Lines dropped since the last note about them.
+    /// Lines dropped since the start.
     package var droppedLines: Int { state.withLock { $0.dropped } }
 
     /// Writes one buffer full.
@@ -70,13 +72,14 @@ public final class LogSink: Sendable {
     /// - Returns: whether the calling thread wrote anything; false too while another thread writes.
     private func drainOnce() -> Bool {
         let chunk: [UInt8]? = state.withLock { state in
-            guard !state.isWriting, !state.buffer.isEmpty || state.dropped > 0 else { return nil }
+            guard !state.isWriting, !state.buffer.isEmpty || state.dropped > state.announced else { return nil }
             state.isWriting = true
             var chunk: [UInt8] = []
             swap(&chunk, &state.buffer)
-            if state.dropped > 0 {
-                chunk.append(contentsOf: "log lines dropped because nobody read them: \(state.dropped)\n".utf8)
-                state.dropped = 0
+            if state.dropped > state.announced {
+                let count = state.dropped - state.announced
+                chunk.append(contentsOf: "log lines dropped because nobody read them: \(count)\n".utf8)
+                state.announced = state.dropped
             }
             return chunk
         }

@@ -124,7 +124,7 @@ final class TemporaryDirectory {
         let writer = LogWriter(recovery.log, now: monotonicNow, callbacks: reports.callbacks)
         writer.append(WriteBatch(sequence: WriteSequence(1), entries: [entry(1, 1)]))
         #expect(reports.waitUntil { $0.durable == [1] })
-        disk.failOperation(0)
+        disk.failForGood()
         writer.append(WriteBatch(sequence: WriteSequence(2), entries: [entry(1, 2)]))
         #expect(reports.waitUntil { !$0.failures.isEmpty })
         writer.append(WriteBatch(sequence: WriteSequence(3), entries: [entry(1, 3)]))

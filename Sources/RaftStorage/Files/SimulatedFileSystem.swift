@@ -47,6 +47,8 @@ package final class SimulatedFileSystem: FileSystem {
         var life = 0
         var operations = 0
         var failAt: Int?
+        /// Whether the operations after that fail too.
+        var failsForGood = false
         var failureCode: Int32 = EIO
         var freeBytes = Int.max
     }
@@ -64,8 +66,15 @@ package final class SimulatedFileSystem: FileSystem {
     package func failOperation(_ count: Int?, code: Int32 = EIO) {
         state.withLock { state in
             state.failAt = count.map { state.operations + $0 }
+            state.failsForGood = false
             state.failureCode = code
         }
+    }
+
+    /// Makes every operation fail from now on, whichever thread makes it.
+    package func failForGood(code: Int32 = EIO) {
+        failOperation(0, code: code)
+        state.withLock { $0.failsForGood = true }
     }
 
     /// How many bytes files may still grow.
@@ -178,7 +187,9 @@ package final class SimulatedFileSystem: FileSystem {
         let code: Int32? = state.withLock { state in
             if let life, life != state.life { return EBADF }
             defer { state.operations += 1 }
-            return state.failAt == state.operations ? state.failureCode : nil
+            guard let failAt = state.failAt else { return nil }
+            let fails = state.failsForGood ? state.operations >= failAt : state.operations == failAt
+            return fails ? state.failureCode : nil
         }
         if let code { throw FileError(operation, path, code: code) }
     }
