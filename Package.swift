@@ -146,7 +146,7 @@ let package = Package(
             "RaftRuntimeTests",
             [
                 "RaftRuntime", "RaftCore", "RaftStorage", "PeerTransport", "Coordination", "Identity", "EsperTypes",
-                logging, nioCore, nioPosix,
+                "TestSupport", logging, nioCore, nioPosix,
             ]),
         tests(
             "APIDoorTests",
@@ -163,7 +163,8 @@ let package = Package(
         tests("EsperNodeTests", ["EsperNode", "EsperTypes", logging]),
         // Real processes for tests: started, signalled and cleaned up.
         .target(
-            name: "ClusterSupport", dependencies: ["EsperTypes", "Identity"], path: "Tests/ClusterSupport",
+            name: "ClusterSupport", dependencies: ["EsperTypes", "Identity", "TestSupport"],
+            path: "Tests/ClusterSupport",
             swiftSettings: settings),
         tests(
             "IntegrationTests",
@@ -177,8 +178,9 @@ let package = Package(
         tests(
             "ChaosTests",
             [
-                "ClusterSupport", "esper-node", "EsperClient", "Identity", "Simulation", "EsperTypes", logging, nioCore,
-                nioPosix,
+                "ClusterSupport", "TestSupport", "esper-node", "EsperClient", "EsperProtocol", "GRPCTransport",
+                "Identity",
+                "Simulation", "EsperTypes", logging, nioCore, nioPosix, nioSSL, protobuf,
             ],
             path: "ChaosTests"),
     ]

@@ -3,16 +3,21 @@ import Foundation
 import Glibc
 public import Identity
 import Synchronization
+import TestSupport
 
 /// A cluster of real `esper-node` processes on loopback, with certificates of its own, under a temporary directory.
 ///
-/// ``shutdown()`` kills what runs and removes the files; ``run(_:settings:_:)`` calls it on every path.
+/// ``run(_:settings:proxied:started:_:)`` kills what runs and removes the files on every path; should the test process
+/// die, a janitor that waits for the end of a pipe does it.
 public final class LocalCluster: Sendable {
     public struct Member: Sendable {
         public var name: String
         public var id: NodeID
         public var peerPort: Int
+        /// What clients are told.
         public var apiPort: Int
+        /// Where the node listens: elsewhere when the test stands between it and its clients.
+        public var apiListenPort: Int
     }
 
     public let root: String
@@ -21,17 +26,29 @@ public final class LocalCluster: Sendable {
     private let clusterID = ClusterID(UInt64.random(in: 1 ... .max))
     private let settings: String
     private let processes = Mutex<[String: NodeProcess]>([:])
+    private let janitor: Child
 
-    /// - Parameter settings: YAML lines that every node's settings get.
-    public init(_ count: Int, settings: String = "") throws {
+    private init(_ count: Int, settings: String, proxied: Bool) throws {
         root = NSTemporaryDirectory() + "/esper-cluster-\(UInt64.random(in: 0 ... .max))"
         self.settings = settings
-        let ports = try FreePorts.take(count * 2)
-        members = (0..<count).map {
-            Member(name: "n\($0 + 1)", id: NodeID(UInt64($0 + 1)), peerPort: ports[$0 * 2], apiPort: ports[$0 * 2 + 1])
+        members = try (1...count).map { number in
+            let ports = try FreePorts.take(3)
+            return Member(
+                name: "n\(number)", id: NodeID(UInt64(number)), peerPort: ports[0], apiPort: ports[1],
+                apiListenPort: proxied ? ports[2] : ports[1])
         }
         authority = try CertificateAuthority(newFor: "esper.local", validFor: 24 * 3600, now: Date())
         try FileManager.default.createDirectory(atPath: root, withIntermediateDirectories: true)
+        janitor = try Child(
+            "/bin/sh",
+            [
+                "-c",
+                """
+                read -r line
+                for file in "$0"/*.pid; do [ -f "$file" ] && kill -9 "$(cat "$file")"; done
+                rm -rf "$0"
+                """, root,
+            ], output: "/dev/null")
         try Data(authority.certificatePEM.utf8).write(to: URL(fileURLWithPath: root + "/ca.pem"))
         for member in members {
             try issue(.node, name: member.name, hosts: ["127.0.0.1", "localhost"])
@@ -47,14 +64,25 @@ public final class LocalCluster: Sendable {
         """.write(toFile: clientFile, atomically: true, encoding: .utf8)
     }
 
-    /// Starts every node, runs `body`, and leaves nothing behind.
+    /// Runs `body` with a cluster and leaves nothing behind.
+    ///
+    /// - Parameters:
+    ///   - settings: YAML lines that every node's settings get.
+    ///   - proxied: nodes listen for clients on ``Member/apiListenPort``, and tell them ``Member/apiPort``.
+    ///   - started: whether every node is started first.
     public static func run(
-        _ count: Int, settings: String = "", _ body: (LocalCluster) async throws -> Void
+        _ count: Int, settings: String = "", proxied: Bool = false, started: Bool = true,
+        _ body: (LocalCluster) async throws -> Void
     ) async throws {
-        let cluster = try LocalCluster(count, settings: settings)
-        defer { cluster.shutdown() }
-        for member in cluster.members { try cluster.start(member.name) }
-        try await body(cluster)
+        let cluster = try LocalCluster(count, settings: settings, proxied: proxied)
+        do {
+            if started { for member in cluster.members { try cluster.start(member.name) } }
+            try await body(cluster)
+        } catch {
+            await cluster.shutdown()
+            throw error
+        }
+        await cluster.shutdown()
     }
 
     /// Certificates as `esper` wants them.
@@ -78,6 +106,7 @@ public final class LocalCluster: Sendable {
     public func start(_ name: String) throws {
         let process = try NodeProcess(arguments: ["--config", settingsFile(of: name)], log: "\(root)/\(name).log")
         processes.withLock { $0[name] = process }
+        try "\(process.identifier)".write(toFile: "\(root)/\(name).pid", atomically: true, encoding: .utf8)
     }
 
     public func process(_ name: String) -> NodeProcess {
@@ -90,23 +119,23 @@ public final class LocalCluster: Sendable {
     }
 
     /// SIGKILL, and waits until the process is gone.
-    public func kill(_ name: String) {
-        let process = process(name)
-        process.signal(SIGKILL)
-        _ = process.wait(atMost: .seconds(10))
+    public func kill(_ name: String) async { await kill([name]) }
+
+    /// SIGKILL for all of them before any is waited for.
+    public func kill(_ names: [String]) async {
+        for name in names { process(name).signal(SIGKILL) }
+        for name in names {
+            _ = await process(name).wait(atMost: .seconds(10))
+            try? FileManager.default.removeItem(atPath: "\(root)/\(name).pid")
+        }
     }
 
-    public func shutdown() {
-        let all = processes.withLock { processes in
-            defer { processes = [:] }
-            return processes.values
+    private func shutdown() async {
+        await kill(processes.withLock { Array($0.keys) })
+        await onThread { [janitor] in
+            janitor.writeLine()
+            _ = janitor.wait()
         }
-        for process in all {
-            process.signal(SIGCONT)
-            process.signal(SIGKILL)
-            _ = process.wait(atMost: .seconds(10))
-        }
-        try? FileManager.default.removeItem(atPath: root)
     }
 
     private func writeSettings(of member: Member) throws {
@@ -116,6 +145,7 @@ public final class LocalCluster: Sendable {
         try """
         cluster_id: "\(clusterID)"
         name: \(member.name)
+        listen: {api: "127.0.0.1:\(member.apiListenPort)"}
         data_directory: \(dataDirectory(of: member.name))
         members:
         \(list.joined(separator: "\n"))

@@ -1,5 +1,6 @@
 import Foundation
 import Glibc
+import TestSupport
 
 /// One `esper-node` process.
 public final class NodeProcess: Sendable {
@@ -36,12 +37,12 @@ public final class NodeProcess: Sendable {
     }
 
     /// - Returns: the exit status (128 + the signal's number when one ended it); nil when it still runs at the end.
-    public func wait(atMost limit: Duration) -> Int32? {
+    public func wait(atMost limit: Duration) async -> Int32? {
         let clock = ContinuousClock()
         let deadline = clock.now + limit
         while process.isRunning {
             if clock.now >= deadline { return nil }
-            usleep(2_000)
+            await pause(.milliseconds(2))
         }
         return process.terminationReason == .exit ? process.terminationStatus : 128 + process.terminationStatus
     }

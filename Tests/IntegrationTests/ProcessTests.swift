@@ -3,111 +3,101 @@ import Dispatch
 import Foundation
 import Glibc
 import Identity
+import TestSupport
 import Testing
 
 /// The program as its operator meets it: settings, data directories, signals, garbage.
 @Suite(.timeLimit(.minutes(3)))
 struct ProcessTests {
-    /// Polls, because another process decides when it is true.
-    private func eventually(_ what: Comment, _ condition: () -> Bool) async {
-        let clock = ContinuousClock()
-        let deadline = clock.now + .seconds(30)
-        while clock.now < deadline {
-            if condition() { return }
-            await Task.yield()
-            usleep(5_000)
+    private func waitForLeader(_ cluster: LocalCluster, otherThan excluded: String? = nil) async throws -> String {
+        try await eventually("a leader") {
+            cluster.members.first { $0.name != excluded && cluster.log(of: $0.name).contains("electionWon") }?.name
         }
-        Issue.record("waited in vain: \(what)")
     }
 
-    private func waitForLeader(_ cluster: LocalCluster) async {
-        await eventually("a leader") { cluster.members.contains { cluster.log(of: $0.name).contains("electionWon") } }
-    }
-
-    @Test func `settings with three mistakes are three lines and exit code 2`() throws {
-        let cluster = try LocalCluster(1)
-        defer { cluster.shutdown() }
-        let file = cluster.settingsFile(of: "n1")
-        var text = try String(contentsOfFile: file, encoding: .utf8)
-        text = text.replacingOccurrences(of: "name: n1\n", with: "name: stranger\n")
-        text += "\nlog: {level: loud}\nraft: {heartbeat: soon}\n"
-        try text.write(toFile: file, atomically: true, encoding: .utf8)
-        try cluster.start("n1")
-        #expect(cluster.process("n1").wait(atMost: .seconds(30)) == 2)
-        let lines = cluster.log(of: "n1").split(separator: "\n")
-        #expect(lines.count == 3)
-        #expect(lines.contains { $0.contains("log.level: 'loud'") })
-        #expect(lines.contains { $0.contains("raft.heartbeat: 'soon'") })
-        #expect(lines.contains { $0.contains("name: 'stranger' is not among the members (n1)") })
+    @Test func `settings with three mistakes are three lines and exit code 2`() async throws {
+        try await LocalCluster.run(1, started: false) { cluster in
+            let file = cluster.settingsFile(of: "n1")
+            var text = try String(contentsOfFile: file, encoding: .utf8)
+            text = text.replacingOccurrences(of: "name: n1\n", with: "name: stranger\n")
+            text += "\nlog: {level: loud}\nraft: {heartbeat: soon}\n"
+            try text.write(toFile: file, atomically: true, encoding: .utf8)
+            try cluster.start("n1")
+            #expect(await cluster.process("n1").wait(atMost: .seconds(30)) == 2)
+            let lines = cluster.log(of: "n1").split(separator: "\n")
+            #expect(lines.count == 3)
+            #expect(lines.contains { $0.contains("log.level: 'loud'") })
+            #expect(lines.contains { $0.contains("raft.heartbeat: 'soon'") })
+            #expect(lines.contains { $0.contains("name: 'stranger' is not among the members (n1)") })
+        }
     }
 
     @Test func `a data directory of another cluster is refused with the reason`() async throws {
-        let cluster = try LocalCluster(1)
-        defer { cluster.shutdown() }
-        try cluster.start("n1")
-        await waitForLeader(cluster)
-        cluster.kill("n1")
-        let file = cluster.settingsFile(of: "n1")
-        let text = try String(contentsOfFile: file, encoding: .utf8)
-        let changed = text.split(separator: "\n").map {
-            $0.hasPrefix("cluster_id") ? "cluster_id: \"dead\"" : String($0)
+        try await LocalCluster.run(1, started: false) { cluster in
+            try cluster.start("n1")
+            _ = try await waitForLeader(cluster)
+            await cluster.kill("n1")
+            let file = cluster.settingsFile(of: "n1")
+            let text = try String(contentsOfFile: file, encoding: .utf8)
+            let changed = text.split(separator: "\n").map {
+                $0.hasPrefix("cluster_id") ? "cluster_id: \"dead\"" : String($0)
+            }
+            try changed.joined(separator: "\n").write(toFile: file, atomically: true, encoding: .utf8)
+            try cluster.start("n1")
+            #expect(await cluster.process("n1").wait(atMost: .seconds(30)) == 1)
+            #expect(cluster.log(of: "n1").contains("belongs to cluster"))
         }
-        try changed.joined(separator: "\n").write(toFile: file, atomically: true, encoding: .utf8)
-        try cluster.start("n1")
-        #expect(cluster.process("n1").wait(atMost: .seconds(30)) == 1)
-        #expect(cluster.log(of: "n1").contains("belongs to cluster"))
     }
 
-    @Test func `a certificate of another node is refused with the reason`() throws {
-        let cluster = try LocalCluster(1)
-        defer { cluster.shutdown() }
-        try cluster.authority.issue(.node, name: "other", hosts: [], validFor: 3600, now: Date())
-            .write(
-                certificate: cluster.root + "/n1.pem", privateKey: cluster.root + "/n1.key", replacing: true)
-        try cluster.start("n1")
-        #expect(cluster.process("n1").wait(atMost: .seconds(30)) == 1)
-        #expect(cluster.log(of: "n1").contains("is for spiffe://esper.local/node/other"))
+    @Test func `a certificate of another node is refused with the reason`() async throws {
+        try await LocalCluster.run(1, started: false) { cluster in
+            try cluster.authority.issue(.node, name: "other", hosts: [], validFor: 3600, now: Date())
+                .write(
+                    certificate: cluster.root + "/n1.pem", privateKey: cluster.root + "/n1.key", replacing: true)
+            try cluster.start("n1")
+            #expect(await cluster.process("n1").wait(atMost: .seconds(30)) == 1)
+            #expect(cluster.log(of: "n1").contains("is for spiffe://esper.local/node/other"))
+        }
     }
 
     @Test func `a data directory in use is refused with the reason`() async throws {
-        let cluster = try LocalCluster(1)
-        defer { cluster.shutdown() }
-        try cluster.start("n1")
-        await waitForLeader(cluster)
-        let second = try NodeProcess(
-            arguments: ["--config", cluster.settingsFile(of: "n1")], log: cluster.root + "/second.log")
-        #expect(second.wait(atMost: .seconds(30)) == 1)
-        #expect(try String(contentsOfFile: cluster.root + "/second.log", encoding: .utf8).contains("locked"))
+        try await LocalCluster.run(1, started: false) { cluster in
+            try cluster.start("n1")
+            _ = try await waitForLeader(cluster)
+            let second = try NodeProcess(
+                arguments: ["--config", cluster.settingsFile(of: "n1")], log: cluster.root + "/second.log")
+            #expect(await second.wait(atMost: .seconds(30)) == 1)
+            #expect(try String(contentsOfFile: cluster.root + "/second.log", encoding: .utf8).contains("locked"))
+        }
     }
 
     @Test func `SIGTERM of the leader hands over and exits 0 within ten seconds`() async throws {
         try await LocalCluster.run(3) { cluster in
-            await waitForLeader(cluster)
-            let leader = cluster.members.first { cluster.log(of: $0.name).contains("electionWon") }!.name
+            let leader = try await waitForLeader(cluster)
             cluster.process(leader).signal(SIGTERM)
-            #expect(cluster.process(leader).wait(atMost: .seconds(10)) == 0)
-            await eventually("another leader") {
-                cluster.members.contains { $0.name != leader && cluster.log(of: $0.name).contains("electionWon") }
-            }
+            #expect(await cluster.process(leader).wait(atMost: .seconds(10)) == 0)
+            _ = try await waitForLeader(cluster, otherThan: leader)
         }
     }
 
     @Test func `garbage on every port is closed, memory stays flat and the cluster does not notice`() async throws {
         try await LocalCluster.run(3) { cluster in
-            await waitForLeader(cluster)
+            _ = try await waitForLeader(cluster)
             let before = cluster.members.map { cluster.process($0.name).residentBytes }
             let elections = cluster.members.map {
                 cluster.log(of: $0.name).components(separatedBy: "electionWon").count
             }
             let visits = cluster.members.flatMap { [$0.peerPort, $0.apiPort] }
                 .flatMap { port in Garbage.samples.map { (port: port, bytes: $0) } }
-            DispatchQueue.concurrentPerform(iterations: visits.count) { visit in
-                let (port, bytes) = visits[visit]
-                #expect(Garbage.send(bytes, to: port), "port \(port) kept a connection open")
+            await onThread {
+                DispatchQueue.concurrentPerform(iterations: visits.count) { visit in
+                    let (port, bytes) = visits[visit]
+                    #expect(Garbage.send(bytes, to: port), "port \(port) kept a connection open")
+                }
             }
             for (member, bytes) in zip(cluster.members, before) {
                 let process = cluster.process(member.name)
-                #expect(process.wait(atMost: .zero) == nil, "\(member.name) stopped")
+                #expect(await process.wait(atMost: .zero) == nil, "\(member.name) stopped")
                 #expect(process.residentBytes < bytes + (32 << 20))
             }
             let after = cluster.members.map { cluster.log(of: $0.name).components(separatedBy: "electionWon").count }

@@ -1,6 +1,7 @@
 import Coordination
 import EsperTypes
 import RaftRuntime
+import TestSupport
 import Testing
 
 @Suite(.timeLimit(.minutes(2)))

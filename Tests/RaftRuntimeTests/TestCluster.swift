@@ -10,6 +10,7 @@ import RaftCore
 import RaftRuntime
 import RaftStorage
 import Synchronization
+import TestSupport
 
 /// Whole runtimes over real TLS, real files and loopback, several of them in this process.
 final class TestCluster: Sendable {
@@ -35,7 +36,7 @@ final class TestCluster: Sendable {
         authority = try CertificateAuthority(newFor: "test.local", validFor: 3600, now: Date())
         group = MultiThreadedEventLoopGroup(numberOfThreads: count)
         self.snapshotAfterBytes = snapshotAfterBytes
-        ports = try await Self.freePorts(count, on: group)
+        ports = try FreePorts.take(count)
     }
 
     /// Runs `body` with every node started; stops them and removes the files, also when it fails.
@@ -185,27 +186,6 @@ final class TestCluster: Sendable {
     }
 
     struct Unexpected: Error { var body: String }
-
-    private static func freePorts(_ count: Int, on group: any EventLoopGroup) async throws -> [Int] {
-        var channels: [any Channel] = []
-        for _ in 0..<count {
-            channels.append(try await ServerBootstrap(group: group).bind(host: "127.0.0.1", port: 0).get())
-        }
-        let ports = channels.map { $0.localAddress!.port! }
-        for channel in channels { try await channel.close().get() }
-        return ports
-    }
-}
-
-/// Asks until there is an answer; fails after a deadline that only a broken cluster reaches.
-func eventually<Value>(_ what: String, _ body: () async throws -> Value?) async throws -> Value {
-    let clock = ContinuousClock()
-    let deadline = clock.now + .seconds(30)
-    while clock.now < deadline {
-        if let value = try await body() { return value }
-        await Task.yield()
-    }
-    throw TestCluster.Unexpected(body: "waited in vain for \(what)")
 }
 
 final class RecordingObserver: NodeObserver {

@@ -43,7 +43,7 @@ public final class PrivatePostgreSQL: Sendable {
     private init(withTLS: Bool) throws {
         guard let programs = Self.installed else { throw Failure(description: "no PostgreSQL programs found") }
         self.programs = programs
-        port = try Self.freePort()
+        port = try FreePorts.take()
         (directory, janitor) = try Self.makeDirectory()
         if withTLS {
             rootCertificatePath = directory + "/root.pem"
@@ -248,36 +248,20 @@ public final class PrivatePostgreSQL: Sendable {
         guard status == 0 else { throw Failure(description: "\(program) \(arguments): status \(status): \(text)") }
         return text.trimmingCharacters(in: .whitespacesAndNewlines)
     }
-
-    private static func freePort() throws -> Int {
-        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-        defer { close(descriptor) }
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
-        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-        let result = withUnsafeMutablePointer(to: &address) {
-            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { pointer in
-                bind(descriptor, pointer, length) == 0 && getsockname(descriptor, pointer, &length) == 0
-            }
-        }
-        guard result else { throw Failure(description: "no free port") }
-        return Int(UInt16(bigEndian: address.sin_port))
-    }
 }
 
 /// A child process whose input is a pipe that nothing else holds.
 ///
 /// Foundation's `Process` hands a pipe made for one child to all that are spawned at the same moment; a server that
 /// inherits one keeps it open for ever.
-struct Child: Sendable {
+package struct Child: Sendable {
     private let pid: pid_t
     private let input: Int32
     /// Between a descriptor's birth and its mark no other child of ours is born.
     private static let births = NSLock()
 
     /// - Parameter output: a file for what the child prints to both of its outputs.
-    init(_ program: String, _ arguments: [String], output: String) throws {
+    package init(_ program: String, _ arguments: [String], output: String) throws {
         Self.births.lock()
         defer { Self.births.unlock() }
         var ends: [Int32] = [-1, -1]
@@ -313,12 +297,12 @@ struct Child: Sendable {
         input = ends[1]
     }
 
-    func writeLine() { _ = write(input, "\n", 1) }
+    package func writeLine() { _ = write(input, "\n", 1) }
 
     /// Waits for the end. Once only.
     ///
     /// - Returns: the exit status, or the signal plus 128.
-    func wait() -> Int32 {
+    package func wait() -> Int32 {
         var status: Int32 = 0
         while waitpid(pid, &status, 0) < 0, errno == EINTR {}
         close(input)
@@ -356,12 +340,4 @@ public func withPrivatePostgreSQL<Result>(
         await server.remove()
         throw error
     }
-}
-
-/// Asks every few milliseconds until the condition holds; the test's time limit is the bound.
-///
-/// For what other processes do: there is no clock of theirs to move. The wait is on a thread, so that tests that run
-/// beside this one keep theirs.
-public func until(_ condition: () async throws -> Bool) async rethrows {
-    while try await !condition(), !Task.isCancelled { await onThread { _ = poll(nil, 0, 5) } }
 }
