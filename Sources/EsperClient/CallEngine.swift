@@ -188,8 +188,9 @@ final class CallEngine: @unchecked Sendable {
             return
         }
         run.attempts += 1
-        if run.operation.prefersLeader, now >= findLeaderAt { findLeader(now: now) }
-        let endpoint = endpoints.choose(preferLeader: run.operation.prefersLeader, now: now)
+        let prefersLeader = options.followsLeader && run.operation.prefersLeader
+        if prefersLeader, now >= findLeaderAt { findLeader(now: now) }
+        let endpoint = endpoints.choose(preferLeader: prefersLeader, now: now)
         if let connection = endpoints.standing(endpoint) {
             send(request, of: run, on: connection, to: endpoint, now: now)
             return

@@ -90,6 +90,9 @@ public struct ClientOptions: Sendable {
     public var maximumAttempts = 32
     /// How long a connection may take to be made.
     public var connectTimeout = Duration.seconds(2)
+    /// Whether operations go straight to the leader, which serves them with a step less. Otherwise the client stays with
+    /// one endpoint as long as that works.
+    public var followsLeader = true
     /// For people: what sessions and client registrations are labelled with.
     public var label = ""
 

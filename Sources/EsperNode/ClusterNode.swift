@@ -38,7 +38,7 @@ public final class ClusterNode: Sendable {
         _ settings: NodeSettings, registry: PrometheusRegistry, logger: Logger
     ) async throws -> ClusterNode {
         let coreGroup = MultiThreadedEventLoopGroup(numberOfThreads: 1)
-        let doorGroup = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+        let doorGroup = MultiThreadedEventLoopGroup(numberOfThreads: doorThreads)
         do {
             return try await ClusterNode(settings, registry, logger, coreGroup, doorGroup)
         } catch {
@@ -113,6 +113,10 @@ public final class ClusterNode: Sendable {
         try? await coreGroup.shutdownGracefully()
         logger.notice("node stopped")
     }
+
+    /// Loops for connections of clients: one can serve about as much as the core loop takes, so more only pay on a
+    /// large host.
+    private static var doorThreads: Int { max(1, min(4, System.coreCount / 4)) }
 
     private static func check(_ identity: SPIFFEID, against settings: NodeSettings) throws {
         let expected = try SPIFFEID(trustDomain: settings.tls.trustDomain, role: .node, name: settings.name)

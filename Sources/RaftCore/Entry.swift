@@ -35,9 +35,12 @@ public struct Proposal: Hashable, Sendable {
     /// Chosen by the proposer; comes back once, in `proposalsAppended` or `proposalsRefused`.
     public var token: UInt64
     public var payload: [UInt8]
+    /// The follower that forwarded it and waits to apply it: it hears of the commit at once.
+    public var origin: NodeID?
 
-    public init(token: UInt64, payload: [UInt8]) {
+    public init(token: UInt64, payload: [UInt8], origin: NodeID? = nil) {
         self.token = token
         self.payload = payload
+        self.origin = origin
     }
 }

@@ -69,20 +69,17 @@ extension RaftNode {
         return nil
     }
 
-    func match(of node: NodeID) -> LogIndex {
-        if node == id { return log.durable }
-        return peerIndex(node).map { peers[$0].match } ?? .zero
-    }
-
     // MARK: The quorum's word
 
     /// Commits what a quorum has on disk, if it is of this term (§5.3, §5.4.2).
     ///
     /// The leader counts itself only as far as its own disk is; its followers may be ahead (dissertation §10.2.1).
     mutating func advanceCommit() {
-        guard let agreed = quorum.reached(match(of:)), agreed > commit, log.term(at: agreed) == hardState.term else {
-            return
+        // Only what the question needs is captured: this runs every turn, and a copy of the node is not free.
+        let agreed = quorum.reached { [id, peers, durable = log.durable] node in
+            node == id ? durable : peers.first { $0.id == node }?.match ?? .zero
         }
+        guard let agreed, agreed > commit, log.term(at: agreed) == hardState.term else { return }
         uncommittedBytes -= log.payloadBytes(from: commit.next, through: agreed)
         commit = agreed
     }
@@ -140,6 +137,7 @@ extension RaftNode {
                     id: EntryID(term: hardState.term, index: index), kind: .command,
                     payload: proposals[position].payload))
             appended.append(proposals[position].token)
+            if let origin = proposals[position].origin.flatMap(peerIndex) { peers[origin].awaited = index }
             position += 1
         }
         if !appended.isEmpty { effects.append(.proposalsAppended(appended, first: first)) }

@@ -30,6 +30,10 @@ struct Progress: Sendable {
     var isLinkDown = false
     var lastSent: Instant
     var commitTold: LogIndex = .zero
+    /// Since when word of a commit waits for an append that carries it.
+    var noticeSince: Instant?
+    /// The last entry that this follower proposed: it hears of every commit up to there at once.
+    var awaited: LogIndex = .zero
     var readSent: ReadSequence = .zero
     var readAcknowledged: ReadSequence = .zero
     /// What `received` was at the last heartbeat, to notice that appends were lost.

@@ -96,6 +96,7 @@ extension RaftNode {
             deadline = min(deadline, election.quorumDeadline)
             for peer in peers {
                 deadline = min(deadline, peer.lastSent + options.heartbeatInterval)
+                if let since = peer.noticeSince { deadline = min(deadline, since + options.commitNoticeDelay) }
                 if let transfer = peer.transfer, case .awaiting(let since) = transfer.step {
                     deadline = min(deadline, since + options.snapshotRetryInterval)
                 }

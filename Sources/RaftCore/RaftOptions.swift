@@ -17,6 +17,9 @@ public struct RaftOptions: Hashable, Sendable {
     /// their close a moment later.
     public var linkHintRetries = 4
 
+    /// How long word of a commit may wait for an append that carries it, towards a follower that does not wait for it.
+    public var commitNoticeDelay: Duration = .milliseconds(1)
+
     /// Payload bytes of one AppendEntries, unless a single entry is larger.
     public var maximumAppendBytes = Limits.appendBytes
     /// AppendEntries with entries on the way to one follower. More defeats batching on a local network.
@@ -46,7 +49,8 @@ public struct RaftOptions: Hashable, Sendable {
     public var isValid: Bool {
         heartbeatInterval > .zero && electionTimeout >= heartbeatInterval * 2 && linkHintDelay >= .zero
             && linkHintLimit >= linkHintDelay && linkHintLimit <= electionTimeout && linkHintRetries >= 0
-            && maximumAppendBytes > 0 && maximumInFlightAppends > 0 && maximumInFlightBytes >= maximumAppendBytes
+            && commitNoticeDelay >= .zero && maximumAppendBytes > 0 && maximumInFlightAppends > 0
+            && maximumInFlightBytes >= maximumAppendBytes
             && maximumUncommittedBytes >= Limits.entryPayloadBytes && maximumUncommittedEntries > 0
             && maximumWaitingReads > 0 && maximumUnappliedEntries > 0 && snapshotChunkBytes > 0
             && snapshotRetryInterval > .zero && storageStallLimit > .zero

@@ -179,8 +179,8 @@ extension RaftNode {
 
     private mutating func finishReads(into effects: inout [Effect]) {
         guard reads.round != nil else { return }
-        let confirmed = quorum.reached { node in
-            node == id ? reads.sequence : peerIndex(node).map { peers[$0].readAcknowledged } ?? .zero
+        let confirmed = quorum.reached { [id, peers, own = reads.sequence] node in
+            node == id ? own : peers.first { $0.id == node }?.readAcknowledged ?? .zero
         }
         guard let finished = reads.finish(confirmed: confirmed ?? .zero) else { return }
         var tokens: [UInt64] = []

@@ -40,17 +40,28 @@ extension RaftNode {
                 }
             case .snapshot: advanceSnapshot(position, at: now, into: &effects)
             }
-            if !hasSent, isHeartbeatDue || isNoticeDue(position) {
+            if !hasSent, isHeartbeatDue || isNoticeDue(position, at: now) {
                 sendNotice(to: position, at: now, into: &effects)
             }
         }
     }
 
-    /// Whether the follower should hear at once of a read round, or of a commit that lets it apply.
-    private func isNoticeDue(_ position: Int) -> Bool {
+    /// Whether the follower should hear of a read round, or of a commit that lets it apply.
+    ///
+    /// Under load the next append carries the commit for nothing, so that word of it alone waits a moment, unless the
+    /// follower itself proposed what was committed.
+    private mutating func isNoticeDue(_ position: Int, at now: Instant) -> Bool {
         if peers[position].readSent < reads.sequence { return true }
-        return peers[position].state == .replicate
-            && peers[position].commitTold < min(commit, peers[position].next.previous)
+        guard peers[position].state == .replicate,
+            peers[position].commitTold < min(commit, peers[position].next.previous)
+        else {
+            peers[position].noticeSince = nil
+            return false
+        }
+        if peers[position].awaited > peers[position].commitTold { return true }
+        let since = peers[position].noticeSince ?? now
+        peers[position].noticeSince = since
+        return now - since >= options.commitNoticeDelay
     }
 
     private mutating func repairIfLost(_ position: Int) {
@@ -91,6 +102,7 @@ extension RaftNode {
     ) {
         peers[position].lastSent = now
         peers[position].commitTold = commit
+        peers[position].noticeSince = nil
         peers[position].readSent = reads.sequence
         let append = AppendEntries(
             term: hardState.term, session: peers[position].session, readSequence: reads.sequence, previous: previous,

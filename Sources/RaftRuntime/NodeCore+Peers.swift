@@ -53,7 +53,7 @@ extension NodeCore: PeerDelegate {
                 continue
             }
             let number = foreignProposals.add((peer, proposal.token))
-            batch.append(Proposal(token: number | Self.foreignMark, payload: proposal.envelope))
+            batch.append(Proposal(token: number | Self.foreignMark, payload: proposal.envelope, origin: peer))
         }
         step(.propose(batch))
     }

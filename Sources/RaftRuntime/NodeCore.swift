@@ -160,8 +160,8 @@ final class NodeCore {
             perform(now)
         } while !effects.isEmpty
         releaseWatches()
-        transport.flush()
         deliverReplies()
+        transport.flush()
         schedule(now)
     }
 

@@ -344,12 +344,13 @@ final class Cluster {
     func followers(of leader: NodeID) -> [NodeID] { ids.filter { $0 != leader } }
 
     @discardableResult
-    func propose(_ count: Int = 1, on id: NodeID, bytes: Int = 8) -> [UInt64] {
+    func propose(_ count: Int = 1, on id: NodeID, bytes: Int = 8, from origin: NodeID? = nil) -> [UInt64] {
         let tokens = (0..<count).map { nextToken + UInt64($0) }
         nextToken += UInt64(count)
         let proposals = tokens.map { token in
             Proposal(
-                token: token, payload: (0..<bytes).map { $0 < 8 ? UInt8(truncatingIfNeeded: token >> ($0 * 8)) : 0 })
+                token: token, payload: (0..<bytes).map { $0 < 8 ? UInt8(truncatingIfNeeded: token >> ($0 * 8)) : 0 },
+                origin: origin)
         }
         turn(self[id], [.propose(proposals)])
         return tokens

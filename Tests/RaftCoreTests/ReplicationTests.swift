@@ -87,16 +87,39 @@ import Testing
         }
     }
 
-    @Test func `followers apply at once when the commit advances, not with the next heartbeat`() {
+    @Test func `a follower hears of a commit well before the next heartbeat, and at once of what it proposed itself`() {
         let cluster = Cluster(3)
         let leader = cluster.elect()
         #expect(cluster.run { cluster.hasConverged })
         cluster.run(for: .milliseconds(5))
-        let start = cluster.now
+        var start = cluster.now
         cluster.propose(on: leader)
         #expect(cluster.run { cluster.hasConverged })
-        // There, on disk, back, there: three delays and a sync.
+        // There, on disk, back, there: three delays and a sync. Word of a commit alone waits a moment for company.
+        #expect(cluster.now - start <= .milliseconds(2) + RaftOptions().commitNoticeDelay)
+        #expect(cluster.now - start > RaftOptions().commitNoticeDelay)
+
+        let origin = cluster.followers(of: leader)[0]
+        start = cluster.now
+        cluster.propose(on: leader, from: origin)
+        let target = cluster[leader].status.last.index
+        #expect(cluster.run { cluster[origin].status.applied >= target })
         #expect(cluster.now - start <= .milliseconds(2))
+    }
+
+    @Test func `the next append carries the commit, so that no word of it alone is sent`() {
+        var lone = LoneNode()
+        let elected = lone.becomeLeader()
+        _ = lone.sync()
+        _ = lone.acknowledge(LogIndex(1), from: ada, in: elected)
+        let first = lone.turn(.propose([Proposal(token: 1, payload: [1])]))
+        _ = lone.sync()
+        let committed = lone.acknowledge(LogIndex(2), from: ada, in: first)
+        #expect(lone.node.status.commit == LogIndex(2))
+        #expect(committed.appends(to: ada).isEmpty)
+        let next = lone.turn(.propose([Proposal(token: 2, payload: [2])])).appends(to: ada)
+        #expect(next.map(\.commit) == [LogIndex(2)])
+        #expect(next.map(\.entries.count) == [1])
     }
 
     @Test func `a follower that does not lead refuses and names the leader`() {

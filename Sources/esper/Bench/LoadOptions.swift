@@ -4,7 +4,7 @@ import Foundation
 /// What every closed-loop measurement takes.
 struct LoadOptions: ParsableArguments {
     enum Target: String, CaseIterable, ExpressibleByArgument {
-        case all, leader
+        case leader, all
     }
 
     @Option(name: [.short, .long], help: "Clients, each with one operation in flight.")
@@ -28,8 +28,8 @@ struct LoadOptions: ParsableArguments {
     @Option(help: "How keys and locks begin.")
     var prefix = "bench/"
 
-    @Option(help: "all endpoints, or the leader alone.")
-    var target = Target.all
+    @Option(help: "leader: clients follow the leader, as the library does; all: each stays with its endpoint.")
+    var target = Target.leader
 
     @Option(help: "Record every operation in this file, for 'esper bench check'.")
     var history: String?

@@ -22,7 +22,9 @@ struct LoadRun {
             let endpoint = endpoints[number % endpoints.count]
             var own = settings
             own.endpoints = roams ? endpoints : [endpoint]
-            let client = try EsperClient(own, options: Self.patience, eventLoop: group.next())
+            var patience = Self.patience
+            patience.followsLeader = options.target == .leader
+            let client = try EsperClient(own, options: patience, eventLoop: group.next())
             _ = try await client.status()
             clients.append((client, roams ? "any" : endpoint))
         }
@@ -107,7 +109,7 @@ struct LoadRun {
     private func settings() throws -> ClientSettings { try ClientSettings.load(try options.config.path()) }
 
     private func endpoints(_ settings: ClientSettings) async throws -> [String] {
-        guard options.target == .leader else { return settings.endpoints }
+        guard options.target == .leader, !roams else { return settings.endpoints }
         let client = try EsperClient(settings, options: Self.patience)
         defer { client.close() }
         let view = try await client.status()
