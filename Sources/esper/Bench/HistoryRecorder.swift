@@ -62,11 +62,11 @@ final class HistoryRecorder: Sendable {
         append(JSON.object(fields).text)
     }
 
-    /// A lock whose lease may have ended since `call`.
-    func recordExpiry(process: Int64, key: String, token: UInt64, call: Int64) {
+    /// A lock whose lease may have ended since `call`: nobody's doing, so under a name of its own.
+    func recordExpiry(key: String, token: UInt64, call: Int64) {
         append(
             JSON.fields([
-                "process": .integer(process), "op": "expire", "key": .string(key),
+                "process": .integer(newProcess()), "op": "expire", "key": .string(key),
                 "input": .fields(["token": .unsigned(token)]), "output": .null, "call_ns": .integer(call),
                 "return_ns": .null, "status": "info", "model": "lock",
             ]).text)

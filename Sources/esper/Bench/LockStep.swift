@@ -49,7 +49,6 @@ struct LockStep: LoadStep {
     ) {
         resource.leave(name, token: token)
         let call = worker.recorder?.now() ?? 0
-        let process = worker.process
         worker.client.startRelease(name, session: session.id) { result in
             worker.record(
                 "lock", "release", key: name, input: Self.json(token), call: call, answer: result.map { .bool($0) })
@@ -58,7 +57,7 @@ struct LockStep: LoadStep {
                 completion(.success(()))
             case .success(false), .failure:
                 // The session may have ended under us, and the lock with it, at any time since the grant.
-                worker.recorder?.recordExpiry(process: process, key: name, token: token.rawValue, call: call)
+                worker.recorder?.recordExpiry(key: name, token: token.rawValue, call: call)
                 worker.session = nil
                 self.abandon(session)
                 completion(
