@@ -134,6 +134,7 @@ public final class ClusterNode: Sendable {
         options.raft.heartbeatInterval = settings.raft.heartbeat
         options.raft.electionTimeout = settings.raft.electionTimeout
         options.snapshotAfterBytes = settings.raft.snapshotAfterBytes
+        options.historyRevisions = settings.historyRevisions
         var random = SystemRandomNumberGenerator()
         return NodeParts(
             name: settings.name, version: version,

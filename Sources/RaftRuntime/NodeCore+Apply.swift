@@ -37,6 +37,7 @@ extension NodeCore {
         answerConfirmedReads()
         step(.applied(through: last.index))
         snapshotIfDue()
+        compactHistoryIfDue()
     }
 
     private func noteApplied(_ entry: Entry) {

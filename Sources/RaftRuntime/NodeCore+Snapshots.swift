@@ -33,6 +33,19 @@ extension NodeCore {
         }
     }
 
+    /// Bounds memory without anybody's care: history that nobody asked to keep is compacted in steps of a tenth.
+    ///
+    /// A proposal that is refused, or lost with its leader, is made up for by the next step.
+    func compactHistoryIfDue() {
+        let kept = options.historyRevisions
+        guard kept > 0, role == .leader, state.revision >= nextCompaction else { return }
+        let step = max(kept / 10, 1)
+        let through = state.revision.rawValue > UInt64(kept) ? state.revision.rawValue - UInt64(kept) : 0
+        if through >= state.compactedRevision.rawValue + UInt64(step) { propose(.compact(through: Revision(through))) }
+        nextCompaction = Revision(
+            max(state.revision.rawValue, state.compactedRevision.rawValue + UInt64(kept)) + UInt64(step))
+    }
+
     /// Only once the log durably names a newer one: a start before that needs the old.
     func pruneSnapshots() {
         let status = raft.status

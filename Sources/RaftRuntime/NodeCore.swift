@@ -90,6 +90,8 @@ final class NodeCore {
     /// Every so many bytes of applied log, where it stood: to find the index that keeps a tail of given size.
     var tailMarks: Deque<LogIndex> = []
     var bytesSinceTailMark = 0
+    /// The revision at which history is next compacted, if this node leads by then.
+    var nextCompaction = Revision.zero
 
     static let tailMarkBytes = 1 << 20
 

@@ -7,6 +7,8 @@ public struct RuntimeOptions: Sendable {
     public var snapshotAfterBytes = 64 << 20
     /// Entries kept behind a snapshot, so that a follower that is a little late needs no snapshot.
     public var retainedTailBytes = 16 << 20
+    /// Revisions of history that the leader keeps at least; older ones it compacts. 0 keeps everything.
+    public var historyRevisions = 100_000
     /// Requests of all doors that wait for the core loop to look at them. 64 connections of 1,024 calls each.
     public var maximumMailboxRequests = 65_536
     /// Requests that wait for a commit, a read round or a grant.

@@ -85,7 +85,7 @@ import Testing
         ("development: perhaps", "development: 'perhaps' is not true or false (node.yaml:12)"),
         (
             "outbox: {maximum_records: -1}",
-            "outbox.maximum_records: '-1' is not a whole number above zero (node.yaml:12)"
+            "outbox.maximum_records: '-1' is not a whole number of at least 1 (node.yaml:12)"
         ),
     ])
     func `each kind of wrong value has its line`(line: String, expected: String) {

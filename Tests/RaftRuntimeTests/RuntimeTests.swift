@@ -145,7 +145,9 @@ struct RuntimeTests {
     }
 
     @Test func `a follower behind the compacted log catches up by a snapshot`() async throws {
-        try await TestCluster.run(3, snapshotAfterBytes: 256 << 10) { cluster in
+        var options = RuntimeOptions()
+        options.snapshotAfterBytes = 256 << 10
+        try await TestCluster.run(3, options: options) { cluster in
             let leader = try await cluster.leader()
             let late = try await cluster.follower()
             await cluster.stop(late)
@@ -155,6 +157,31 @@ struct RuntimeTests {
             for key in [0, 50, 99] {
                 #expect(try await cluster.get("k\(key)", on: late) == value + "\(1100 + key)")
             }
+        }
+    }
+
+    @Test func `history is compacted by itself, and the newest revisions stay`() async throws {
+        var options = RuntimeOptions()
+        options.historyRevisions = 100
+        try await TestCluster.run(3, options: options) { cluster in
+            let leader = try await cluster.leader()
+            for number in 0..<300 { try await cluster.put("key", "\(number)", on: leader) }
+            // The compaction of the last step may still be on its way.
+            func range(at revision: Revision) async throws -> QueryResult {
+                try await cluster.read(
+                    .range(RangeRequest(.key(Array("key".utf8)), revision: revision)), on: leader)
+            }
+            guard case .range(let range200) = try await range(at: Revision(200)) else {
+                Issue.record("revision 200 is gone")
+                return
+            }
+            // The empty keyspace is revision 1, so that number n makes revision n + 2.
+            #expect(range200.keyValues.map { String(decoding: $0.value, as: UTF8.self) } == ["198"])
+            guard case .refused(.compacted(let lowest)) = try await range(at: Revision(1)) else {
+                Issue.record("nothing was compacted")
+                return
+            }
+            #expect((Revision(150)...Revision(200)).contains(lowest))
         }
     }
 }

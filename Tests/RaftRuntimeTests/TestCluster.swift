@@ -26,24 +26,24 @@ final class TestCluster: Sendable {
     private let authority: CertificateAuthority
     private let group: MultiThreadedEventLoopGroup
     private let running = Mutex<[String: Running]>([:])
-    private let snapshotAfterBytes: Int
+    private let options: RuntimeOptions
 
     static let clusterID = ClusterID(0xc1)
 
-    init(_ count: Int, snapshotAfterBytes: Int = 64 << 20) async throws {
+    init(_ count: Int, options: RuntimeOptions = RuntimeOptions()) async throws {
         names = (1...count).map { "n\($0)" }
         root = NSTemporaryDirectory() + "/esper-runtime-\(UInt64.random(in: 0 ... .max))"
         authority = try CertificateAuthority(newFor: "test.local", validFor: 3600, now: Date())
         group = MultiThreadedEventLoopGroup(numberOfThreads: count)
-        self.snapshotAfterBytes = snapshotAfterBytes
+        self.options = options
         ports = try FreePorts.take(count)
     }
 
     /// Runs `body` with every node started; stops them and removes the files, also when it fails.
     static func run(
-        _ count: Int, snapshotAfterBytes: Int = 64 << 20, _ body: (TestCluster) async throws -> Void
+        _ count: Int, options: RuntimeOptions = RuntimeOptions(), _ body: (TestCluster) async throws -> Void
     ) async throws {
-        let cluster = try await TestCluster(count, snapshotAfterBytes: snapshotAfterBytes)
+        let cluster = try await TestCluster(count, options: options)
         do {
             for name in cluster.names { try await cluster.start(name) }
             try await body(cluster)
@@ -79,8 +79,7 @@ final class TestCluster: Sendable {
         let directory = try DataDirectory.open(path, options: options, entropy: entropy)
         let recovery = try directory.recover()
         let issued = try authority.issue(.node, name: name, hosts: ["127.0.0.1"], validFor: 3600, now: Date())
-        var runtime = RuntimeOptions()
-        runtime.snapshotAfterBytes = snapshotAfterBytes
+        var runtime = self.options
         runtime.retainedTailBytes = 1 << 20
         runtime.sessionGrace = .milliseconds(100)
         let observer = RecordingObserver()
@@ -158,13 +157,17 @@ final class TestCluster: Sendable {
     }
 
     func get(_ key: String, on name: String, linearizable: Bool = true) async throws -> String? {
-        let query = Query.range(RangeRequest(.key(Array(key.utf8))))
+        let found = try await read(
+            .range(RangeRequest(.key(Array(key.utf8)))), on: name, linearizable: linearizable)
+        guard case .range(let range) = found else { throw Unexpected(body: "\(found)") }
+        return range.keyValues.first.map { String(decoding: $0.value, as: UTF8.self) }
+    }
+
+    func read(_ query: Query, on name: String, linearizable: Bool = true) async throws -> QueryResult {
         switch await self[name].call(
             .query(query, linearizable: linearizable), principal: "client/test", timeout: .seconds(20))
         {
-        case .query(let reply):
-            guard case .range(let range) = reply.result else { throw Unexpected(body: "\(reply)") }
-            return range.keyValues.first.map { String(decoding: $0.value, as: UTF8.self) }
+        case .query(let reply): return reply.result
         case .failed(let failure): throw failure
         case let other: throw Unexpected(body: "\(other)")
         }

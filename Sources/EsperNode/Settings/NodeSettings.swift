@@ -63,6 +63,8 @@ public struct NodeSettings: Sendable, Equatable {
     public var log: Log
     public var raft: Raft
     public var outbox: Outbox
+    /// Revisions that stay readable at least; older ones are compacted. 0 keeps everything.
+    public var historyRevisions: Int
     /// How long a stop may take before connections are cut.
     public var shutdownTimeout: Duration
     /// Serves the fault-injection calls of `esper dev`; never set on a production cluster.

@@ -26,6 +26,10 @@ public struct SettingsReader {
             "outbox.maximum_records",
             "records waiting for the catalog before audited commands are refused; default: 1000000"
         ),
+        (
+            "keyspace.history_revisions",
+            "revisions that stay readable at least; older ones are compacted, 0 keeps everything; default: 100000"
+        ),
         ("shutdown_timeout", "of a planned stop; default: 10s"),
         ("development", "true serves the fault-injection calls of 'esper dev'; default: false"),
     ]
@@ -95,6 +99,7 @@ public struct SettingsReader {
                 segmentBytes: bytes("raft.segment_size", default: 64 << 20, atLeast: 1 << 20)),
             outbox: .init(
                 auditPrefixes: auditPrefixes(), maximumRecords: count("outbox.maximum_records", default: 1_000_000)),
+            historyRevisions: count("keyspace.history_revisions", default: 100_000, atLeast: 0),
             shutdownTimeout: duration("shutdown_timeout", default: .seconds(10)),
             development: flag("development"))
         guard problems.isEmpty else { throw InvalidSettings(problems: problems) }
@@ -156,10 +161,10 @@ public struct SettingsReader {
         return value
     }
 
-    private mutating func count(_ key: String, default fallback: Int) -> Int {
+    private mutating func count(_ key: String, default fallback: Int, atLeast minimum: Int = 1) -> Int {
         guard let scalar = scalar(key) else { return fallback }
-        if let value = Int(scalar.text), value > 0 { return value }
-        complain(key, "'\(scalar.text)' is not a whole number above zero (\(scalar.origin))")
+        if let value = Int(scalar.text), value >= minimum { return value }
+        complain(key, "'\(scalar.text)' is not a whole number of at least \(minimum) (\(scalar.origin))")
         return fallback
     }
 
