@@ -114,7 +114,10 @@ let package = Package(
         executable("esper-node", ["EsperNode", "Observability", argumentParser, logging, metrics]),
         executable(
             "esper",
-            ["EsperClient", "EsperTypes", "Identity", "Simulation", argumentParser, logging, nioCore, nioPosix, yams]),
+            [
+                "EsperClient", "EsperTypes", "Identity", "RaftStorage", "Simulation", argumentParser, logging, nioCore,
+                nioPosix, yams,
+            ]),
 
         // Deterministic simulation and the checkers that judge histories.
         library("Simulation", ["EsperTypes", "RaftCore", "Coordination", deque]),

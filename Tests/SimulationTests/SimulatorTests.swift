@@ -62,6 +62,11 @@ import Testing
         }
     }
 
+    @Test func `the core's benchmark applies every proposal on every node`() {
+        var benchmark = CoreBenchmark()
+        #expect(benchmark.run(rounds: 1500, batch: 3, payloadBytes: 8) == 3 * 1500 * 3)
+    }
+
     /// A checker that cannot fail is a defect: each mistake made on purpose has to be found.
     @Test(arguments: Mutant.allCases)
     func `a mistake made on purpose is found within a few thousand seeds`(mutant: Mutant) {
