@@ -1,6 +1,7 @@
 import ClusterSupport
 import EsperClient
 import EsperProtocol
+import Glibc
 import Synchronization
 import TestSupport
 import Testing
@@ -15,6 +16,9 @@ struct CatalogOutageTests {
         case hangs
         /// Connections break and nobody listens.
         case stopped
+        /// Nobody answers, and the leader sleeps (SIGSTOP) until another has written: its transaction is in PostgreSQL's
+        /// socket when that wakes.
+        case hangsAndLeaderSleeps
     }
 
     private static let workers = 8
@@ -49,9 +53,18 @@ struct CatalogOutageTests {
                 async let work = work(cluster, progress)
                 try await until("events before the outage") { progress.commands >= 200 }
 
+                let begun = (at: ContinuousClock.now, commands: progress.commands)
                 try await begin(outage, server)
-                let during = try await endure(cluster, observatory, progress)
+                try await until("the cluster to say that the catalog is away", within: .seconds(20)) {
+                    await observatory.status(of: try await observatory.leader())?.catalog == "degraded"
+                }
+                await pause(max(.zero, begun.at + .seconds(ChaosDuration.outage) / 2 - .now))
+                let lost = try await observatory.leader()
+                try await lose(lost, cluster, observatory, outage)
+                await pause(max(.zero, begun.at + .seconds(ChaosDuration.outage) - .now))
+                let during = progress.commands - begun.commands
                 try await end(outage, server)
+                try await wake(lost, cluster, observatory, outage)
 
                 let afterwards = progress.commands + 200
                 try await until("events after the outage") { progress.commands >= afterwards }
@@ -74,16 +87,44 @@ struct CatalogOutageTests {
 
     private func begin(_ outage: Outage, _ server: PrivatePostgreSQL) async throws {
         switch outage {
-        case .hangs: try server.pause()
+        case .hangs, .hangsAndLeaderSleeps: try server.pause()
         case .stopped: try await server.stopServer()
+        }
+    }
+
+    /// In the middle of the outage.
+    private func lose(
+        _ leader: String, _ cluster: LocalCluster, _ observatory: Observatory, _ outage: Outage
+    ) async throws {
+        switch outage {
+        case .hangs, .stopped:
+            await cluster.kill(leader)
+            _ = try await observatory.leader(except: [leader])
+            try cluster.start(leader)
+            try await observatory.waitUntilCaughtUp(leader)
+        case .hangsAndLeaderSleeps:
+            cluster.process(leader).signal(SIGSTOP)
+            _ = try await observatory.leader(except: [leader])
         }
     }
 
     private func end(_ outage: Outage, _ server: PrivatePostgreSQL) async throws {
         switch outage {
-        case .hangs: try server.resume()
+        case .hangs, .hangsAndLeaderSleeps: try server.resume()
         case .stopped: try await server.startServer()
         }
+    }
+
+    private func wake(
+        _ sleeper: String, _ cluster: LocalCluster, _ observatory: Observatory, _ outage: Outage
+    ) async throws {
+        guard outage == .hangsAndLeaderSleeps else { return }
+        try await until("the new leader to write the catalog") {
+            let leader = try await observatory.leader(except: [sleeper])
+            return await observatory.status(of: leader)?.catalog == "ok"
+        }
+        cluster.process(sleeper).signal(SIGCONT)
+        try await observatory.waitUntilCaughtUp(sleeper)
     }
 
     private func work(_ cluster: LocalCluster, _ progress: Progress) async throws -> AuditedWork {
@@ -101,28 +142,6 @@ struct CatalogOutageTests {
             }
             return try await group.reduce(into: AuditedWork()) { $0.merge($1) }
         }
-    }
-
-    /// Lets the outage last, and kills the leader in its midst.
-    ///
-    /// - Returns: how many commands the clients got through meanwhile.
-    private func endure(
-        _ cluster: LocalCluster, _ observatory: Observatory, _ progress: Progress
-    ) async throws -> Int {
-        let clock = ContinuousClock()
-        let (start, before) = (clock.now, progress.commands)
-        let half = start + .seconds(ChaosDuration.outage) / 2
-        try await until("the cluster to say that the catalog is away", within: .seconds(20)) {
-            await observatory.status(of: try await observatory.leader())?.catalog == "degraded"
-        }
-        await pause(max(.zero, half - clock.now))
-        let leader = try await observatory.leader()
-        await cluster.kill(leader)
-        _ = try await observatory.leader(except: [leader])
-        try cluster.start(leader)
-        try await observatory.waitUntilCaughtUp(leader)
-        await pause(max(.zero, start + .seconds(ChaosDuration.outage) - clock.now))
-        return progress.commands - before
     }
 
     /// Until nothing waits in the outbox, and the last event that we know of is there.

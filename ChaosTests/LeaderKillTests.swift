@@ -98,16 +98,17 @@ struct LeaderKillTests {
         _ recorder: Recorder, _ store: GuardedStore, _ kills: Int, _ ownPuts: Int, _ seconds: Int
     ) {
         let counts = [
-            ("puts", recorder.count("register", "write"), 50), ("gets", recorder.count("register", "read"), 50),
-            ("compare-and-sets", recorder.count("register", "cas"), 10), ("puts of own keys", ownPuts, 40),
-            ("grants", recorder.count("lock", "acquire"), 5), ("releases", recorder.count("lock", "release"), 5),
-            ("guarded writes", store.report.writes, 10),
+            ("puts", recorder.count("register", "write"), 20), ("gets", recorder.count("register", "read"), 20),
+            ("compare-and-sets", recorder.count("register", "cas"), 3), ("puts of own keys", ownPuts, 15),
+            ("grants", recorder.count("lock", "acquire"), 2), ("releases", recorder.count("lock", "release"), 2),
+            ("guarded writes", store.report.writes, 4),
         ]
         for (what, count, perSecond) in counts {
             #expect(count >= perSecond * seconds, "only \(count) \(what) in \(seconds) s")
         }
         #expect(kills >= max(1, (seconds - 3) / 5))
         let figures = counts.map { "\($0.1) \($0.0)" }.joined(separator: ", ")
-        print("\(kills) leaders killed in \(seconds) s; \(figures), \(store.report.refused) refused")
+        print("\(kills) leaders killed in \(seconds) s; \(figures), \(store.report.refused) refused;")
+        print("at most \(recorder.longestSilence) without any answer")
     }
 }

@@ -83,6 +83,28 @@ struct LostReplyTests {
         }
     }
 
+    @Test func `the first answer outlives every process`() async throws {
+        try await withScene(.leader) { scene in
+            scene.proxy.loseReplies()
+            async let lost: Void = expectLost {
+                try await scene.lossy.put("once", "first", id: scene.id(1), within: .seconds(10))
+            }
+            let written = try await eventually("the put to go through") { try await scene.others[0].get("once") }
+            await scene.cluster.kill(scene.cluster.members.map(\.name))
+            await lost
+            for member in scene.cluster.members { try scene.cluster.start(member.name) }
+            let observatory = Observatory(scene.cluster)
+            _ = try await observatory.leader()
+            for member in scene.cluster.members {
+                let again = try await observatory.door(member.name).put("once", "first", id: scene.id(1))
+                #expect(again.revision == written.modRevision)
+            }
+            let next = try await observatory.door("n1").put("once", "next", id: scene.id(2))
+            #expect(next.revision > written.modRevision)
+            #expect(try await observatory.door("n2").get("once")?.version == 2)
+        }
+    }
+
     @Test func `a transaction whose answer was lost says what it said then, not what it would say now`() async throws {
         try await withScene(.leader) { scene in
             let request = ProtoTxnRequest.with {
