@@ -13,7 +13,7 @@ struct LostLeaderTests {
     /// What came back for a read of `key` through a node's door: a value, or nothing but an error.
     private func read(_ key: String, _ count: Int, through door: NodeDoor) async -> [String] {
         await withTaskGroup(of: String?.self) { group in
-            for _ in 0..<count { group.addTask { (try? await door.value(of: key)) ?? nil } }
+            for _ in 0..<count { group.addTask { (try? await door.value(of: key, within: .seconds(2))) ?? nil } }
             return await group.reduce(into: []) { values, value in
                 if let value { values.append(value) }
             }
@@ -68,7 +68,7 @@ struct LostLeaderTests {
             for number in 0..<20 {
                 let key = "minority/\(number)"
                 do {
-                    try await door.put(key, "?", within: .milliseconds(200))
+                    try await door.put(key, "?", within: .milliseconds(100))
                     Issue.record("\(key) was acknowledged without a majority")
                 } catch let refusal as NodeDoor.Refusal {
                     // No word from the node, or a call that timed out here: nobody knows.

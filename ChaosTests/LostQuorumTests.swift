@@ -21,7 +21,7 @@ struct LostQuorumTests {
             let leader = try await observatory.leader()
             let left = cluster.members.first { ($0.name == leader) == (survivor == .leader) }!.name
             let killed = cluster.members.map(\.name).filter { $0 != left }
-            let client = try cluster.client(timeout: .seconds(3))
+            let client = try cluster.client(timeout: .seconds(2))
             try await client.put(.init("before"), .init("here"))
             try await observatory.waitUntilCaughtUp(left)
             await cluster.kill(killed)
@@ -31,7 +31,7 @@ struct LostQuorumTests {
             // Asked at once, while the survivor may still believe that it leads, and later.
             for _ in 0..<10 {
                 await #expect(throws: NodeDoor.Refusal.self) {
-                    try await door.get("before", within: .milliseconds(300))
+                    try await door.get("before", within: .milliseconds(150))
                 }
             }
             #expect(try await door.value(of: "before", local: true) == "here")

@@ -66,16 +66,16 @@ struct LostReplyTests {
         try await withScene(asked) { scene in
             scene.proxy.loseReplies()
             async let lost: Void = expectLost {
-                try await scene.lossy.put("once", "first", id: scene.id(1), within: .seconds(2))
+                try await scene.lossy.put("once", "first", id: scene.id(1), within: .seconds(10))
             }
             let written = try await eventually("the put to go through") { try await scene.others[0].get("once") }
+            scene.proxy.recover()
             await lost
             let first = try await scene.others[0].put("once", "first", id: scene.id(1))
             #expect(first.outcome == .committed && first.revision == written.modRevision)
 
             // Others write meanwhile: the answer stays what it was, and so does what they wrote.
             try await scene.others[1].put("once", "second")
-            scene.proxy.recover()
             let again = try await scene.others[1].put("once", "first", id: scene.id(1))
             #expect(again == first)
             let now = try #require(try await scene.others[0].get("once"))
@@ -114,9 +114,10 @@ struct LostReplyTests {
             }
             scene.proxy.loseReplies()
             async let lost: Void = expectLost {
-                let _: ProtoTxnResponse = try await scene.lossy.call(.transact, request, within: .seconds(2))
+                let _: ProtoTxnResponse = try await scene.lossy.call(.transact, request, within: .seconds(10))
             }
             let written = try await eventually("the transaction to go through") { try await scene.others[0].get("new") }
+            scene.proxy.recover()
             await lost
             let answer: ProtoTxnResponse = try await scene.others[0].call(.transact, request)
             #expect(answer.succeeded && answer.commit.revision == written.modRevision)
@@ -133,12 +134,13 @@ struct LostReplyTests {
             }
             scene.proxy.loseReplies()
             async let lost: Void = expectLost {
-                let _: ProtoAcquireResponse = try await scene.lossy.call(.acquireLock, request, within: .seconds(2))
+                let _: ProtoAcquireResponse = try await scene.lossy.call(.acquireLock, request, within: .seconds(10))
             }
             let held = try await eventually("the lock to be held") {
                 let list: ProtoListLocksResponse = try await scene.others[0].call(.listLocks, ProtoListLocksRequest())
                 return list.locks.first
             }
+            scene.proxy.recover()
             await lost
             let grant: ProtoAcquireResponse = try await scene.others[1].call(.acquireLock, request)
             #expect(grant.granted && grant.fencingToken == held.fencingToken)

@@ -10,6 +10,9 @@ final class LossyProxy: Sendable {
     /// What the connections look at.
     fileprivate final class Shared: Sendable {
         let losesReplies = Atomic(false)
+        /// Connections are numbered; up to this one they lose replies until they are closed.
+        let doomedThrough = Atomic(0)
+        let connections = Atomic(0)
         let channels = Mutex<[ObjectIdentifier: any Channel]>([:])
     }
 
@@ -25,12 +28,14 @@ final class LossyProxy: Sendable {
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             .childChannelOption(.autoRead, value: false)
             .childChannelInitializer { client in
-                ClientBootstrap(group: client.eventLoop)
+                let number = shared.connections.add(1, ordering: .sequentiallyConsistent).newValue
+                return ClientBootstrap(group: client.eventLoop)
                     .channelInitializer { node in
-                        node.pipeline.addHandler(Pump(to: client, carriesReplies: true, shared))
+                        node.pipeline.addHandler(Pump(number, to: client, carriesReplies: true, shared))
                     }
                     .connect(host: "127.0.0.1", port: upstream)
-                    .flatMap { node in client.pipeline.addHandler(Pump(to: node, carriesReplies: false, shared)) }
+                    .flatMap { node in client.pipeline.addHandler(Pump(number, to: node, carriesReplies: false, shared))
+                    }
                     .flatMap { client.setOption(.autoRead, value: true) }
             }
             .bind(host: "127.0.0.1", port: port).get()
@@ -42,8 +47,10 @@ final class LossyProxy: Sendable {
     /// From now on requests arrive and answers do not.
     func loseReplies() { shared.losesReplies.store(true, ordering: .sequentiallyConsistent) }
 
-    /// Closes every connection; new ones work.
+    /// Closes every connection, without a reply that comes now; new ones work.
     func recover() {
+        let newest = shared.connections.load(ordering: .sequentiallyConsistent)
+        shared.doomedThrough.store(newest, ordering: .sequentiallyConsistent)
         shared.losesReplies.store(false, ordering: .sequentiallyConsistent)
         for channel in shared.channels.withLock({ Array($0.values) }) { channel.close(promise: nil) }
     }
@@ -58,11 +65,13 @@ final class LossyProxy: Sendable {
 private final class Pump: ChannelInboundHandler, Sendable {
     typealias InboundIn = ByteBuffer
 
+    private let number: Int
     private let other: any Channel
     private let carriesReplies: Bool
     private let shared: LossyProxy.Shared
 
-    init(to other: any Channel, carriesReplies: Bool, _ shared: LossyProxy.Shared) {
+    init(_ number: Int, to other: any Channel, carriesReplies: Bool, _ shared: LossyProxy.Shared) {
+        self.number = number
         self.other = other
         self.carriesReplies = carriesReplies
         self.shared = shared
@@ -74,8 +83,13 @@ private final class Pump: ChannelInboundHandler, Sendable {
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        if carriesReplies, shared.losesReplies.load(ordering: .sequentiallyConsistent) { return }
+        if carriesReplies, isLossy { return }
         other.writeAndFlush(unwrapInboundIn(data), promise: nil)
+    }
+
+    private var isLossy: Bool {
+        shared.losesReplies.load(ordering: .sequentiallyConsistent)
+            || number <= shared.doomedThrough.load(ordering: .sequentiallyConsistent)
     }
 
     func channelInactive(context: ChannelHandlerContext) {
