@@ -67,7 +67,7 @@ let package = Package(
     ],
     targets: [
         // Pure: no clock, random source, socket, file, log line or suspension.
-        library("EsperTypes"),
+        library("EsperTypes", ["CCRC32C"]),
         library("RaftCore", ["EsperTypes", deque]),
         library("Coordination", ["EsperTypes", deque]),
 
@@ -100,6 +100,7 @@ let package = Package(
                 "EsperTypes", "EsperProtocol", "GRPCTransport", "Identity", logging, nioCore, nioPosix, nioSSL,
                 protobuf, yams,
             ]),
+        .target(name: "CCRC32C"),
         .systemLibrary(name: "CLibPQ", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
         .systemLibrary(name: "CNghttp2", pkgConfig: "libnghttp2", providers: [.apt(["libnghttp2-dev"])]),
 

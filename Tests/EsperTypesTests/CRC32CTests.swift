@@ -13,6 +13,23 @@ import Testing
     @Test(arguments: published)
     func `published vectors are reproduced`(bytes: [UInt8], expected: UInt32) {
         #expect(CRC32C.checksum(bytes) == expected)
+        var crc = CRC32C()
+        bytes.withUnsafeBytes { crc.updateByTables($0) }
+        #expect(crc.checksum == expected)
+    }
+
+    @Test func `the processor and the tables agree at every length and alignment`() {
+        let bytes = (0..<200).map { UInt8(truncatingIfNeeded: $0 &* 151 &+ 7) }
+        bytes.withUnsafeBytes { bytes in
+            for start in 0..<16 {
+                for end in start...bytes.count {
+                    let part = UnsafeRawBufferPointer(rebasing: bytes[start..<end])
+                    var crc = CRC32C()
+                    crc.updateByTables(part)
+                    #expect(crc.checksum == CRC32C.checksum(part))
+                }
+            }
+        }
     }
 
     @Test func `a checksum taken in two parts equals the whole at every cut`() {
