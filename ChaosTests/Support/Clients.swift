@@ -22,8 +22,8 @@ extension Array where Element == UInt8 {
 
 /// How long the suites that take time take, by environment; docs/TESTING.md has the table.
 enum ChaosDuration {
-    /// Of killing leaders under load.
-    static let kills = seconds("ESPER_CHAOS_SECONDS", default: 20)
+    /// Of faults under load.
+    static let load = seconds("ESPER_CHAOS_SECONDS", default: 20)
     /// Of each catalog outage.
     static let outage = seconds("ESPER_CHAOS_OUTAGE_SECONDS", default: 10)
 

@@ -66,6 +66,9 @@ final class Recorder: Sendable {
         }
     }
 
+    /// How many operations have an unknown outcome.
+    var unknown: Int { history.withLock { $0.operations.count { $0.status == .info && $0.op != "expire" } } }
+
     /// The longest time in which nobody got an answer.
     var longestSilence: Duration {
         let ends = history.withLock { $0.operations.filter { $0.status == .ok }.compactMap(\.returnNanoseconds) }
