@@ -59,12 +59,17 @@ extension RaftNode {
     ///
     /// Waiting for the own disk keeps a single voter honest (a committed entry must not be applied before it is
     /// on any disk) and makes applied state recoverable on every node.
+    ///
+    /// Nothing is handed over while a restore is under way.
     mutating func emitApply(into effects: inout [Effect]) {
+        guard restoring == nil else { return }
         if let restore = pendingRestore {
             guard let sequence = restore.sequence, sequence <= durableSequence else { return }
             pendingRestore = nil
             scheduled = restore.descriptor.index
+            restoring = restore.descriptor.index
             effects.append(.restoreStateMachine(restore.descriptor))
+            return
         }
         let bound = applied.advanced(by: options.maximumUnappliedEntries)
         let limit = min(commit, log.durable, bound)
@@ -76,6 +81,7 @@ extension RaftNode {
     mutating func applied(through index: LogIndex) {
         precondition(index <= scheduled, "\(index) is applied, but only \(scheduled) was handed over")
         applied = max(applied, index)
+        if let awaited = restoring, applied >= awaited { restoring = nil }
     }
 
     mutating func emitReadyReads(into effects: inout [Effect]) {

@@ -65,6 +65,8 @@ public struct RaftNode: Sendable {
     var pendingCompaction: Compaction?
     /// An installed snapshot that the state machine takes over once `sequence` is durable.
     var pendingRestore: (descriptor: SnapshotDescriptor, sequence: WriteSequence?)?
+    /// The index of a restore that was handed over and not reported as applied yet: it may take its time.
+    var restoring: LogIndex?
 
     // Admission.
     var isDriverStalled = false

@@ -48,7 +48,8 @@ extension NodeCore {
         }
         reads.forEach { _, read in
             switch read.purpose {
-            case .query(_, let caller), .keepAlive(_, let caller): fail(caller, .draining, message, .unknown)
+            case .query(_, let caller): fail(caller, .draining, message, .notCommitted)
+            case .keepAlive(_, let caller): fail(caller, .draining, message, .unknown)
             case .peerKeepAlive: break
             }
         }

@@ -96,7 +96,7 @@ extension NodeCore {
         numbers.filter { number in
             guard let expiring = proposals[number]?.expiring, !expiring.isEmpty else { return true }
             _ = proposals.remove(number)
-            sessions.proposalFailed(expiring)
+            sessions.proposalFailed(expiring, retryAt: NodeClock.now() + options.retryInterval)
             return false
         }
     }

@@ -1,39 +1,62 @@
 import DequeModule
 import EsperTypes
 
-/// Requests that wait for something, by consecutive number; constant time to add, find and remove.
+/// Requests that wait for something, by consecutive number; amortised constant time to add, find and remove.
 ///
-/// Numbers are never reused within one life of the process, so a late answer finds nothing.
-struct PendingTable<Element> {
+/// Numbers are never reused within one life of the process, so a late answer finds nothing. An element that stays long
+/// after its neighbours went does not hold their places: it moves to a dictionary.
+package struct PendingTable<Element> {
     private var slots: Deque<Element?> = []
     private var firstNumber: UInt64 = 1
-    private(set) var count = 0
+    private var stragglers: [UInt64: Element] = [:]
+    package private(set) var count = 0
+
+    package init() {}
 
     /// The number the next element gets.
-    var nextNumber: UInt64 { firstNumber + UInt64(slots.count) }
+    package var nextNumber: UInt64 { firstNumber + UInt64(slots.count) }
 
-    mutating func add(_ element: Element) -> UInt64 {
+    /// Places in use, empty ones included; never more than a small multiple of ``count``.
+    package var places: Int { slots.count + stragglers.count }
+
+    package mutating func add(_ element: Element) -> UInt64 {
         slots.append(element)
         count += 1
+        while slots.count > 1024 + 4 * count, let first = slots.popFirst() {
+            if let first { stragglers[firstNumber] = first }
+            firstNumber += 1
+        }
         return nextNumber - 1
     }
 
-    subscript(number: UInt64) -> Element? {
+    package subscript(number: UInt64) -> Element? {
         get {
-            guard number >= firstNumber, number < nextNumber else { return nil }
-            return slots[Int(number - firstNumber)]
+            guard number >= firstNumber else { return stragglers.isEmpty ? nil : stragglers[number] }
+            return number < nextNumber ? slots[Int(number - firstNumber)] : nil
         }
         set {
-            guard number >= firstNumber, number < nextNumber else { return }
-            let place = Int(number - firstNumber)
-            count += (newValue == nil ? 0 : 1) - (slots[place] == nil ? 0 : 1)
-            slots[place] = newValue
+            guard let newValue else {
+                _ = remove(number)
+                return
+            }
+            // Only what is there can be changed.
+            guard number >= firstNumber else {
+                if stragglers[number] != nil { stragglers[number] = newValue }
+                return
+            }
+            guard number < nextNumber, slots[Int(number - firstNumber)] != nil else { return }
+            slots[Int(number - firstNumber)] = newValue
         }
     }
 
     /// Takes the element out; later calls with this number find nothing.
-    mutating func remove(_ number: UInt64) -> Element? {
-        guard number >= firstNumber, number < nextNumber else { return nil }
+    package mutating func remove(_ number: UInt64) -> Element? {
+        guard number >= firstNumber else {
+            guard !stragglers.isEmpty, let element = stragglers.removeValue(forKey: number) else { return nil }
+            count -= 1
+            return element
+        }
+        guard number < nextNumber else { return nil }
         let place = Int(number - firstNumber)
         guard let element = slots[place] else { return nil }
         slots[place] = nil
@@ -46,7 +69,10 @@ struct PendingTable<Element> {
     }
 
     /// Every waiting element with its number, oldest first.
-    func forEach(_ body: (UInt64, Element) -> Void) {
+    package func forEach(_ body: (UInt64, Element) -> Void) {
+        for number in stragglers.keys.sorted() {
+            if let element = stragglers[number] { body(number, element) }
+        }
         for (offset, slot) in slots.enumerated() {
             if let slot { body(firstNumber + UInt64(offset), slot) }
         }

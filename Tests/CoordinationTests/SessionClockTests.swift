@@ -48,8 +48,11 @@ import Testing
         let due = clock.expired(at: at(10), limit: 3)
         #expect(due == [1, 2, 3].map { SessionID($0) })
         clock.ended(SessionID(2))
-        clock.proposalFailed(due)
-        #expect(clock.expired(at: at(10), limit: 10) == [1, 3, 4].map { SessionID($0) })
+        clock.proposalFailed(due, retryAt: at(12))
+        // A disk that is full for an hour must not make anybody try a million times a second.
+        #expect(clock.nextDeadline == at(12))
+        #expect(clock.expired(at: at(11), limit: 10).isEmpty)
+        #expect(clock.expired(at: at(12), limit: 10) == [1, 3, 4].map { SessionID($0) })
     }
 
     @Test(arguments: 1...20 as ClosedRange<UInt64>)

@@ -44,7 +44,7 @@ import Testing
         let due = clock.expired(at: Instant(nanoseconds: 16_000_000_000), limit: 4096)
         #expect(due.count == 4096)
         #expect(!due.contains(SessionID(3)))
-        clock.proposalFailed(due)
+        clock.proposalFailed(due, retryAt: .zero)
         #expect(clock.expired(at: Instant(nanoseconds: 16_000_000_000), limit: 4096) == due)
     }
 

@@ -138,9 +138,10 @@ import Testing
         #expect(answer?.after == installed.batches[0].sequence)
         let durable = lone.sync()
         #expect(durable.contains(.restoreStateMachine(descriptor)))
-        _ = lone.turn(.applied(through: descriptor.index))
+        // Restoring takes its time: what comes meanwhile is kept, not applied.
         _ = lone.receive(append(term: 1, previous: id(1, 50), [entry(1, 51)], commit: 51))
-        #expect(lone.sync().applied == [entry(1, 51)])
+        #expect(lone.sync().applied.isEmpty)
+        #expect(lone.turn(.applied(through: descriptor.index)).applied == [entry(1, 51)])
     }
 
     @Test func `an own entry of another term at the snapshot's index drops the whole log (C40)`() {

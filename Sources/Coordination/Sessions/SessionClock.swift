@@ -40,6 +40,8 @@ public struct SessionClock: Sendable {
     private var base = Instant.zero
     /// No deadline is earlier; `nil` when it has to be looked up.
     private var earliest: Instant? = .distantFuture
+    /// Nothing is due before this: the last expiry could not be committed.
+    private var pausedUntil = Instant.zero
 
     /// - Parameter sessions: those of a restored state machine; each gets its full TTL from `now`.
     public init(sessions: [SessionGrant] = [], at now: Instant = .zero) {
@@ -95,12 +97,12 @@ public struct SessionClock: Sendable {
     /// This node leads from `now` on: every session has its full TTL and `grace` from here. O(1) plus the proposed expiries.
     public mutating func becameLeader(at now: Instant, grace: Duration) {
         base = max(base, now + grace)
-        proposalFailed(proposed.sorted())
+        proposalFailed(proposed.sorted(), retryAt: .zero)
         earliest = nil
     }
 
     /// Sessions whose time is up, longest overdue first as far as they share a TTL. Each is returned once: until it ends,
-    /// ``proposalFailed(_:)`` or ``becameLeader(at:grace:)`` brings it back.
+    /// ``proposalFailed(_:retryAt:)`` or ``becameLeader(at:grace:)`` brings it back.
     public mutating func expired(at now: Instant, limit: Int) -> [SessionID] {
         guard let first = nextDeadline, now >= first else { return [] }
         var found: [SessionID] = []
@@ -118,8 +120,9 @@ public struct SessionClock: Sendable {
         return found
     }
 
-    /// The expiry of these sessions was not committed and is to be proposed again; those still there are due at once.
-    public mutating func proposalFailed(_ sessions: [SessionID]) {
+    /// The expiry of these sessions was not committed and is to be proposed again, but no expiry before `retryAt`.
+    public mutating func proposalFailed(_ sessions: [SessionID], retryAt: Instant) {
+        pausedUntil = retryAt
         if sessions.isEmpty { return }
         proposed.subtract(sessions)
         // In reverse, so that the longest overdue is first again.
@@ -134,7 +137,7 @@ public struct SessionClock: Sendable {
     /// When to ask ``expired(at:limit:)`` next; `nil` without sessions. Never late; early by no more than one keep-alive.
     public var nextDeadline: Instant? {
         let next = earliest ?? lookUpEarliest()
-        return next == .distantFuture ? nil : next
+        return next == .distantFuture ? nil : max(next, pausedUntil)
     }
 
     /// How long the session lives when nobody extends it; zero when its time is up.
