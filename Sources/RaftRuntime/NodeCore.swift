@@ -273,8 +273,10 @@ final class NodeCore {
     private func announceLeadership() {
         propose(
             .record(
-                OutboxNote(
-                    kind: .leadershipStarted, subject: name, fields: [.init("node_id", id.description)]),
+                [
+                    OutboxNote(
+                        kind: .leadershipStarted, subject: name, fields: [.init("node_id", id.description)])
+                ],
                 term: term))
         if case .settings(let current) = state.answer(.settings).result, current != settings {
             propose(.configure(settings))

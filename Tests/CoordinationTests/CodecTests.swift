@@ -30,8 +30,12 @@ import Testing
         .registerClient, .retireClient(ClientID(3)),
         .acknowledgeOutbox(through: .init(index: LogIndex(4), ordinal: 2)),
         .configure(.init(auditsCoordination: false, auditedPrefixes: [[1], []], maximumOutboxRecords: 5)),
-        .record(.init(kind: .membershipChanged, subject: "n2", fields: [.init("role", "voter")]), term: Term(2)),
-        .record(.init(kind: .administration, subject: "x"), term: nil),
+        .record(
+            [
+                .init(kind: .membershipChanged, subject: "n2", fields: [.init("role", "voter")]),
+                .init(kind: .leadershipStarted, subject: "n1"),
+            ], term: Term(2)),
+        .record([.init(kind: .administration, subject: "x")], term: nil),
     ]
 
     private func envelope(_ command: Command, request: Bool = true) -> Envelope {

@@ -168,7 +168,7 @@ struct CommandSource {
                     .init(
                         auditedPrefixes: ["audit/".bytes], maximumOutboxRecords: Int.random(in: 5...200, using: &random)
                     ))
-                : .record(.init(kind: .leadershipStarted, subject: "n1", fields: [.init("term", "1")]), term: Term(1))
+                : .record([.init(kind: .leadershipStarted, subject: "n1", fields: [.init("term", "1")])], term: Term(1))
         }
     }
 

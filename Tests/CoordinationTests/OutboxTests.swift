@@ -74,10 +74,10 @@ import Testing
     @Test func `a leader's record is refused when its term is over`() {
         var replica = Replica()
         let note = OutboxNote(kind: .leadershipStarted, subject: "n1", fields: [.init("term", "1")])
-        #expect(replica.run(.record(note, term: Term(1))) == .recorded)
+        #expect(replica.run(.record([note], term: Term(1))) == .recorded)
         replica.term = Term(2)
-        #expect(replica.run(.record(note, term: Term(1))) == .refused(.staleTerm(Term(2))))
-        #expect(replica.run(.record(note, term: nil)) == .recorded)
+        #expect(replica.run(.record([note], term: Term(1))) == .refused(.staleTerm(Term(2))))
+        #expect(replica.run(.record([note], term: nil)) == .recorded)
         #expect(kinds(replica) == ["leadership.started", "leadership.started"])
     }
 

@@ -31,9 +31,9 @@ extension Command {
         case .retireClient(let client): writer.write(client)
         case .acknowledgeOutbox(let through): through.encode(into: &writer)
         case .configure(let settings): settings.encode(into: &writer)
-        case .record(let note, let term):
+        case .record(let notes, let term):
             writer.write(optional: term) { $0.write($1) }
-            note.encode(into: &writer)
+            writer.write(array: notes) { $1.encode(into: &$0) }
         }
     }
 
@@ -95,7 +95,8 @@ extension Command {
         case 17: self = .configure(try CoordinationSettings(from: &reader))
         case 18:
             let term = try reader.readOptional { reader throws(DecodingError) in try reader.read(Term.self) }
-            self = .record(try OutboxNote(from: &reader), term: term)
+            self = .record(
+                try reader.readArray { reader throws(DecodingError) in try OutboxNote(from: &reader) }, term: term)
         case let tag: throw .unknownTag(UInt64(tag))
         }
     }

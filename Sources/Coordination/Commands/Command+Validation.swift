@@ -27,9 +27,13 @@ extension Command {
                 throw .tooManyPrefixes(settings.auditedPrefixes.count)
             }
             guard settings.maximumOutboxRecords >= 0 else { throw .settingOutOfRange }
-        case .record(let note, _):
-            let bytes = note.fields.reduce(note.subject.utf8.count) { $0 + $1.name.utf8.count + $1.value.utf8.count }
-            guard bytes <= CoordinationLimits.noteBytes else { throw .noteTooLarge }
+        case .record(let notes, _):
+            for note in notes {
+                let bytes = note.fields.reduce(note.subject.utf8.count) {
+                    $0 + $1.name.utf8.count + $1.value.utf8.count
+                }
+                guard bytes <= CoordinationLimits.noteBytes else { throw .noteTooLarge }
+            }
         case .compact, .revokeSession, .registerClient, .retireClient, .acknowledgeOutbox: break
         }
     }

@@ -48,9 +48,9 @@ public enum Command: Hashable, Sendable {
     case acknowledgeOutbox(through: OutboxRecord.ID)
     /// Replaces the settings that apply depends on.
     case configure(CoordinationSettings)
-    /// Puts a record of the leader (leadership, membership, administration) in the outbox. Refused as
+    /// Puts records of a node (leadership, membership, administration) in the outbox, all or none. Refused as
     /// ``Refusal/staleTerm`` when `term` is given and the entry was appended in another.
-    case record(OutboxNote, term: Term?)
+    case record([OutboxNote], term: Term?)
 
     /// Writes one key.
     public struct Put: Hashable, Sendable {

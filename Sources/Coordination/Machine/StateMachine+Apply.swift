@@ -170,9 +170,11 @@ extension StateMachine {
                 ],
                 &context, &output)
             return .configured
-        case .record(let note, let term):
+        case .record(let notes, let term):
             if let term, term != context.term { throw .staleTerm(context.term) }
-            append(note.kind, note.subject, note.fields, context.principal, &context, &output)
+            for note in notes {
+                append(note.kind, note.subject, note.fields, context.principal, &context, &output)
+            }
             return .recorded
         }
     }
