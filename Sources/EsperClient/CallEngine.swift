@@ -245,6 +245,9 @@ final class CallEngine: @unchecked Sendable {
         }
     }
 
+    /// Refusals that may pass, but are part of the replicated state: a request id is answered for ever as it was first,
+    /// so that the next attempt needs another one.
+    private static let rememberedRefusals: Set = ["lock_held", "outbox_full", "stale_term"]
     private static let searchInterval = TimeAmount.milliseconds(200)
     private static let confirmationInterval = TimeAmount.seconds(5)
 
@@ -270,9 +273,13 @@ final class CallEngine: @unchecked Sendable {
             end(run, .failure(run.judged(error)))
             return
         }
+        if Self.rememberedRefusals.contains(error.code), !isOpenBefore, let id = run.requestID {
+            identities.finish(id)
+            run.requestID = nil
+        }
         // A hint, or a call that never left, costs nothing to try again at once; the second time it does.
         let isFree = run.attempts == 1 && (reading.leaderEndpoint != nil || !failure.mayHaveArrived)
-        if isFree { attempt(run) } else { pause(run, atLeast: .milliseconds(Int64(reading.retryAfterMilliseconds))) }
+        if isFree { again(run) } else { pause(run, atLeast: .milliseconds(Int64(reading.retryAfterMilliseconds))) }
     }
 
     /// A client id the cluster has forgotten is replaced, if no earlier attempt may have gone through under it.
@@ -287,7 +294,12 @@ final class CallEngine: @unchecked Sendable {
     private func pause(_ run: OperationRun, atLeast least: TimeAmount = .zero) {
         let pause = max(least, backoff.pause(after: run.attempts, using: &generator))
         watchDeadline(of: run)
-        run.timer = eventLoop.scheduleTask(in: pause) { self.attempt(run) }
+        run.timer = eventLoop.scheduleTask(in: pause) { self.again(run) }
+    }
+
+    private func again(_ run: OperationRun) {
+        guard !run.isDone else { return }
+        if run.operation.needsRequestID, run.requestID == nil { begin(run) } else { attempt(run) }
     }
 
     private func watchDeadline(of run: OperationRun) {

@@ -22,6 +22,19 @@ struct OperationTests {
         }
     }
 
+    @Test func `a refusal that may pass is asked again under another request id, for the first is answered for ever`()
+        async throws
+    {
+        try await ScriptedServer.run({ _, _, number in
+            number < 3 ? .refuse("outbox_full", .notCommitted, retryable: true) : .committed(7)
+        }) { server, client in
+            let commit = try await client.put([1], [2])
+            #expect(commit.revision == 7)
+            let ids = try server.service.requests(.put).map { try ProtoPutRequest(serializedBytes: $0).requestID }
+            #expect(ids.map(\.sequence) == [1, 2, 3])
+        }
+    }
+
     @Test func `an attempt without an answer is repeated elsewhere in time`() async throws {
         try await ScriptedServer.run({ _, _, number in number == 1 ? .silence : .committed(7) }) { server, client in
             let commit = try await client.put([1], [2])
