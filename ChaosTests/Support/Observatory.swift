@@ -42,9 +42,16 @@ actor Observatory {
     func waitUntilCaughtUp(_ name: String) async throws {
         let leader = try await leader()
         let committed = await status(of: leader)?.commitIndex ?? 0
-        try await until("\(name) to catch up") {
-            guard let status = await self.status(of: name) else { return false }
-            return !status.leader.isEmpty && status.appliedIndex >= committed
+        var last: ProtoStatusResponse?
+        do {
+            try await until("\(name) to catch up") {
+                guard let status = await self.status(of: name) else { return false }
+                last = status
+                return !status.leader.isEmpty && status.appliedIndex >= committed
+            }
+        } catch {
+            let said = last.map { "leader '\($0.leader)', term \($0.term), applied \($0.appliedIndex)" } ?? "nothing"
+            throw WaitedInVain("\(name) did not catch up with \(leader) at \(committed); it says \(said): \(error)")
         }
     }
 }

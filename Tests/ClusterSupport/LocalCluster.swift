@@ -79,10 +79,24 @@ public final class LocalCluster: Sendable {
             if started { for member in cluster.members { try cluster.start(member.name) } }
             try await body(cluster)
         } catch {
+            cluster.keepLogs()
             await cluster.shutdown()
             throw error
         }
         await cluster.shutdown()
+    }
+
+    /// Saves what the nodes said, for whoever asks why a test failed.
+    private func keepLogs() {
+        let place = ProcessInfo.processInfo.environment["ESPER_TEST_DIRECTORY"] ?? NSTemporaryDirectory()
+        for member in members {
+            let file = "\(place)/\((root as NSString).lastPathComponent)-\(member.name).log"
+            // The files are a help, not a result: without them the failure still says what failed.
+            guard (try? FileManager.default.copyItem(atPath: "\(root)/\(member.name).log", toPath: file)) != nil else {
+                continue
+            }
+            print("what \(member.name) said is in \(file)")
+        }
     }
 
     /// Certificates as `esper` wants them.

@@ -3,6 +3,8 @@ import Dispatch
 /// What a test waited for did not come in time.
 public struct WaitedInVain: Error, CustomStringConvertible {
     public var description: String
+
+    public init(_ description: String) { self.description = description }
 }
 
 /// Asks again and again until there is an answer, for what other processes decide: there is no clock of theirs to move.
@@ -16,7 +18,7 @@ public func eventually<Value>(
     while true {
         if let value = try await body() { return value }
         try Task.checkCancellation()
-        guard clock.now < deadline else { throw WaitedInVain(description: "waited \(limit) in vain for \(what)") }
+        guard clock.now < deadline else { throw WaitedInVain("waited \(limit) in vain for \(what)") }
         await pause(.milliseconds(5))
     }
 }
