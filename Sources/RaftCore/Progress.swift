@@ -36,8 +36,8 @@ struct Progress: Sendable {
     var awaited: LogIndex = .zero
     var readSent: ReadSequence = .zero
     var readAcknowledged: ReadSequence = .zero
-    /// What `received` was at the last heartbeat, to notice that appends were lost.
-    private var receivedAtHeartbeat: LogIndex = .zero
+    /// Since when something is on its way and the follower has said of nothing new that it came; nil when nothing is.
+    private var unansweredSince: Instant?
 
     init(id: NodeID, next: LogIndex, session: SessionNonce, at now: Instant) {
         self.id = id
@@ -50,9 +50,13 @@ struct Progress: Sendable {
     // MARK: What was sent
 
     /// Entries after `previous` went out; `through` equals `previous` for a probe without entries.
-    mutating func appendSent(previous: LogIndex, through: LogIndex, bytes: Int) {
-        if state == .probe { probeAnchor = previous }
+    mutating func appendSent(previous: LogIndex, through: LogIndex, bytes: Int, at now: Instant) {
+        if state == .probe {
+            probeAnchor = previous
+            unansweredSince = now
+        }
         guard through > previous else { return }
+        unansweredSince = unansweredSince ?? now
         inflights.add(end: through, bytes: bytes)
         next = through.next
     }
@@ -66,7 +70,8 @@ struct Progress: Sendable {
     /// The logs agree: durably up to `durable`, in the follower's memory up to `received`.
     ///
     /// - Returns: whether `match` grew.
-    mutating func matched(durable: LogIndex, received newlyReceived: LogIndex) -> Bool {
+    mutating func matched(durable: LogIndex, received newlyReceived: LogIndex, at now: Instant) -> Bool {
+        let before = received
         received = max(newlyReceived, durable)
         let grew = durable > match
         if grew {
@@ -79,6 +84,9 @@ struct Progress: Sendable {
         case .replicate, .snapshot: break
         }
         if next <= match { next = match.next }
+        if state == .replicate, received > before || received.next >= next {
+            unansweredSince = received.next < next ? now : nil
+        }
         return grew
     }
 
@@ -94,13 +102,17 @@ struct Progress: Sendable {
         return true
     }
 
-    /// Called when a heartbeat is due.
-    ///
-    /// - Returns: whether what is in flight was lost: the follower still says it has less, and has received nothing for
-    ///   a whole interval. A slow disk does not look like this, because `received` counts what is only in memory.
-    mutating func heartbeatFindsLoss() -> Bool {
-        defer { receivedAtHeartbeat = received }
-        return state == .replicate && !inflights.isEmpty && received.next < next && received == receivedAtHeartbeat
+    /// Whether what is in flight was lost: the follower still says it has less, and has received nothing new for so long,
+    /// whatever else it was told meanwhile. A slow disk does not look like this: `received` counts what is in memory.
+    func hasLost(at now: Instant, after silence: Duration) -> Bool {
+        guard state == .replicate, received.next < next, let unansweredSince else { return false }
+        return now - unansweredSince >= silence
+    }
+
+    /// Whether the outstanding probe should have been answered by now.
+    func hasLostProbe(at now: Instant, after silence: Duration) -> Bool {
+        guard state == .probe, probeAnchor != nil, let unansweredSince else { return false }
+        return now - unansweredSince >= silence
     }
 
     // MARK: Changing state
@@ -114,7 +126,7 @@ struct Progress: Sendable {
         isProbeRepeated = false
         transfer = nil
         received = match
-        receivedAtHeartbeat = .zero
+        unansweredSince = nil
     }
 
     /// The outstanding probe got no answer.
@@ -123,6 +135,7 @@ struct Progress: Sendable {
         next = max(anchor.next, match.next)
         inflights.removeAll()
         probeAnchor = nil
+        unansweredSince = nil
         isProbeRepeated = true
     }
 

@@ -22,7 +22,7 @@ extension RaftNode {
         var shared = SharedSlice()
         for position in peers.indices {
             let isHeartbeatDue = now - peers[position].lastSent >= options.heartbeatInterval
-            if isHeartbeatDue { repairIfLost(position) }
+            repairIfLost(position, at: now)
             var hasSent = false
             if peers[position].state != .snapshot, log.term(at: peers[position].next.previous) == nil {
                 beginSnapshot(position)
@@ -64,11 +64,14 @@ extension RaftNode {
         return now - since >= options.commitNoticeDelay
     }
 
-    private mutating func repairIfLost(_ position: Int) {
-        if peers[position].heartbeatFindsLoss() {
+    /// Not tied to heartbeats: under load reads and word of commits take their place, and none is ever due.
+    ///
+    /// Entries are given half an election timeout, which outlasts every round trip that an election survives.
+    private mutating func repairIfLost(_ position: Int, at now: Instant) {
+        if peers[position].hasLost(at: now, after: options.electionTimeout / 2) {
             let received = min(peers[position].received, log.last.index)
             peers[position].probe(after: received, session: newSession())
-        } else {
+        } else if peers[position].hasLostProbe(at: now, after: options.heartbeatInterval) {
             peers[position].repeatProbe()
         }
     }
@@ -86,7 +89,7 @@ extension RaftNode {
             (through, bytes) = log.reach(from: next, maximumBytes: options.maximumAppendBytes)
         }
         let entries = through > previous.index ? shared.entries(of: log, from: next, through: through) : []
-        peers[position].appendSent(previous: previous.index, through: through, bytes: bytes)
+        peers[position].appendSent(previous: previous.index, through: through, bytes: bytes, at: now)
         send(previous: previous, entries: entries, to: position, at: now, into: &effects)
     }
 
@@ -124,7 +127,7 @@ extension RaftNode {
         switch response.outcome {
         case .matched(let durable, let received):
             guard durable <= log.last.index, received <= log.last.index else { return }
-            _ = peers[position].matched(durable: durable, received: received)
+            _ = peers[position].matched(durable: durable, received: received, at: now)
             leaveSnapshotIfPossible(position)
         case .conflict(let previous, let hint):
             _ = peers[position].conflicted(

@@ -105,7 +105,7 @@ extension RaftNode {
             peers[position].transfer?.step = isComplete ? .awaiting(since: now) : .ready
         case .installed(let through):
             guard through <= log.last.index else { return }
-            _ = peers[position].matched(durable: through, received: through)
+            _ = peers[position].matched(durable: through, received: through, at: now)
             leaveSnapshotIfPossible(position)
         case .staleTerm: break
         }
