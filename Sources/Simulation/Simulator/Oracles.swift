@@ -9,6 +9,8 @@ struct Oracles {
     private struct Committed {
         var id: EntryID
         var digest: UInt64
+        /// In which it was committed: at least the entry's own.
+        var term: Term
         /// The machine's chain after it; nil until some node has applied it.
         var chain: UInt64?
     }
@@ -87,13 +89,15 @@ struct Oracles {
         leaders[term] = node.index
         elections += 1
         let status = node.raft.status
-        guard status.last.index >= committedThrough else {
+        // Whoever hears late of votes for an earlier term leads that one, without what later terms have committed (§5.4).
+        let due = LogIndex(UInt64(committed.lastIndex { $0.term <= term }.map { $0 + 1 } ?? 0))
+        guard status.last.index >= due else {
             throw SimulationFailure(
                 .leaderCompleteness,
-                "n\(node.index + 1) leads term \(term) with a log to \(status.last), committed is \(committedThrough)")
+                "n\(node.index + 1) leads term \(term) with a log to \(status.last), committed is \(due)")
         }
         var index = status.first
-        while index <= committedThrough {
+        while index <= due {
             let expected = committed[Int(index.rawValue) - 1].id
             if let entry = node.raft.entry(at: index), entry.id != expected {
                 throw SimulationFailure(
@@ -128,7 +132,7 @@ struct Oracles {
                 .committedIsDurable,
                 "n\(node.index + 1) commits \(entry.id), durable on \(holders) of \(nodes.count)")
         }
-        committed.append(Committed(id: entry.id, digest: Self.digest(entry)))
+        committed.append(Committed(id: entry.id, digest: Self.digest(entry), term: node.raft.currentTerm))
     }
 
     /// A node applied an entry, and its machine's chain is now `chain`.
