@@ -27,6 +27,7 @@ import Testing
         .releaseLock(name: "a", session: SessionID(1)), .cancelLockWait(name: "a", session: SessionID(1)),
         .campaign(election: "e", session: SessionID(1), value: [1]),
         .proclaim(election: "e", session: SessionID(1), value: [2]), .resign(election: "e", session: SessionID(1)),
+        .cancelCandidacy(election: "e", session: SessionID(1)),
         .registerClient, .retireClient(ClientID(3)),
         .acknowledgeOutbox(through: .init(index: LogIndex(4), ordinal: 2)),
         .configure(.init(auditsCoordination: false, auditedPrefixes: [[1], []], maximumOutboxRecords: 5)),

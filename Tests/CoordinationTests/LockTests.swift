@@ -85,13 +85,17 @@ import Testing
         #expect(replica.output.sessionsEnded == Array(sessions.prefix(2)))
     }
 
-    @Test func `leaving the queue grants nothing; cancelling a granted wait passes the lock on`() {
+    @Test func `leaving the queue grants nothing; a wait that is cancelled after its grant stays granted`() {
         var replica = Replica()
         let sessions = (0..<3).map { _ in replica.session() }
-        for session in sessions { _ = acquire(&replica, "a", session) }
+        let replies = sessions.map { acquire(&replica, "a", $0)! }
         #expect(replica.run(.cancelLockWait(name: "a", session: sessions[1])) == .lockReleased(wasHeld: false))
         #expect(replica.output.grants.isEmpty)
-        #expect(replica.run(.cancelLockWait(name: "a", session: sessions[0])) == .lockReleased(wasHeld: true))
+        let held = LockReply(token: replies[0].token, isHeld: true, holder: replies[0].token)
+        #expect(replica.run(.cancelLockWait(name: "a", session: sessions[0])) == .lock(held))
+        #expect(replica.output.grants.isEmpty)
+        #expect(replica.run(.cancelLockWait(name: "a", session: sessions[1])) == .refused(.lockNotFound))
+        #expect(replica.run(.releaseLock(name: "a", session: sessions[0])) == .lockReleased(wasHeld: true))
         #expect(replica.output.grants.map(\.session) == [sessions[2]])
         #expect(replica.run(.releaseLock(name: "a", session: sessions[0])) == .refused(.lockNotFound))
     }
@@ -161,6 +165,19 @@ import Testing
                 == [Grant(kind: .election, name: "e", session: second, token: waits.token)])
         #expect(replica.run(.proclaim(election: "e", session: first, value: [])) == .refused(.candidateNotFound))
         #expect(replica.run(.resign(election: "e", session: first)) == .refused(.candidateNotFound))
+    }
+
+    @Test func `a candidacy is cancelled while it waits, and stands once it is won`() {
+        var replica = Replica()
+        let (first, second) = (replica.session(), replica.session())
+        guard case .election(let won) = replica.run(.campaign(election: "e", session: first, value: [])) else {
+            return wrongAnswer()
+        }
+        replica.run(.campaign(election: "e", session: second, value: []))
+        #expect(replica.run(.cancelCandidacy(election: "e", session: second)) == .resigned(wasElected: false))
+        #expect(replica.run(.cancelCandidacy(election: "e", session: second)) == .refused(.candidateNotFound))
+        #expect(replica.run(.cancelCandidacy(election: "e", session: first)) == .election(won))
+        #expect(replica.output.grants.isEmpty)
     }
 
     @Test func `campaigning again keeps the token and updates the value`() {

@@ -149,7 +149,9 @@ struct CommandSource {
         case 11: return .cancelLockWait(name: name, session: session)
         case 12, 13: return .campaign(election: name, session: session, value: value)
         case 14: return .proclaim(election: name, session: session, value: value)
-        case 15: return .resign(election: name, session: session)
+        case 15:
+            return Bool.random(using: &random)
+                ? .resign(election: name, session: session) : .cancelCandidacy(election: name, session: session)
         case 16..<19:
             return .put(.init(key: key, value: value, session: Bool.random(using: &random) ? session : nil))
         case 19: return .delete(.init(.key(key), returnsPrevious: true))

@@ -20,7 +20,7 @@ extension Command {
             writer.write(request.session)
             writer.write(request.waits)
         case .releaseLock(let name, let session), .cancelLockWait(let name, let session),
-            .resign(let name, let session):
+            .resign(let name, let session), .cancelCandidacy(let name, let session):
             writer.write(name)
             writer.write(session)
         case .campaign(let name, let session, let value), .proclaim(let name, let session, let value):
@@ -57,6 +57,7 @@ extension Command {
         case .acknowledgeOutbox: 16
         case .configure: 17
         case .record: 18
+        case .cancelCandidacy: 19
         }
     }
 
@@ -97,6 +98,7 @@ extension Command {
             let term = try reader.readOptional { reader throws(DecodingError) in try reader.read(Term.self) }
             self = .record(
                 try reader.readArray { reader throws(DecodingError) in try OutboxNote(from: &reader) }, term: term)
+        case 19: self = .cancelCandidacy(election: try Self.readName(&reader), session: try reader.read())
         case let tag: throw .unknownTag(UInt64(tag))
         }
     }

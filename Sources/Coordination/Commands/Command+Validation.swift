@@ -17,7 +17,8 @@ extension Command {
         case .expireSessions(let sessions, _):
             guard sessions.count <= CoordinationLimits.sessionsPerExpiry else { throw .tooManySessions(sessions.count) }
         case .acquireLock(let request): try Self.validate(name: request.name)
-        case .releaseLock(let name, _), .cancelLockWait(let name, _), .resign(let name, _):
+        case .releaseLock(let name, _), .cancelLockWait(let name, _), .resign(let name, _),
+            .cancelCandidacy(let name, _):
             try Self.validate(name: name)
         case .campaign(let name, _, let value), .proclaim(let name, _, let value):
             try Self.validate(name: name)

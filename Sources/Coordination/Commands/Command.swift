@@ -26,7 +26,8 @@ public enum Command: Hashable, Sendable {
     case acquireLock(LockRequest)
     /// Gives a lock up, or leaves its queue.
     case releaseLock(name: String, session: SessionID)
-    /// A wait ended without the lock (deadline, disconnect): leaves the queue; if the lock was granted meanwhile, gives it up.
+    /// A wait ended (deadline, disconnect): leaves the queue. A lock that was granted meanwhile stays held, and the answer is
+    /// that of ``acquireLock``.
     case cancelLockWait(name: String, session: SessionID)
 
     // Elections
@@ -36,6 +37,8 @@ public enum Command: Hashable, Sendable {
     case proclaim(election: String, session: SessionID, value: [UInt8])
     /// Gives the election up, or stops standing.
     case resign(election: String, session: SessionID)
+    /// Stops standing for election; a session that is elected by then stays so, and the answer is that of ``campaign``.
+    case cancelCandidacy(election: String, session: SessionID)
 
     // Exactly-once requests
     /// Registers a client; its ID is the log index of this entry.

@@ -57,6 +57,22 @@ extension StateMachine {
         return .resigned(wasElected: wasElected)
     }
 
+    /// Stops standing. A session that was elected meanwhile stays so, for the reason given at ``cancelLockWait``.
+    mutating func cancelCandidacy(
+        _ election: String, _ session: SessionID, _ context: inout ApplyContext, _ output: inout ApplyOutput
+    ) throws(Refusal) -> CommandResult {
+        let queue = ClaimIndex.queue(.election, election)
+        let key = ClaimIndex.key(queue, session)
+        guard let claim = keyspace.live.value(for: key) else { throw .candidateNotFound }
+        let token = FencingToken(claim.createRevision.rawValue)
+        guard claims.head(of: queue)?.token != token else {
+            return .election(ElectionReply(token: token, isElected: true, leader: token))
+        }
+        withdraw(key, actor: nil, reason: "candidacy cancelled", &context, &output)
+        keyspace.commit(into: &output.events)
+        return .resigned(wasElected: false)
+    }
+
     /// The value is told by its size: records hold no contents.
     private static func candidateFields(
         _ token: FencingToken, _ session: SessionID, _ value: [UInt8]

@@ -25,14 +25,30 @@ extension StateMachine {
 
     /// Gives a claim up, held or waiting.
     mutating func releaseLock(
-        _ name: String, _ session: SessionID, _ kind: OutboxRecord.Kind, _ context: inout ApplyContext,
-        _ output: inout ApplyOutput
+        _ name: String, _ session: SessionID, _ context: inout ApplyContext, _ output: inout ApplyOutput
     ) throws(Refusal) -> CommandResult {
         let key = ClaimIndex.key(ClaimIndex.queue(.lock, name), session)
         guard keyspace.live.value(for: key) != nil else { throw .lockNotFound }
-        let wasHeld = withdraw(key, actor: nil, reason: kind.name, &context, &output)
+        let wasHeld = withdraw(key, actor: nil, reason: OutboxRecord.Kind.lockReleased.name, &context, &output)
         keyspace.commit(into: &output.events)
         return .lockReleased(wasHeld: wasHeld)
+    }
+
+    /// Leaves a lock's queue. A claim that was granted meanwhile stays: whoever asks again under the same request, on
+    /// another node perhaps, may have been told so.
+    mutating func cancelLockWait(
+        _ name: String, _ session: SessionID, _ context: inout ApplyContext, _ output: inout ApplyOutput
+    ) throws(Refusal) -> CommandResult {
+        let queue = ClaimIndex.queue(.lock, name)
+        let key = ClaimIndex.key(queue, session)
+        guard let claim = keyspace.live.value(for: key) else { throw .lockNotFound }
+        let token = FencingToken(claim.createRevision.rawValue)
+        guard claims.head(of: queue)?.token != token else {
+            return .lock(LockReply(token: token, isHeld: true, holder: token))
+        }
+        withdraw(key, actor: nil, reason: OutboxRecord.Kind.lockWaitCancelled.name, &context, &output)
+        keyspace.commit(into: &output.events)
+        return .lockReleased(wasHeld: false)
     }
 
     // MARK: Claims of locks and elections

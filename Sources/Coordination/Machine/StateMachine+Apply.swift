@@ -142,14 +142,16 @@ extension StateMachine {
         case .expireSessions(let sessions, let term): return try expireSessions(sessions, term, &context, &output)
         case .acquireLock(let request): return try acquireLock(request, &context, &output)
         case .releaseLock(let name, let session):
-            return try releaseLock(name, session, .lockReleased, &context, &output)
+            return try releaseLock(name, session, &context, &output)
         case .cancelLockWait(let name, let session):
-            return try releaseLock(name, session, .lockWaitCancelled, &context, &output)
+            return try cancelLockWait(name, session, &context, &output)
         case .campaign(let election, let session, let value):
             return try campaign(election, session, value, &context, &output)
         case .proclaim(let election, let session, let value):
             return try proclaim(election, session, value, &context, &output)
         case .resign(let election, let session): return try resign(election, session, &context, &output)
+        case .cancelCandidacy(let election, let session):
+            return try cancelCandidacy(election, session, &context, &output)
         case .registerClient:
             let client = ClientID(context.index.rawValue)
             requests.register(client, at: context.index)
