@@ -1,7 +1,5 @@
 internal import CNghttp2
 public import NIOCore
-internal import NIOPosix
-public import NIOSSL
 internal import Synchronization
 
 /// The client's end of one connection: many calls at once, from any thread.
@@ -26,8 +24,8 @@ public final class ClientConnection: HTTP2Connection, @unchecked Sendable {
     private let requests = Mutex<[Request]>([])
     private let usable = Atomic<Bool>(false)
 
-    private var streams: [Int32: ClientStream] = [:]
-    private var events: [(ClientStream, ClientStreamEvent)] = []
+    var streams: [Int32: ClientStream] = [:]
+    var events: [(ClientStream, ClientStreamEvent)] = []
     private var replies: [(ClientStream, Result<ClientReply, CallFailure>)] = []
     private var isDispatching = false
     private var isFlushScheduled = false
@@ -43,57 +41,6 @@ public final class ClientConnection: HTTP2Connection, @unchecked Sendable {
         closedPromise = eventLoop.makePromise()
         closed = closedPromise.futureResult
         super.init(eventLoop: eventLoop, isServer: false, options: options)
-    }
-
-    /// Connects with TLS; complete when the server has accepted us and sent its settings.
-    ///
-    /// - Parameter tls: must offer `h2`. The name (or address) in the server's certificate is checked as its
-    ///   configuration says.
-    public static func connect(
-        host: String, port: Int, tls: NIOSSLContext, on eventLoop: any EventLoop,
-        timeout: TimeAmount = .seconds(5), options: TransportOptions = .client
-    ) -> EventLoopFuture<ClientConnection> {
-        let ready = eventLoop.makePromise(of: ClientConnection.self)
-        let isAddress = (try? SocketAddress(ipAddress: host, port: port)) != nil
-        let authority = host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"
-        let timer = eventLoop.scheduleTask(in: timeout) {
-            ready.fail(CallFailure(GRPCStatus(.unavailable, "no connection in time"), mayHaveArrived: false))
-        }
-        let channel = ClientBootstrap(group: eventLoop)
-            .connectTimeout(timeout)
-            .channelOption(.tcpOption(.tcp_nodelay), value: 1)
-            .channelOption(.writeBufferWaterMark, value: .init(low: 64 << 10, high: 512 << 10))
-            .channelInitializer { channel in
-                channel.eventLoop.makeCompletedFuture {
-                    let security = try NIOSSLClientHandler(context: tls, serverHostname: isAddress ? nil : host)
-                    try channel.pipeline.syncOperations.addHandler(security)
-                    try channel.pipeline.syncOperations.addHandler(
-                        HandshakeGate { channel, isHTTP2 in
-                            guard isHTTP2 else { return false }
-                            let connection = ClientConnection(
-                                eventLoop: channel.eventLoop, authority: authority, ready: ready, options: options)
-                            try channel.pipeline.syncOperations.addHandler(connection)
-                            return true
-                        })
-                }
-            }
-            .connect(host: host, port: port)
-        channel.whenComplete { result in
-            switch result {
-            case .failure(let error):
-                ready.fail(CallFailure(GRPCStatus(.unavailable, "\(error)"), mayHaveArrived: false))
-            case .success(let channel):
-                channel.closeFuture.whenComplete { _ in
-                    ready.fail(
-                        CallFailure(
-                            GRPCStatus(.unavailable, "the server closed the connection in the handshake"),
-                            mayHaveArrived: false))
-                }
-                ready.futureResult.whenFailure { _ in channel.close(promise: nil) }
-            }
-        }
-        ready.futureResult.whenComplete { _ in timer.cancel() }
-        return ready.futureResult
     }
 
     /// Whether new calls have a chance: false before the server's settings, after a GOAWAY and when it is gone.
@@ -269,7 +216,7 @@ public final class ClientConnection: HTTP2Connection, @unchecked Sendable {
         end(stream, .failure(CallFailure(status, mayHaveArrived: stream.wasSent)))
     }
 
-    private func end(_ stream: ClientStream, _ result: Result<ClientReply, CallFailure>) {
+    func end(_ stream: ClientStream, _ result: Result<ClientReply, CallFailure>) {
         guard !stream.isEnded else { return }
         stream.isEnded = true
         switch stream.handler {
@@ -371,123 +318,12 @@ public final class ClientConnection: HTTP2Connection, @unchecked Sendable {
     }
 
     override func field(_ stream: Int32, name: UnsafeBufferPointer<UInt8>, value: UnsafeBufferPointer<UInt8>) {
-        guard let stream = streams[stream] else { return }
-        stream.headerBytes += name.count + value.count + 32
-        guard stream.headerBytes <= options.maximumHeaderBytes * 2 else {
-            stream.failure = GRPCStatus(.resourceExhausted, "more metadata than the limit")
-            return
-        }
-        switch ResponseField(name) {
-        case .status: stream.httpStatus = ResponseField.number(value) ?? 0
-        case .grpcStatus:
-            stream.status = ResponseField.number(value).flatMap { UInt8(exactly: $0) }.map {
-                GRPCCode(rawValue: $0) ?? .unknown
-            }
-        case .grpcMessage: stream.statusMessage = PercentCoding.decode(value)
-        case .ignored: break
-        case .custom: stream.metadata.received(name: name, value: value)
-        }
+        answerField(stream, name, value)
     }
 
-    override func headersEnded(_ stream: Int32, endStream: Bool) {
-        guard let stream = streams[stream], !stream.hasBegun, stream.httpStatus >= 200 else { return }
-        stream.hasBegun = true
-        if !endStream, case .streaming = stream.handler { events.append((stream, .began(stream.metadata))) }
-    }
+    override func headersEnded(_ stream: Int32, endStream: Bool) { answerOpened(stream, endStream: endStream) }
 
-    override func data(_ id: Int32, _ bytes: UnsafeBufferPointer<UInt8>) {
-        consumeConnection(bytes.count)
-        guard let stream = streams[id], stream.failure == nil, stream.httpStatus == 200 else {
-            consumeStream(id, bytes.count)
-            return
-        }
-        var isStreaming = false
-        if case .streaming = stream.handler { isStreaming = true }
-        do throws(MessageAssembler.Failure) {
-            try stream.assembler.append(bytes, maximumMessageBytes: options.maximumMessageBytes) { message in
-                if isStreaming {
-                    events.append((stream, .message(message)))
-                } else if stream.reply == nil {
-                    stream.reply = message
-                } else {
-                    stream.failure = GRPCStatus(.unimplemented, "more than one answer to a unary call")
-                }
-            }
-        } catch {
-            stream.failure = ResponseField.status(of: error)
-        }
-        if !isStreaming {
-            consumeStream(id, bytes.count)
-        } else if stream.assembler.bufferedBytes > options.streamWindowBytes / 2 {
-            consumeStream(id, stream.ahead.take(bytes.count))
-        }
-        if let failure = stream.failure {
-            streams.removeValue(forKey: id)
-            reset(id, .cancel)
-            end(stream, .failure(CallFailure(failure, mayHaveArrived: true)))
-        }
-    }
+    override func data(_ stream: Int32, _ bytes: UnsafeBufferPointer<UInt8>) { answerData(stream, bytes) }
 
-    override func streamClosed(_ id: Int32, errorCode: UInt32) {
-        guard let stream = streams.removeValue(forKey: id) else { return }
-        let code = HTTP2ErrorCode(rawValue: errorCode)
-        if let status = stream.status, status == .ok, stream.failure == nil {
-            if case .unary = stream.handler, stream.reply == nil {
-                let status = GRPCStatus(.internal, "success without an answer")
-                end(stream, .failure(CallFailure(status, metadata: stream.metadata, mayHaveArrived: true)))
-            } else {
-                end(stream, .success(ClientReply(message: stream.reply ?? [], metadata: stream.metadata)))
-            }
-            return
-        }
-        let status: GRPCStatus
-        if let failure = stream.failure {
-            status = failure
-        } else if let code = stream.status {
-            status = GRPCStatus(code, stream.statusMessage)
-        } else if stream.httpStatus != 0, stream.httpStatus != 200 {
-            status = GRPCStatus(GRPCCode(httpStatus: stream.httpStatus), "HTTP status \(stream.httpStatus)")
-        } else {
-            status = HTTP2ErrorCode.status(ofReset: errorCode)
-        }
-        // REFUSED_STREAM promises that nothing was processed (RFC 9113 section 8.7); so does a GOAWAY below the stream.
-        end(
-            stream,
-            .failure(CallFailure(status, metadata: stream.metadata, mayHaveArrived: code != .refusedStream)))
-    }
-}
-
-/// Which header field of an answer this is.
-enum ResponseField {
-    case status, grpcStatus, grpcMessage, ignored, custom
-
-    init(_ name: UnsafeBufferPointer<UInt8>) {
-        switch name.count {
-        case 7 where RequestField.equal(name, ":status"): self = .status
-        case 11 where RequestField.equal(name, "grpc-status"): self = .grpcStatus
-        case 12 where RequestField.equal(name, "grpc-message"): self = .grpcMessage
-        case 12 where RequestField.equal(name, "content-type"): self = .ignored
-        default:
-            let isReserved = name.first == UInt8(ascii: ":") || name.starts(with: "grpc-".utf8)
-            self = isReserved ? .ignored : .custom
-        }
-    }
-
-    static func number(_ text: UnsafeBufferPointer<UInt8>) -> Int? {
-        guard !text.isEmpty, text.count <= 3 else { return nil }
-        var value = 0
-        for digit in text {
-            guard digit >= 0x30, digit <= 0x39 else { return nil }
-            value = value * 10 + Int(digit - 0x30)
-        }
-        return value
-    }
-
-    static func status(of failure: MessageAssembler.Failure) -> GRPCStatus {
-        switch failure {
-        case .compressed: GRPCStatus(.internal, "a compressed answer, though none was asked for")
-        case .badFlag: GRPCStatus(.internal, "malformed message prefix")
-        case .tooLarge(let bytes): GRPCStatus(.resourceExhausted, "an answer of \(bytes) bytes, above the limit")
-        }
-    }
+    override func streamClosed(_ stream: Int32, errorCode: UInt32) { answerClosed(stream, errorCode: errorCode) }
 }

@@ -13,6 +13,7 @@ public final class GRPCServer: Sendable {
     private let options: TransportOptions
     private let methods: MethodTable
     private let service: any GRPCService
+    private let metrics: ServerMetrics
 
     private struct State {
         var connections: [ObjectIdentifier: ServerConnection] = [:]
@@ -31,6 +32,7 @@ public final class GRPCServer: Sendable {
         self.methods = methods
         self.health = health
         self.options = options
+        metrics = ServerMetrics(methods)
     }
 
     public var connectionCount: Int { state.withLock { $0.connections.count } }
@@ -43,15 +45,17 @@ public final class GRPCServer: Sendable {
         let mailbox = mailbox(of: channel.eventLoop)
         let connection = ServerConnection(
             eventLoop: channel.eventLoop, principal: principal, methods: methods, service: service, health: health,
-            mailbox: mailbox, options: options, closed: { [weak self] in self?.forget($0) })
+            mailbox: mailbox, metrics: metrics, options: options, closed: { [weak self] in self?.forget($0) })
         let isDraining = state.withLock { state in
             state.connections[ObjectIdentifier(connection)] = connection
             return state.isDraining
         }
+        metrics.connected()
         service.connected(connection)
         do {
             try channel.pipeline.syncOperations.addHandler(connection)
         } catch {
+            metrics.disconnected(nil)
             forget(connection)
             throw error
         }

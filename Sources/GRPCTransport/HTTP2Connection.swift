@@ -152,12 +152,14 @@ public class HTTP2Connection: ChannelInboundHandler, @unchecked Sendable {
 
     /// Takes one token for a stream the peer has reset.
     final func countReset() {
-        if !resets.take(now: lastReadAt) { fail(HTTP2Failure(.enhanceYourCalm, "too many streams reset")) }
+        if !resets.take(now: lastReadAt) { fail(HTTP2Failure(.enhanceYourCalm, .resetFlood, "too many streams reset")) }
     }
 
     /// Takes one token for a frame that brings nothing.
     final func countIdleFrame() {
-        if !idleFrames.take(now: lastReadAt) { fail(HTTP2Failure(.enhanceYourCalm, "too many idle frames")) }
+        if !idleFrames.take(now: lastReadAt) {
+            fail(HTTP2Failure(.enhanceYourCalm, .idleFrameFlood, "too many idle frames"))
+        }
     }
 
     /// Gives the peer back the window that `count` bytes on the connection took.
@@ -264,6 +266,7 @@ public class HTTP2Connection: ChannelInboundHandler, @unchecked Sendable {
         guard session != nil, let context else { return }
         let now = NIODeadline.now()
         if let pingSentAt, now - pingSentAt >= options.keepAliveTimeout {
+            fail(HTTP2Failure(.noError, .silence, "the peer has been silent for too long"))
             context.close(promise: nil)
             return
         }

@@ -28,19 +28,32 @@ enum HTTP2ErrorCode: UInt32 {
 
 /// Why a connection cannot go on.
 struct HTTP2Failure: Error, Hashable {
+    /// One word for metrics.
+    enum Reason: String, CaseIterable {
+        case protocolError = "protocol_error"
+        case headerFlood = "header_flood"
+        case resetFlood = "reset_flood"
+        case idleFrameFlood = "idle_frame_flood"
+        /// The peer no longer answers.
+        case silence
+    }
+
     let code: HTTP2ErrorCode
+    let reason: Reason
     let message: String
     /// Whether the GOAWAY that says so was submitted.
     var isAnnounced = false
 
-    init(_ code: HTTP2ErrorCode, _ message: String) {
+    init(_ code: HTTP2ErrorCode, _ reason: Reason, _ message: String) {
         self.code = code
+        self.reason = reason
         self.message = message
     }
 
     /// What the codec said; it has submitted the GOAWAY itself where the protocol wants one.
     init(codec error: Int32) {
         code = .protocolError
+        reason = .protocolError
         message = String(cString: nghttp2_strerror(error))
     }
 }

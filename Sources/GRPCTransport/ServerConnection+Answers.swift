@@ -50,6 +50,7 @@ extension ServerConnection {
         stream.outbound.append(message)
         stream.trailers = (.ok, Metadata())
         stream.answering = .finished
+        metrics.ended(stream.method, .ok)
         sendBody(of: stream)
     }
 
@@ -63,6 +64,7 @@ extension ServerConnection {
         guard let stream = streams[call.stream], stream.answering != .finished else { return false }
         guard stream.outbound.queuedBytes + message.count <= options.maximumQueuedBytes else {
             stream.answering = .finished
+            metrics.ended(stream.method, .resourceExhausted)
             reset(call.stream, .enhanceYourCalm)
             events.append(.ended(call, .cancelled))
             return false
@@ -107,6 +109,7 @@ extension ServerConnection {
 
     func finish(_ stream: ServerStream, _ status: GRPCStatus, _ trailers: Metadata) {
         stream.answering = .finished
+        metrics.ended(stream.method, status.code)
         guard stream.hasBody else {
             sendTrailersOnly(on: stream, status, trailers)
             return
@@ -145,6 +148,7 @@ extension ServerConnection {
     func refuse(_ stream: ServerStream, httpStatus: String) {
         guard let session else { return }
         stream.answering = .finished
+        metrics.refused(httpStatus: httpStatus)
         fields.removeAll()
         fields.add(":status", httpStatus)
         _ = fields.withFields { nghttp2_submit_response(session, stream.id, $0, $1, nil) }

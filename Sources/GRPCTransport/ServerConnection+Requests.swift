@@ -15,7 +15,7 @@ extension ServerConnection {
         if stream.headerBytes > options.maximumHeaderBytes {
             // A little over is a refused call; far over is somebody who does not listen to what we announced.
             if stream.headerBytes > options.maximumHeaderBytes * 4 {
-                fail(HTTP2Failure(.enhanceYourCalm, "header list far above the limit"))
+                fail(HTTP2Failure(.enhanceYourCalm, .headerFlood, "header list far above the limit"))
             }
             stream.refusal = GRPCStatus(.resourceExhausted, "more than \(options.maximumHeaderBytes) bytes of metadata")
             return
@@ -144,6 +144,7 @@ extension ServerConnection {
         if let watch = healthWatches.removeValue(forKey: id) { health.unwatch(watch) }
         if stream.isKnown, stream.isOpen, stream.answering != .finished {
             events.append(.ended(CallHandle(connection: self, stream: id), .cancelled))
+            metrics.ended(stream.method, .cancelled)
         }
     }
 

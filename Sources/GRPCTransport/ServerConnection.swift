@@ -12,6 +12,7 @@ public final class ServerConnection: HTTP2Connection, @unchecked Sendable {
     let service: any GRPCService
     let health: HealthRegistry
     let mailbox: AnswerMailbox
+    let metrics: ServerMetrics
     let closed: @Sendable (ServerConnection) -> Void
 
     var streams: [Int32: ServerStream] = [:]
@@ -24,10 +25,12 @@ public final class ServerConnection: HTTP2Connection, @unchecked Sendable {
     var drainTimer: Scheduled<Void>?
     var healthWatches: [Int32: UInt64] = [:]
     var wantsFlush = false
+    /// How many streams the metrics know of.
+    private var countedStreams = 0
 
     init(
         eventLoop: any EventLoop, principal: String, methods: MethodTable, service: any GRPCService,
-        health: HealthRegistry, mailbox: AnswerMailbox, options: TransportOptions,
+        health: HealthRegistry, mailbox: AnswerMailbox, metrics: ServerMetrics, options: TransportOptions,
         closed: @escaping @Sendable (ServerConnection) -> Void
     ) {
         self.principal = principal
@@ -35,6 +38,7 @@ public final class ServerConnection: HTTP2Connection, @unchecked Sendable {
         self.service = service
         self.health = health
         self.mailbox = mailbox
+        self.metrics = metrics
         self.closed = closed
         super.init(eventLoop: eventLoop, isServer: true, options: options)
     }
@@ -44,7 +48,16 @@ public final class ServerConnection: HTTP2Connection, @unchecked Sendable {
 
     override func readCompleted() { _ = deliverEvents() }
 
-    override func flushed() -> Bool { deliverEvents() }
+    override func flushed() -> Bool {
+        countStreams()
+        return deliverEvents()
+    }
+
+    private func countStreams() {
+        guard streams.count != countedStreams else { return }
+        metrics.streamsChanged(by: streams.count - countedStreams)
+        countedStreams = streams.count
+    }
 
     override func disconnected() {
         drainTimer?.cancel()
@@ -52,8 +65,11 @@ public final class ServerConnection: HTTP2Connection, @unchecked Sendable {
         healthWatches = [:]
         for stream in streams.values where stream.isKnown && stream.answering != .finished {
             events.append(.ended(CallHandle(connection: self, stream: stream.id), .connectionLost))
+            metrics.ended(stream.method, .cancelled)
         }
         streams = [:]
+        countStreams()
+        metrics.disconnected(failure)
         _ = deliverEvents()
         service.disconnected(self)
         closed(self)

@@ -1,0 +1,109 @@
+internal import Metrics
+internal import Synchronization
+
+/// What a gRPC server counts; shared by its connections, from any thread.
+final class ServerMetrics: Sendable {
+    private struct CallKey: Hashable {
+        var method: Int
+        var status: GRPCCode
+    }
+
+    private static let calls = "grpc.server.calls"
+
+    private let paths: [Int: String]
+    /// `grpc.server.calls` by `method` and `status`: calls that have ended. Those that go well are counted most, so theirs
+    /// are made at once and found without a lock.
+    private let succeeded: [Counter]
+    private let others = Mutex<[CallKey: Counter]>([:])
+    /// `grpc.server.requests.refused` by `status`: requests that are no gRPC call, by the HTTP status they got.
+    private let refused = Mutex<[String: Counter]>([:])
+    /// `grpc.server.connections.failed` by `reason`: connections we ended because of what the peer did or failed to do.
+    private let failed = Dictionary(
+        uniqueKeysWithValues: HTTP2Failure.Reason.allCases.map {
+            ($0, Counter(label: "grpc.server.connections.failed", dimensions: [("reason", $0.rawValue)]))
+        })
+    /// `grpc.server.connections`: open ones.
+    private let connections = Gauge(label: "grpc.server.connections")
+    /// `grpc.server.streams`: calls in progress, on all connections.
+    private let streams = Gauge(label: "grpc.server.streams")
+    private let openConnections = Atomic<Int>(0)
+    private let openStreams = Atomic<Int>(0)
+
+    /// - Parameter methods: numbered from 0 without large gaps, as ``MethodTable`` knows them.
+    init(_ methods: MethodTable) {
+        paths = Dictionary(uniqueKeysWithValues: methods.methods.map { ($0.id, String($0.path.dropFirst())) })
+        let count = (methods.methods.map(\.id).max() ?? -1) + 1
+        precondition(count <= 4096, "method numbers are an index: \(count)")
+        let paths = paths
+        succeeded = (0..<count).map {
+            Counter(label: Self.calls, dimensions: [("method", paths[$0] ?? "none"), ("status", "ok")])
+        }
+    }
+
+    func connected() { connections.record(openConnections.add(1, ordering: .relaxed).newValue) }
+
+    func disconnected(_ failure: HTTP2Failure?) {
+        connections.record(openConnections.subtract(1, ordering: .relaxed).newValue)
+        if let failure { failed[failure.reason]?.increment() }
+    }
+
+    /// Told in steps, once for each pass over a connection.
+    func streamsChanged(by change: Int) { streams.record(openStreams.add(change, ordering: .relaxed).newValue) }
+
+    func ended(_ method: Int, _ status: GRPCCode) {
+        if status == .ok, succeeded.indices.contains(method) { return succeeded[method].increment() }
+        let key = CallKey(method: max(method, ServerConnection.healthWatch), status: status)
+        let counter = others.withLock { others in
+            if let counter = others[key] { return counter }
+            let counter = Counter(
+                label: Self.calls, dimensions: [("method", name(of: key.method)), ("status", status.word)])
+            others[key] = counter
+            return counter
+        }
+        counter.increment()
+    }
+
+    func refused(httpStatus: String) {
+        let counter = refused.withLock { refused in
+            if let counter = refused[httpStatus] { return counter }
+            let counter = Counter(label: "grpc.server.requests.refused", dimensions: [("status", httpStatus)])
+            refused[httpStatus] = counter
+            return counter
+        }
+        counter.increment()
+    }
+
+    /// Paths that a client made up are all called `unknown`, so that it cannot make series.
+    private func name(of method: Int) -> String {
+        switch method {
+        case ServerConnection.healthCheck: "grpc.health.v1.Health/Check"
+        case ServerConnection.healthWatch: "grpc.health.v1.Health/Watch"
+        default: paths[method] ?? "unknown"
+        }
+    }
+}
+
+extension GRPCCode {
+    /// As in gRPC's documents, in lower case.
+    var word: String {
+        switch self {
+        case .ok: "ok"
+        case .cancelled: "cancelled"
+        case .unknown: "unknown"
+        case .invalidArgument: "invalid_argument"
+        case .deadlineExceeded: "deadline_exceeded"
+        case .notFound: "not_found"
+        case .alreadyExists: "already_exists"
+        case .permissionDenied: "permission_denied"
+        case .resourceExhausted: "resource_exhausted"
+        case .failedPrecondition: "failed_precondition"
+        case .aborted: "aborted"
+        case .outOfRange: "out_of_range"
+        case .unimplemented: "unimplemented"
+        case .`internal`: "internal"
+        case .unavailable: "unavailable"
+        case .dataLoss: "data_loss"
+        case .unauthenticated: "unauthenticated"
+        }
+    }
+}
