@@ -31,8 +31,7 @@ public struct ClusterStatus: Sendable, Hashable {
     public var revision: Revision
     public var outboxPending: Int
     public var members: [Member]
-    /// A leader is known and everything it committed, as far as we heard, is applied here.
-    public var isCaughtUp: Bool
+    public var readiness: Readiness
     public var isDraining: Bool
     public var isIsolated: Bool
 }

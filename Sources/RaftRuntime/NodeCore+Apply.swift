@@ -55,35 +55,36 @@ extension NodeCore {
             guard result.proposal.origin == id, result.proposal.boot == boot,
                 let proposal = proposals.remove(result.proposal.number)
             else { continue }
-            settle(proposal, result.reply)
+            settle(proposal, result.reply, now)
         }
         output.results.removeAll(keepingCapacity: true)
     }
 
-    private func settle(_ proposal: PendingProposal, _ reply: CommandReply) {
-        guard let key = proposal.claim, reply.result.refusal == nil else {
-            if let caller = proposal.caller { self.reply(caller, .command(reply)) }
-            return
-        }
-        if let caller = proposal.caller {
-            settleClaim(key, proposal, reply, caller)
-        } else if claims[key] == nil {
-            // Nobody waits for it any more, so it must not stand in the way of others.
-            propose(key.withdrawal)
+    private func settle(_ proposal: PendingProposal, _ reply: CommandReply, _ now: Instant) {
+        if let key = proposal.claim { return settleClaim(key, proposal, reply, now) }
+        if let caller = proposal.caller { return self.reply(caller, .command(reply)) }
+        if let key = proposal.withdraws { return settleWithdrawal(key, reply, now) }
+        if proposal.isBarrier, case .sent(let term, let epoch) = proposal.state {
+            resend(now) { $0 == term && $1 < epoch }
         }
     }
 
     /// An entry of a new term was applied: what was sent to leaders of earlier terms and not applied by now is in no
     /// log, so it is sent again.
-    private func settleLostProposals(_ now: Instant) {
+    private func settleLostProposals(_ now: Instant) { resend(now) { term, _ in term < appliedTerm } }
+
+    /// Sends again what was sent in such a term and epoch: it is certainly in no log.
+    private func resend(_ now: Instant, where isLost: (Term, UInt64) -> Bool) {
         var lost: [UInt64] = []
         proposals.forEach { number, proposal in
-            if case .sent(let term) = proposal.state, term < appliedTerm { lost.append(number) }
+            if case .sent(let term, let epoch) = proposal.state, isLost(term, epoch) { lost.append(number) }
         }
         guard !lost.isEmpty else { return }
         metrics.resent.increment(by: lost.count)
         for number in lost {
-            if proposals[number]?.caller == nil, proposals[number]?.claim != nil {
+            guard let proposal = proposals[number] else { continue }
+            // What nobody waits for any more: an abandoned claim, a barrier that another one has replaced.
+            if proposal.caller == nil, proposal.claim != nil || proposal.isBarrier {
                 _ = proposals.remove(number)
             } else {
                 proposals[number]?.state = .waiting

@@ -15,6 +15,7 @@ extension NodeCore {
     /// From now on new requests are refused as `draining`, and another node is asked to lead.
     func beginDrain() {
         isDraining = true
+        noteReadiness()
         if role == .leader { step(.transferLeadership(to: nil)) }
     }
 

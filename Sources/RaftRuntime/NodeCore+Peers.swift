@@ -26,6 +26,9 @@ extension NodeCore: PeerDelegate {
         guard !isStopped else { return }
         logger.info("link up", metadata: ["peer.id": "\(member(peer)?.name ?? peer.description)"])
         step(.linkUp(peer))
+        // So that it need not wait for the next round to know whether it has caught up.
+        transport.send(.ask(0, PeerQuestion.report(ownReport(raft.status)).encoded()), to: peer)
+        if peer == leader { sendBarrier() }
     }
 
     func linkDown(_ peer: NodeID, reason: LinkDownReason) {
@@ -34,6 +37,7 @@ extension NodeCore: PeerDelegate {
             "link down",
             metadata: ["peer.id": "\(member(peer)?.name ?? peer.description)", "reason": "\(reason)"])
         reports[peer] = nil
+        needsBarrier = true
         step(.linkDown(peer))
         requeueQuestions(NodeClock.now(), lostPeer: peer)
     }
@@ -178,6 +182,11 @@ extension NodeCore: PeerDelegate {
         let bytes = PeerQuestion.report(ownReport(raft.status)).encoded()
         for member in members where member.id != id { transport.send(.ask(0, bytes), to: member.id) }
         requeueQuestions(now)
+        noteReadiness()
+        let isOverdue = hasSentProposal(before: numberAtReport)
+        numberAtReport = proposals.nextNumber
+        if isOverdue { needsBarrier = true }
+        sendBarrier()
     }
 
     private func ownReport(_ status: RaftStatus) -> NodeReport {
@@ -205,8 +214,7 @@ extension NodeCore: PeerDelegate {
                     version: report?.version ?? "", address: "\(member.peerHost):\(member.peerPort)",
                     apiAddress: member.apiAddress, zone: member.zone)
             },
-            isCaughtUp: leader != nil && status.commit.distance(from: appliedIndex) < 1024 && appliedIndex > .zero,
-            isDraining: isDraining, isIsolated: isIsolated)
+            readiness: readiness, isDraining: isDraining, isIsolated: isIsolated)
     }
 
     private var outboxPending: Int {

@@ -18,6 +18,8 @@ struct CallerKey: Hashable {
 
 /// What a door can take back.
 enum Cancellable {
+    /// A claim that is not applied yet.
+    case proposal(UInt64)
     case claim(ClaimKey)
     case watch(WatchID)
 }
@@ -47,10 +49,12 @@ extension NodeCore {
         switch request.operation {
         case .cancel: return cancel(CallerKey(caller.sink, caller.token))
         case .watchCredit(let bytes): return watchCredit(CallerKey(caller.sink, caller.token), bytes)
+        case .watchProgress: return watchProgress(CallerKey(caller.sink, caller.token))
         case .status: return reply(caller, .status(clusterStatus()))
         case .isolate(let isIsolated):
             self.isIsolated = isIsolated
             transport.isolate(isIsolated)
+            noteReadiness()
             return reply(caller, .done)
         case .query(let query, linearizable: false): return reply(caller, .query(state.answer(query)))
         case .command, .claim, .query, .keepAlive, .watch, .transferLeadership: break
@@ -68,15 +72,19 @@ extension NodeCore {
         switch request.operation {
         case .command(let command, let id):
             addProposal(command, id, request.principal, caller, claim: nil).map { commands.append($0) }
-        case .claim(let command, let id):
-            addProposal(command, id, request.principal, caller, claim: ClaimKey(command)).map { commands.append($0) }
+        case .claim(let command, let id, let until):
+            addProposal(command, id, request.principal, caller, claim: ClaimKey(command)).map { number in
+                proposals[number]?.waitsUntil = until
+                cancellable[CallerKey(caller.sink, caller.token)] = .proposal(number)
+                commands.append(number)
+            }
         case .query(let query, _):
             reads.append(
                 self.reads.add(PendingRead(purpose: .query(query, caller), deadline: caller.deadline)))
         case .keepAlive(let session): keepAlive(session, caller, reads: &reads)
         case .watch(let watch): beginWatch(watch, caller)
         case .transferLeadership(let name): transferLeadership(toMember: name, caller)
-        case .cancel, .watchCredit, .status, .isolate: break
+        case .cancel, .watchCredit, .watchProgress, .status, .isolate: break
         }
     }
 
@@ -128,7 +136,7 @@ extension NodeCore {
             batch.reserveCapacity(numbers.count)
             for number in numbers {
                 guard var proposal = proposals[number] else { continue }
-                proposal.state = .sent(term)
+                proposal.state = .sent(term, epoch: sendEpoch)
                 proposals[number] = proposal
                 _ = Envelope.stamp(time, into: &proposal.envelope)
                 batch.append(Proposal(token: number, payload: proposal.envelope))
@@ -150,7 +158,7 @@ extension NodeCore {
             guard !batch.isEmpty else { return true }
             guard transport.send(.forward(term, batch), to: leader) == .queued else { return false }
             metrics.forwarded.increment(by: batch.count)
-            for number in sent { proposals[number]?.state = .sent(term) }
+            for number in sent { proposals[number]?.state = .sent(term, epoch: sendEpoch) }
             (batch, bytes, sent) = ([], 0, [])
             return true
         }
@@ -165,6 +173,28 @@ extension NodeCore {
         let unsent = numbers.filter { proposals[$0]?.state == .waiting }
         hold(unsent, NodeClock.now())
         return true
+    }
+
+    /// After a link failed and the leader stayed the same: finds out by a command of no effect which of those sent before
+    /// it were lost. See ``sendEpoch``.
+    func sendBarrier() {
+        guard needsBarrier, role != .leader, leader != nil else { return }
+        needsBarrier = false
+        guard hasSentProposal(before: .max),
+            let number = addProposal(.expireSessions([], term: term), nil, "node/" + name, nil, claim: nil)
+        else { return }
+        sendEpoch += 1
+        proposals[number]?.isBarrier = true
+        submit([number], NodeClock.now())
+    }
+
+    /// Whether somebody waits for a command that went to the present leader.
+    func hasSentProposal(before end: UInt64) -> Bool {
+        var isFound = false
+        proposals.forEach { number, proposal in
+            if number < end, proposal.caller != nil, case .sent(term, _) = proposal.state { isFound = true }
+        }
+        return isFound
     }
 
     private func hold(_ numbers: [UInt64], _ now: Instant) {
@@ -221,7 +251,11 @@ extension NodeCore {
 
     private func end(_ numbers: [UInt64], _ code: ServiceFailure.Code, _ message: String) {
         for number in numbers {
-            if let caller = proposals.remove(number)?.caller { fail(caller, code, message, .notCommitted) }
+            guard let proposal = proposals.remove(number) else { continue }
+            if proposal.isBarrier { needsBarrier = true }
+            guard let caller = proposal.caller else { continue }
+            if proposal.claim != nil { cancellable[CallerKey(caller.sink, caller.token)] = nil }
+            fail(caller, code, message, .notCommitted)
         }
     }
 
@@ -234,10 +268,18 @@ extension NodeCore {
             .append(ServiceReply(token: caller.token, body: body))
     }
 
-    func fail(_ caller: Caller, _ code: ServiceFailure.Code, _ message: String, _ outcome: Outcome) {
+    func fail(
+        _ caller: Caller, _ code: ServiceFailure.Code, _ message: String, _ outcome: Outcome,
+        holder: ServiceFailure.Holder? = nil
+    ) {
         metrics.failed(code)
-        let leaderName = leader.flatMap { member($0)?.name }
-        reply(caller, .failed(ServiceFailure(code: code, message: message, outcome: outcome, leader: leaderName)))
+        let leader = leader.flatMap(member)
+        reply(
+            caller,
+            .failed(
+                ServiceFailure(
+                    code: code, message: message, outcome: outcome, leader: leader?.name,
+                    leaderAPIAddress: leader?.apiAddress, holder: holder)))
     }
 
     func deliverReplies() {
@@ -273,13 +315,12 @@ extension NodeCore {
                 fail(question.caller, .timedOut, "the leader did not answer in time", .unknown)
             }
         }
-        for (key, claim) in claims where claim.caller.deadline <= now { withdraw(key, claim.caller) }
-        for claim in claims.values { next = min(next, claim.caller.deadline) }
-        nextExpiry = next
+        nextExpiry = min(next, expireClaims(now))
     }
 
     private func expireProposal(_ number: UInt64) {
         guard let proposal = proposals[number], let caller = proposal.caller else { return }
+        if proposal.claim != nil { cancellable[CallerKey(caller.sink, caller.token)] = nil }
         switch proposal.state {
         case .waiting:
             _ = proposals.remove(number)
@@ -305,49 +346,21 @@ extension NodeCore {
         }
     }
 
-    // MARK: - Locks and elections that wait
-
-    /// The place in the queue is committed and others stand before it: waits for the grant.
-    func claimQueued(_ key: ClaimKey, _ reply: CommandReply, _ caller: Caller) {
-        if let earlier = claims.updateValue(PendingClaim(caller: caller, reply: reply), forKey: key) {
-            cancellable[CallerKey(earlier.caller.sink, earlier.caller.token)] = nil
-            fail(earlier.caller, .timedOut, "a later call of the same session waits in its place", .committed)
-        }
-        cancellable[CallerKey(caller.sink, caller.token)] = .claim(key)
-    }
-
-    func granted(_ grant: Grant) {
-        let key = ClaimKey(kind: grant.kind, name: grant.name, session: grant.session)
-        guard let claim = claims.removeValue(forKey: key) else { return }
-        cancellable[CallerKey(claim.caller.sink, claim.caller.token)] = nil
-        reply(claim.caller, .command(claim.reply.granted(grant.token)))
-    }
-
-    /// The session of these claims is over, so they will never be granted.
-    func sessionEnded(_ session: SessionID) {
-        for (key, claim) in claims where key.session == session {
-            claims[key] = nil
-            cancellable[CallerKey(claim.caller.sink, claim.caller.token)] = nil
-            fail(claim.caller, .sessionNotFound, "session \(session) ended while it waited", .notCommitted)
-        }
-    }
-
-    private func withdraw(_ key: ClaimKey, _ caller: Caller) {
-        claims[key] = nil
-        cancellable[CallerKey(caller.sink, caller.token)] = nil
-        propose(key.withdrawal)
-        fail(caller, .timedOut, "'\(key.name)' was not granted in time; the wait was given up", .notCommitted)
-    }
-
     private func cancel(_ key: CallerKey) {
         switch cancellable.removeValue(forKey: key) {
+        case .proposal(let number)?:
+            // One that may be in the log is taken out of its queue when it is applied.
+            if proposals[number]?.state == .waiting {
+                _ = proposals.remove(number)
+            } else {
+                proposals[number]?.caller = nil
+            }
         case .claim(let claim)?:
             claims[claim] = nil
-            propose(claim.withdrawal)
+            withdraw(claim)
         case .watch(let id)?:
             watches.remove(id)
             watchCallers[id] = nil
-            watchRequests[id] = nil
         case nil: break
         }
     }

@@ -97,24 +97,10 @@ extension NodeCore {
         logBytesSinceSnapshot = 0
         tailMarks.removeAll()
         sessions = SessionClock(sessions: state.sessionGrants, at: NodeClock.now())
-        restartWatches()
+        // Watchers go on in the new state's history where they were.
+        watches.stateRestored(at: state.revision)
         logger.notice("state restored from a snapshot", metadata: ["raft.index": "\(descriptor.index)"])
         settleAfterRestore()
-    }
-
-    /// Watchers go on in the new state's history where they were.
-    private func restartWatches() {
-        let callers = watchCallers
-        watchCallers.removeAll()
-        var requests = watchRequests
-        watchRequests.removeAll()
-        let old = watches
-        watches = WatchRegistry()
-        for (id, caller) in callers.sorted(by: { $0.key < $1.key }) {
-            guard var request = requests.removeValue(forKey: id) else { continue }
-            if let served = old.progress(of: id) { request.fromRevision = served.next }
-            beginWatch(request, caller)
-        }
     }
 
     /// Commands that the snapshot covers were applied elsewhere: their answers are not known here.
@@ -122,7 +108,8 @@ extension NodeCore {
         var covered: [UInt64] = []
         proposals.forEach { number, proposal in if case .sent = proposal.state { covered.append(number) } }
         for number in covered {
-            guard let caller = proposals.remove(number)?.caller else { continue }
+            guard let proposal = proposals.remove(number), let caller = proposal.caller else { continue }
+            if proposal.claim != nil { cancellable[CallerKey(caller.sink, caller.token)] = nil }
             fail(caller, .leadershipChanged, "this node caught up by a snapshot; the answer is not known", .unknown)
         }
         step(.applied(through: appliedIndex))

@@ -11,13 +11,19 @@ extension NodeCore {
     func beginWatch(_ request: WatchRequest, _ caller: Caller) {
         let id = watches.add(request, credit: Self.watchWindowBytes, at: state.revision)
         watchCallers[id] = caller
-        watchRequests[id] = request
         cancellable[CallerKey(caller.sink, caller.token)] = .watch(id)
     }
 
     func watchCredit(_ key: CallerKey, _ bytes: Int) {
         guard case .watch(let id)? = cancellable[key] else { return }
         watches.addCredit(bytes, to: id)
+        scheduleTurn()
+    }
+
+    /// Says how far a watch has come, behind whatever is on its way to it already.
+    func watchProgress(_ key: CallerKey) {
+        guard case .watch(let id)? = cancellable[key], let through = watches.progress(of: id) else { return }
+        deliveries.append(WatchDelivery(watcher: id, content: .events([], continues: false), through: through))
         scheduleTurn()
     }
 
@@ -31,7 +37,6 @@ extension NodeCore {
             guard let caller = watchCallers[delivery.watcher] else { continue }
             if case .compacted(let revision) = delivery.content {
                 watchCallers[delivery.watcher] = nil
-                watchRequests[delivery.watcher] = nil
                 cancellable[CallerKey(caller.sink, caller.token)] = nil
                 fail(
                     caller, .compacted, "required revision has been compacted; the lowest readable is \(revision)",

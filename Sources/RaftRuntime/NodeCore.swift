@@ -54,6 +54,16 @@ final class NodeCore {
     // Who waits for what.
     var proposals = PendingTable<PendingProposal>()
     var waitingProposals: [UInt64] = []
+    /// Rises with every barrier: a command of ours, sent after a link has failed to a leader that is still the same.
+    ///
+    /// Commands reach a leader in the order in which they were sent, or not at all, and a link that was replaced brings
+    /// nothing more. So once a barrier is applied, what was sent to the same leader in an earlier epoch and not applied
+    /// by then is in no log, and it may be sent again.
+    var sendEpoch: UInt64 = 0
+    /// A link failed, or the leader was out of sight, and commands may have been lost with it.
+    var needsBarrier = false
+    /// The number that the next proposal had at the last report: older ones that still wait may have been lost.
+    var numberAtReport: UInt64 = 1
     var foreignProposals = PendingTable<(origin: NodeID, token: UInt64)>()
     var reads = PendingTable<PendingRead>()
     var waitingReads: [UInt64] = []
@@ -66,7 +76,6 @@ final class NodeCore {
     var watches = WatchRegistry()
     var deliveries: [WatchDelivery] = []
     var watchCallers: [WatchID: Caller] = [:]
-    var watchRequests: [WatchID: WatchRequest] = [:]
     var sessions: SessionClock
     var reports: [NodeID: NodeReport] = [:]
 
@@ -78,6 +87,8 @@ final class NodeCore {
     var nextRetry = Instant.distantFuture
     /// No pending request's deadline lies before this.
     var nextExpiry = Instant.distantFuture
+    /// What the observer was told last; it takes a node to be without a leader until told otherwise.
+    var toldReadiness = Readiness.noLeader
     var isDraining = false
     var isStopped = false
     var isIsolated = false
@@ -162,6 +173,7 @@ final class NodeCore {
             perform(now)
         } while !effects.isEmpty
         releaseWatches()
+        if toldReadiness != .ready { noteReadiness() }
         deliverReplies()
         transport.flush()
         schedule(now)
@@ -247,6 +259,7 @@ final class NodeCore {
 
     private func roleChanged(_ change: RoleChange, _ now: Instant) {
         let wasLeader = role == .leader
+        let isSameTerm = term == change.term
         role = change.role
         term = change.term
         leader = change.leader
@@ -261,11 +274,16 @@ final class NodeCore {
         if change.role == .leader {
             sessions.becameLeader(at: now, grace: options.sessionGrace)
             announceLeadership()
+            report(now)
             observer.leadershipChanged(change.term)
         } else if wasLeader {
             observer.leadershipChanged(nil)
         }
         if leader != nil { retryWaiting(now) }
+        // What went to the leader of an earlier term is settled by the first entry of this one.
+        if isSameTerm { needsBarrier = true }
+        sendBarrier()
+        noteReadiness()
         requeueQuestions(now)
     }
 

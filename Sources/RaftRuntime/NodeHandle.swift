@@ -57,7 +57,7 @@ public final class NodeHandle: Sendable {
         sink.deliver(
             requests.compactMap { request in
                 switch request.operation {
-                case .cancel, .watchCredit: nil
+                case .cancel, .watchCredit, .watchProgress: nil
                 default: ServiceReply(token: request.token, body: .failed(failure))
                 }
             })

@@ -51,6 +51,8 @@ public struct NodeParts: Sendable {
 public protocol NodeObserver: AnyObject, Sendable {
     /// This node leads in the given term, or leads no more.
     func leadershipChanged(_ term: Term?)
+    /// Whether work may be sent here has changed; until the first call it may not.
+    func readinessChanged(_ readiness: Readiness)
     /// The log has failed: the process must stop.
     func storageFailed(_ error: StorageError)
     /// The outbox has something for the catalog.

@@ -12,13 +12,15 @@ struct Caller {
 ///
 /// The rule that makes retries safe without the client: a command sent to the leader of term T, our own log or a
 /// peer's, can only be appended in term T. Entries are applied in order, so once an entry of a later term was applied
-/// here and the command was not, it never will be, and it may be sent again.
+/// here and the command was not, it never will be, and it may be sent again. The same holds within a term, see
+/// ``NodeCore/sendEpoch``.
 struct PendingProposal {
     enum State: Equatable {
         /// In no log: never sent, or certainly lost.
         case waiting
-        /// Handed to the leader of this term; whether it is in the log is not known.
-        case sent(Term)
+        /// Handed to the leader of this term, in this epoch of ``NodeCore/sendEpoch``; whether it is in the log is not
+        /// known.
+        case sent(Term, epoch: UInt64)
     }
 
     /// Nil for the node's own commands, which nobody waits for.
@@ -28,6 +30,12 @@ struct PendingProposal {
     var envelope: [UInt8]
     /// Set for lock acquisitions and campaigns: answered when granted, not when queued.
     var claim: ClaimKey?
+    /// With ``claim``: when the wait ends.
+    var waitsUntil = Instant.distantFuture
+    /// Set for the command that takes a claim out of its queue.
+    var withdraws: ClaimKey?
+    /// Once applied, what was sent to its leader in earlier epochs and was not is known to be lost.
+    var isBarrier = false
     /// Set for the leader's own expiry of sessions, which is never passed to another leader: one that is not appended
     /// is forgotten, and the sessions are due again.
     var expiring: [SessionID] = []
@@ -58,15 +66,21 @@ struct ClaimKey: Hashable {
     var withdrawal: Command {
         switch kind {
         case .lock: .cancelLockWait(name: name, session: session)
-        case .election: .resign(election: name, session: session)
+        case .election: .cancelCandidacy(election: name, session: session)
         }
     }
+
+    var queue: ClaimIndex.Queue { ClaimIndex.queue(kind, name) }
 }
 
 /// A granted-later claim: its queue entry is committed, the caller waits for its turn.
 struct PendingClaim {
     var caller: Caller
     var reply: CommandReply
+    /// The command that made it, should it have to be made again.
+    var proposal: PendingProposal
+    /// The wait is over and the claim is on its way out of the queue.
+    var isLeaving = false
 }
 
 /// Something that needs a confirmed read index before it can be answered.

@@ -24,8 +24,10 @@ public struct ServiceRequest: Sendable {
     public enum Operation: Sendable {
         /// Proposed to the log; forwarded when another node leads.
         case command(Command, RequestID?)
-        /// A lock acquisition or campaign that is answered when it is granted; ends the wait at the deadline.
-        case claim(Command, RequestID?)
+        /// A lock acquisition or campaign, answered when it is granted or, with ``ServiceFailure/Code/notGranted``, when
+        /// the wait ended without. Leaving the queue takes a command of its own, so `until` should lie before the
+        /// deadline of the request; in the past it means: try once.
+        case claim(Command, RequestID?, until: Instant)
         /// Answered from this node's state: after a ReadIndex round, or at once when `linearizable` is false.
         case query(Query, linearizable: Bool)
         /// Answered when a quorum confirmed that the leader still leads.
@@ -33,6 +35,8 @@ public struct ServiceRequest: Sendable {
         case watch(WatchRequest)
         /// The door wrote `bytes` of a watch's deliveries out; its window grows by them.
         case watchCredit(bytes: Int)
+        /// Has a watch tell how far it has come, with a delivery that may hold no events; names the watch by its token.
+        case watchProgress
         /// Ends the wait or watch with this token; a wait that ends this way is not answered.
         case cancel
         case status
@@ -86,6 +90,16 @@ public struct ServiceFailure: Error, Hashable, Sendable {
         case transferFailed = "transfer_failed"
         case notEnabled = "not_enabled"
         case compacted
+        /// The lock or election was another session's until the wait ended, and the caller does not stand in its queue.
+        case notGranted = "not_granted"
+    }
+
+    /// Who has what a claim was not granted.
+    public struct Holder: Hashable, Sendable {
+        public var session: SessionID
+        public var token: FencingToken
+        /// The principal that asked for the lock, or the value of the elected.
+        public var value: [UInt8]
     }
 
     public var code: Code
@@ -93,18 +107,27 @@ public struct ServiceFailure: Error, Hashable, Sendable {
     public var outcome: Outcome
     /// The leader's name, where the request may do better.
     public var leader: String?
+    /// Where the leader's API port answers.
+    public var leaderAPIAddress: String?
+    /// With ``Code/notGranted``: who has it, if somebody still does.
+    public var holder: Holder?
 
-    public init(code: Code, message: String, outcome: Outcome, leader: String? = nil) {
+    public init(
+        code: Code, message: String, outcome: Outcome, leader: String? = nil, leaderAPIAddress: String? = nil,
+        holder: Holder? = nil
+    ) {
         self.code = code
         self.message = message
         self.outcome = outcome
         self.leader = leader
+        self.leaderAPIAddress = leaderAPIAddress
+        self.holder = holder
     }
 
     public var isRetryable: Bool {
         switch code {
         case .noLeader, .timedOut, .overloaded, .draining, .leadershipChanged, .unconfirmed, .storageStalled: true
-        case .oversized, .sessionNotFound, .transferFailed, .notEnabled, .compacted: false
+        case .oversized, .sessionNotFound, .transferFailed, .notEnabled, .compacted, .notGranted: false
         }
     }
 }

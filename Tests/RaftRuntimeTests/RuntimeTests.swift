@@ -1,6 +1,8 @@
 import Coordination
 import EsperTypes
 import RaftRuntime
+import Synchronization
+import TestSupport
 import Testing
 
 @Suite(.timeLimit(.minutes(2)))
@@ -139,6 +141,9 @@ struct RuntimeTests {
                 Issue.record("a draining node took a request")
             } catch let failure as ServiceFailure {
                 #expect(failure.code == .draining)
+                // The caller is told where to go.
+                #expect(failure.leader == next)
+                #expect(failure.leaderAPIAddress == "\(next).test:1")
             }
             try await cluster.put("key", "value", on: next)
         }
@@ -182,6 +187,66 @@ struct RuntimeTests {
                 return
             }
             #expect((Revision(150)...Revision(200)).contains(lowest))
+        }
+    }
+
+    @Test func `commands that a leader never got are sent to it again while it leads`() async throws {
+        try await TestCluster.run(3) { cluster in
+            let follower = try await cluster.follower()
+            try await cluster.put("counter", "", on: follower)
+            var sent = 1
+            for _ in 0..<5 {
+                let leader = try await cluster.leader()
+                guard leader != follower else { continue }
+                // Frames vanish while the link stands: shorter than it takes to elect another leader.
+                _ = await cluster[leader].call(.isolate(true), principal: "t", timeout: .seconds(1))
+                async let replies = withThrowingTaskGroup(of: Void.self) { group in
+                    for _ in 0..<20 {
+                        group.addTask { try await cluster.put("counter", "x", on: follower) }
+                    }
+                    try await group.waitForAll()
+                }
+                await pause(.milliseconds(30))
+                _ = await cluster[leader].call(.isolate(false), principal: "t", timeout: .seconds(1))
+                let clock = ContinuousClock()
+                let start = clock.now
+                try await replies
+                sent += 20
+                // Not at the deadline of twenty seconds.
+                #expect(clock.now - start < .seconds(10))
+            }
+            let query = Query.range(RangeRequest(.key(Array("counter".utf8))))
+            let body = await cluster[follower].call(
+                .query(query, linearizable: true), principal: "t", timeout: .seconds(20))
+            guard case .query(let reply) = body, case .range(let range) = reply.result else {
+                Issue.record("no answer: \(body)")
+                return
+            }
+            // Without request ids, and still each exactly once.
+            #expect(range.keyValues.first?.version == UInt64(sent))
+        }
+    }
+
+    @Test func `a node is ready once it has what the leader has, and not while it leads nobody or stops`() async throws
+    {
+        try await TestCluster.run(3) { cluster in
+            let leader = try await cluster.leader()
+            for name in cluster.names {
+                try await until("\(name) to be ready") { try await cluster.readiness(of: name) == .ready }
+            }
+            let others = cluster.names.filter { $0 != leader }
+            for name in others { await cluster.stop(name) }
+            try await until("the leader to miss its quorum") { try await cluster.readiness(of: leader) == .noLeader }
+            #expect(cluster.observer(of: leader).readiness.withLock { $0.last } == .noLeader)
+            for name in others { try await cluster.start(name) }
+            try await until("everyone to be ready again") {
+                for name in cluster.names where try await cluster.readiness(of: name) != .ready { return false }
+                return true
+            }
+            let next = try await cluster.leader()
+            await cluster[next].drain(within: .seconds(10))
+            #expect(try await cluster.readiness(of: next) == .draining)
+            #expect(cluster.observer(of: next).readiness.withLock { $0.last } == .draining)
         }
     }
 }

@@ -7,11 +7,21 @@ import Testing
 @Suite(.timeLimit(.minutes(2)))
 struct SessionAndLockTests {
     private func acquire(
-        _ name: String, _ session: SessionID, on node: String, of cluster: TestCluster, timeout: Duration = .seconds(20)
+        _ name: String, _ session: SessionID, on node: String, of cluster: TestCluster, wait: Duration = .seconds(15)
     ) async -> ServiceReply.Body {
-        await cluster[node].call(
-            .claim(.acquireLock(LockRequest(name: name, session: session)), nil), principal: "client/test",
-            timeout: timeout)
+        let command = Command.acquireLock(LockRequest(name: name, session: session, waits: wait > .zero))
+        return await cluster[node].call(
+            .claim(command, nil, until: NodeClock.now() + wait), principal: "client/test", timeout: .seconds(20))
+    }
+
+    /// Sessions in the queue of a lock, the holder first.
+    private func queue(of name: String, _ cluster: TestCluster) async throws -> [SessionID] {
+        let body = await cluster["n1"].call(
+            .query(.lock(name: name, claims: 8), linearizable: true), principal: "t", timeout: .seconds(20))
+        guard case .query(let reply) = body, case .lock(let lock) = reply.result else {
+            throw TestCluster.Unexpected(body: "\(body)")
+        }
+        return lock?.claims.map(\.session) ?? []
     }
 
     private func token(_ body: ServiceReply.Body) throws -> FencingToken {
@@ -57,12 +67,14 @@ struct SessionAndLockTests {
             try await cluster.command(claim, on: "n2", request: request)
             try await cluster.command(.releaseLock(name: "train", session: first), on: "n1")
             let again = await cluster["n3"].call(
-                .claim(claim, request), principal: "client/test", timeout: .seconds(20))
+                .claim(claim, request, until: NodeClock.now() + .seconds(15)), principal: "client/test",
+                timeout: .seconds(20))
             #expect(try token(again) > held)
             // Once it was withdrawn, the same request stands in the queue again.
             try await cluster.command(.releaseLock(name: "train", session: second), on: "n1")
             let third = await cluster["n1"].call(
-                .claim(claim, request), principal: "client/test", timeout: .seconds(20))
+                .claim(claim, request, until: NodeClock.now() + .seconds(15)), principal: "client/test",
+                timeout: .seconds(20))
             #expect(try token(third) > token(again))
         }
     }
@@ -73,14 +85,98 @@ struct SessionAndLockTests {
             let second = try await cluster.session(ttl: .seconds(60), on: "n1")
             let third = try await cluster.session(ttl: .seconds(60), on: "n1")
             _ = try token(await acquire("train", first, on: "n1", of: cluster))
-            let given = await acquire("train", second, on: "n1", of: cluster, timeout: .milliseconds(100))
+            let given = await acquire("train", second, on: "n1", of: cluster, wait: .milliseconds(100))
             guard case .failed(let failure) = given else {
                 Issue.record("granted while held: \(given)")
                 return
             }
-            #expect(failure.code == .timedOut)
+            #expect(failure.code == .notGranted)
+            #expect(failure.outcome == .notCommitted)
+            #expect(failure.holder?.session == first)
+            // The answer came when the claim was out of the queue, not before.
+            #expect(try await queue(of: "train", cluster) == [first])
             try await cluster.command(.releaseLock(name: "train", session: first), on: "n1")
             _ = try token(await acquire("train", third, on: "n1", of: cluster))
+        }
+    }
+
+    @Test func `no time to wait means one try, for locks and for elections`() async throws {
+        try await TestCluster.run(3) { cluster in
+            let follower = try await cluster.follower()
+            let first = try await cluster.session(ttl: .seconds(60), on: follower)
+            let second = try await cluster.session(ttl: .seconds(60), on: follower)
+            _ = try token(await acquire("train", first, on: follower, of: cluster, wait: .zero))
+            guard case .failed(let failure) = await acquire("train", second, on: follower, of: cluster, wait: .zero)
+            else {
+                Issue.record("granted while held")
+                return
+            }
+            #expect(failure.code == .notGranted && failure.holder?.session == first)
+            #expect(try await queue(of: "train", cluster) == [first])
+            func campaign(_ session: SessionID) async -> ServiceReply.Body {
+                await cluster[follower].call(
+                    .claim(.campaign(election: "e", session: session, value: [1]), nil, until: NodeClock.now()),
+                    principal: "t", timeout: .seconds(20))
+            }
+            guard case .command(let won) = await campaign(first), case .election(let election) = won.result,
+                election.isElected, case .failed(let lost) = await campaign(second)
+            else {
+                Issue.record("one of two must be elected")
+                return
+            }
+            #expect(lost.code == .notGranted && lost.holder?.token == election.token)
+            let refused = await cluster[follower].call(
+                .command(.resign(election: "e", session: second), nil), principal: "t", timeout: .seconds(20))
+            guard case .command(let reply) = refused else { return }
+            #expect(reply.result == .refused(.candidateNotFound))
+        }
+    }
+
+    @Test func `a grant that meets the end of the wait is told, never lost`() async throws {
+        try await TestCluster.run(3) { cluster in
+            let follower = try await cluster.follower()
+            let first = try await cluster.session(ttl: .seconds(60), on: follower)
+            let second = try await cluster.session(ttl: .seconds(60), on: follower)
+            var granted = 0
+            for round in 0..<60 {
+                _ = try token(await acquire("train", first, on: follower, of: cluster))
+                async let waiting = acquire(
+                    "train", second, on: follower, of: cluster, wait: .microseconds(500 + round * 100))
+                // Somewhere around the end of the wait.
+                _ = try await queue(of: "train", cluster)
+                try await cluster.command(.releaseLock(name: "train", session: first), on: "n1")
+                switch await waiting {
+                case .command(let reply):
+                    guard case .lock(let lock) = reply.result, lock.isHeld else {
+                        Issue.record("neither granted nor refused: \(reply)")
+                        return
+                    }
+                    granted += 1
+                    #expect(try await queue(of: "train", cluster) == [second])
+                    try await cluster.command(.releaseLock(name: "train", session: second), on: "n1")
+                case .failed(let failure):
+                    #expect(failure.code == .notGranted)
+                    #expect(try await queue(of: "train", cluster) == [])
+                case let other: Issue.record("\(other)")
+                }
+            }
+            print("granted at the end of the wait: \(granted) of 60")
+        }
+    }
+
+    @Test func `a caller that goes before its claim is applied leaves nothing in the queue`() async throws {
+        try await TestCluster.run(3) { cluster in
+            let follower = try await cluster.follower()
+            let first = try await cluster.session(ttl: .seconds(60), on: follower)
+            let second = try await cluster.session(ttl: .seconds(60), on: follower)
+            _ = try token(await acquire("train", first, on: follower, of: cluster))
+            for _ in 0..<20 {
+                let call = Task { await acquire("train", second, on: follower, of: cluster) }
+                await Task.yield()
+                call.cancel()
+                _ = await call.value
+            }
+            try await until("the queue to be the holder's alone") { try await queue(of: "train", cluster) == [first] }
         }
     }
 

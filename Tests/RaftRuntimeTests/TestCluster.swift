@@ -88,7 +88,7 @@ final class TestCluster: Sendable {
             members: names.enumerated().map {
                 ClusterMember(
                     id: NodeID(UInt64($0.offset + 1)), name: $0.element, peerHost: "127.0.0.1",
-                    peerPort: ports[$0.offset], apiAddress: "", zone: "")
+                    peerPort: ports[$0.offset], apiAddress: "\($0.element).test:1", zone: "")
             },
             directory: directory, recovery: recovery,
             state: try recovery.restored.snapshot.map { try StateMachine(restoring: $0, from: directory.snapshots) }
@@ -128,6 +128,13 @@ final class TestCluster: Sendable {
             }
             return nil
         }
+    }
+
+    func readiness(of name: String) async throws -> Readiness? {
+        guard case .status(let status) = await self[name].call(.status, principal: "test", timeout: .seconds(1)) else {
+            return nil
+        }
+        return status.readiness
     }
 
     func follower() async throws -> String {
@@ -193,8 +200,10 @@ final class TestCluster: Sendable {
 
 final class RecordingObserver: NodeObserver {
     let terms = Mutex<[Term?]>([])
+    let readiness = Mutex<[Readiness]>([])
 
     func leadershipChanged(_ term: Term?) { terms.withLock { $0.append(term) } }
+    func readinessChanged(_ readiness: Readiness) { self.readiness.withLock { $0.append(readiness) } }
     func storageFailed(_ error: StorageError) { preconditionFailure("the log failed: \(error)") }
     func outboxGrew() {}
 }

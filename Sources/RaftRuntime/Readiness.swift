@@ -1,0 +1,50 @@
+import EsperTypes
+import RaftCore
+
+/// Whether work may be sent to a node, as far as consensus goes.
+public enum Readiness: Hashable, Sendable {
+    case ready
+    case noLeader
+    /// A leader is known, but this node has not applied what it has, or has not heard how far it is.
+    case behind
+    /// Cut off from its peers on purpose (development).
+    case isolated
+    case draining
+
+    /// For an operator; nil when ready.
+    public var reason: String? {
+        switch self {
+        case .ready: nil
+        case .noLeader: "no leader is known"
+        case .behind: "this node has not caught up with the leader"
+        case .isolated: "this node is cut off from its peers on purpose; esper dev heal ends it"
+        case .draining: "the node is stopping"
+        }
+    }
+}
+
+extension NodeCore {
+    /// So many entries between the leader and us are the usual distance under load, applied within milliseconds.
+    private static let usualDistance = 1024
+
+    /// A leader is ready once it has applied an entry of its own term, and so everything committed before; a follower when
+    /// it has applied what the leader said of itself, which it does every ``RuntimeOptions/reportInterval`` and whenever a
+    /// link comes up.
+    var readiness: Readiness {
+        if isDraining { return .draining }
+        if isIsolated { return .isolated }
+        guard let leader else { return .noLeader }
+        if role == .leader { return appliedTerm == term ? .ready : .behind }
+        guard let report = reports[leader], report.role == .leader else { return .behind }
+        let goal = max(report.applied, raft.status.commit)
+        return goal <= appliedIndex || goal.distance(from: appliedIndex) < Self.usualDistance ? .ready : .behind
+    }
+
+    /// Tells the observer when it has changed.
+    func noteReadiness() {
+        let readiness = readiness
+        guard readiness != toldReadiness else { return }
+        toldReadiness = readiness
+        observer.readinessChanged(readiness)
+    }
+}
