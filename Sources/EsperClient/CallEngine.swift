@@ -257,7 +257,9 @@ final class CallEngine: @unchecked Sendable {
         let reading = FailureReading(failure, isMutating: run.operation.isMutating)
         let error = reading.error
         run.lastError = error
-        if let hint = reading.leaderEndpoint.flatMap({ Endpoint($0) }) {
+        // A leader that refuses names itself: that is no other place to go.
+        let hint = reading.leaderEndpoint.flatMap { Endpoint($0) }.flatMap { $0 == endpoint ? nil : $0 }
+        if let hint {
             endpoints.leaderIs(hint)
         } else if !reading.isJudged || error.isRetryable {
             let isSlow = failure.status.code == .deadlineExceeded
@@ -278,7 +280,7 @@ final class CallEngine: @unchecked Sendable {
             run.requestID = nil
         }
         // A hint, or a call that never left, costs nothing to try again at once; the second time it does.
-        let isFree = run.attempts == 1 && (reading.leaderEndpoint != nil || !failure.mayHaveArrived)
+        let isFree = run.attempts == 1 && (hint != nil || !failure.mayHaveArrived)
         if isFree { again(run) } else { pause(run, atLeast: .milliseconds(Int64(reading.retryAfterMilliseconds))) }
     }
 

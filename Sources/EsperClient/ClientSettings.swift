@@ -32,13 +32,21 @@ public struct ClientSettings: Hashable, Sendable {
         do {
             text = try Data(contentsOf: URL(filePath: path))
         } catch {
-            throw Self.error("cannot read \(path): \(error)")
+            let reason = FileManager.default.fileExists(atPath: path) ? "it may not be read" : "there is no such file"
+            throw Self.error("cannot read \(path): \(reason); give a client.yaml as 'esper dev up' writes it")
         }
         let file: File
         do {
             file = try YAMLDecoder().decode(File.self, from: text)
         } catch {
-            throw Self.error("\(path) must have endpoints, ca, certificate and private_key: \(error)")
+            let reason =
+                switch error {
+                case DecodingError.keyNotFound(let key, _): "\(key.stringValue) is missing"
+                case DecodingError.typeMismatch(_, let context), DecodingError.valueNotFound(_, let context):
+                    "\(context.codingPath.first?.stringValue ?? "the file") is of another kind"
+                default: "it is not valid YAML"
+                }
+            throw Self.error("\(path) must have endpoints, ca, certificate and private_key: \(reason)")
         }
         guard !file.endpoints.isEmpty, file.endpoints.allSatisfy({ Endpoint($0) != nil }) else {
             throw Self.error("\(path): endpoints must be a list of host:port")

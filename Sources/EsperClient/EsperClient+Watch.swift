@@ -9,10 +9,15 @@ extension EsperClient {
     /// - Parameters:
     ///   - fromRevision: the first revision to report, which may lie in the past; nil: what comes from now on.
     ///   - progress: also batches without events, which say how far the watch has come.
+    ///   - progressInterval: how often the node says so while nothing happens; a watch that is opened again goes on from
+    ///     there, so that a long silence does not end in what was compacted meanwhile.
     public func watch(
-        _ range: KeyRange, fromRevision: UInt64? = nil, progress: Bool = false
+        _ range: KeyRange, fromRevision: UInt64? = nil, progress: Bool = false,
+        progressInterval: Duration = .seconds(10)
     ) -> WatchSequence {
-        WatchSequence(client: self, range: range, fromRevision: fromRevision ?? 0, wantsProgress: progress)
+        WatchSequence(
+            client: self, range: range, fromRevision: fromRevision ?? 0, wantsProgress: progress,
+            progressInterval: progressInterval)
     }
 
     /// The leader of an election at once, then every change; through lost connections, where a change and its reversal may
@@ -20,7 +25,7 @@ extension EsperClient {
     public func observe(_ name: String) -> ObserveSequence { ObserveSequence(client: self, name: name) }
 }
 
-/// The changes that ``EsperClient/watch(_:fromRevision:progress:)`` reports. Each iteration is a watch of its own.
+/// The changes that ``EsperClient/watch(_:fromRevision:progress:progressInterval:)`` reports. Each iteration is a watch of its own.
 ///
 /// Fails with code `compacted` when changes it has not seen were compacted away, and with what a node refuses for good.
 public struct WatchSequence: AsyncSequence, Sendable {
@@ -31,6 +36,7 @@ public struct WatchSequence: AsyncSequence, Sendable {
     let range: KeyRange
     let fromRevision: UInt64
     let wantsProgress: Bool
+    let progressInterval: Duration
 
     public func makeAsyncIterator() -> Iterator { Iterator(self) }
 
@@ -49,12 +55,13 @@ public struct WatchSequence: AsyncSequence, Sendable {
         public mutating func next() async throws -> WatchBatch? {
             while true {
                 let from = next
-                let range = sequence.range
+                let (range, interval) = (sequence.range, sequence.progressInterval)
                 guard
                     let response: ProtoWatchResponse = try await stream.next({
                         let request = ProtoWatchRequest.with {
                             $0.range = range.message
                             $0.fromRevision = from
+                            $0.progressIntervalMs = interval.milliseconds
                         }
                         return try request.serializedBytes()
                     })

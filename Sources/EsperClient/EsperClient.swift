@@ -33,7 +33,7 @@ public final class EsperClient: Sendable {
                 authorityFile: settings.authority, now: Date())
             context = try NIOSSLContext(configuration: credentials.apiClientConfiguration(applicationProtocols: ["h2"]))
         } catch {
-            throw Self.settings("\(error)")
+            throw Self.settings("\(error) (ca \(settings.authority), certificate \(settings.certificate))")
         }
         let eventLoop = eventLoop ?? MultiThreadedEventLoopGroup.singleton.any()
         self.eventLoop = eventLoop

@@ -69,14 +69,15 @@ public final class ClusterNode: Sendable {
                 metadata: ["path": "\(torn.path)", "offset": "\(torn.offset)"])
         }
         let health = Health()
-        let events = NodeEvents(logger)
+        let probes = HealthRegistry()
+        let events = NodeEvents(logger, health, probes)
         handle = try await NodeHandle.start(
             Self.parts(settings, opened, credentials, logger), on: coreGroup.any(), observer: events)
         catalog = try NodeCatalog(settings, node: handle, events: events, health: health, logger: logger)
         let door = try await GRPCDoor(
             node: handle, group: doorGroup, catalogState: { [catalog] in catalog?.state ?? "disabled" })
-        server = GRPCServer(service: door, methods: GRPCDoor.methods(development: settings.development))
-        server.health.set(.serving)
+        server = GRPCServer(
+            service: door, methods: GRPCDoor.methods(development: settings.development), health: probes)
         let options = APIOptions(host: settings.listenAPI.host, port: settings.listenAPI.port)
         let http = HTTPDoor(node: handle, health: health, registry: registry, options: options, logger: logger)
         listener = try await APIListener.start(
@@ -100,11 +101,12 @@ public final class ClusterNode: Sendable {
     public func stop() async {
         logger.notice("node stops", metadata: ["limit": "\(settings.shutdownTimeout)"])
         let deadline = NIODeadline.now() + .nanoseconds(settings.shutdownTimeout.nanoseconds * 3 / 4)
-        server.health.set(.notServing)
         await handle.drain(within: settings.shutdownTimeout / 2)
         async let drained: Void = server.drain(deadline: deadline, on: doorGroup.any())
         await listener.stop(within: settings.shutdownTimeout / 4)
         await drained
+        // Calls have ended or their time is over; a connection that lingers must not hold up the rest.
+        listener.closeConnections()
         await probe?.stop()
         await catalog?.stop()
         await handle.stop()

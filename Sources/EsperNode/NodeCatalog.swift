@@ -21,7 +21,11 @@ final class NodeCatalog: Sendable {
     init?(
         _ settings: NodeSettings, node: NodeHandle, events: NodeEvents, health: Health, logger: Logger
     ) throws {
-        guard let connection = settings.catalog.connection else { return nil }
+        guard let connection = settings.catalog.connection else {
+            _ = health.component(
+                "catalog", state: .degraded, reason: "no catalog is configured (catalog.url); history is not kept")
+            return nil
+        }
         var random = SystemRandomNumberGenerator()
         client = PostgreSQLClient(
             settings: try PostgreSQLSettings(connectionString: connection), logger: logger, seed: random.next())

@@ -1,5 +1,6 @@
 import Catalog
 import EsperTypes
+import GRPCTransport
 import Glibc
 import Logging
 import Observability
@@ -16,8 +17,16 @@ final class NodeEvents: NodeObserver {
 
     private let state = Mutex(State())
     private let logger: Logger
+    private let raft: HealthReporter
+    private let probe: HealthRegistry
 
-    init(_ logger: Logger) { self.logger = logger }
+    /// - Parameter probe: what `grpc.health.v1` answers; it says what `/ready` says.
+    init(_ logger: Logger, _ health: Health, _ probe: HealthRegistry) {
+        self.logger = logger
+        self.probe = probe
+        raft = health.component("raft", reason: Readiness.noLeader.reason)
+        probe.set(.notServing)
+    }
 
     /// From now on the projector hears of leadership and records, beginning with how things stand.
     func attach(_ projector: OutboxProjector) {
@@ -34,6 +43,11 @@ final class NodeEvents: NodeObserver {
             return state.projector
         }
         projector?.leadershipChanged(term)
+    }
+
+    func readinessChanged(_ readiness: Readiness) {
+        if let reason = readiness.reason { raft.failing(reason) } else { raft.ok() }
+        probe.set(readiness == .ready ? .serving : .notServing)
     }
 
     func outboxGrew() { state.withLock { $0.projector }?.outboxGrew() }

@@ -100,7 +100,7 @@ final class TestDoor: Sendable {
         let deadline = ContinuousClock.now + .seconds(30)
         while ContinuousClock.now < deadline {
             if case .status(let status) = await node.call(.status, principal: "test", timeout: .seconds(1)),
-                status.isCaughtUp
+                status.readiness == .ready
             {
                 return
             }
@@ -153,6 +153,7 @@ struct Unexpected: Error { var text: String }
 
 private final class SilentObserver: NodeObserver {
     func leadershipChanged(_ term: Term?) {}
+    func readinessChanged(_ readiness: Readiness) {}
     func storageFailed(_ error: StorageError) { preconditionFailure("the log failed: \(error)") }
     func outboxGrew() {}
 }

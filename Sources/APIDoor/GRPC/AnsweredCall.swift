@@ -21,16 +21,34 @@ enum AnsweredCall {
             default: throw CallFailure(body)
             }
         case .failed(let failure):
-            // A wait that ended without a grant is an answer, not an error.
-            if failure.code == .timedOut, failure.outcome == .notCommitted, call.method == .acquireLock {
-                return try ProtoAcquireResponse.with { $0.commit.outcome = .notCommitted }.serializedBytes()
-            }
-            if failure.code == .timedOut, failure.outcome == .notCommitted, call.method == .campaign {
-                return try ProtoCampaignResponse.with { $0.commit.outcome = .notCommitted }.serializedBytes()
-            }
-            throw failure
+            guard failure.code == .notGranted else { throw failure }
+            return try notGranted(call, failure)
         case .keptAlive, .watch: throw CallFailure(body)
         }
+    }
+
+    /// What a query that has no result ends with.
+    static func failure(of body: ServiceReply.Body) -> CallFailure {
+        if case .query(let reply) = body, case .refused(let refusal) = reply.result { return CallFailure(refusal) }
+        return CallFailure(body)
+    }
+
+    /// A wait that ended without a grant is an answer, not an error.
+    private static func notGranted(_ call: DoorLane.Call, _ failure: ServiceFailure) throws -> [UInt8] {
+        if call.method == .campaign {
+            return try ProtoCampaignResponse.with {
+                $0.commit.outcome = .notCommitted
+                guard let holder = failure.holder else { return }
+                $0.leadership.name = call.name
+                $0.leadership.sessionID = holder.session.rawValue
+                $0.leadership.fencingToken = holder.token.rawValue
+                $0.leadership.value = Data(holder.value)
+            }.serializedBytes()
+        }
+        return try ProtoAcquireResponse.with {
+            $0.commit.outcome = .notCommitted
+            $0.holderSessionID = failure.holder?.session.rawValue ?? 0
+        }.serializedBytes()
     }
 
     // MARK: - Commands
@@ -42,14 +60,7 @@ enum AnsweredCall {
             $0.logIndex = reply.index.rawValue
         }
         switch reply.result {
-        case .refused(let refusal):
-            if case .lockHeld = refusal, call.method == .acquireLock {
-                return try ProtoAcquireResponse.with {
-                    $0.commit = commit
-                    $0.commit.outcome = .notCommitted
-                }.serializedBytes()
-            }
-            throw refusal
+        case .refused(let refusal): throw refusal
         case .put(let put):
             return try ProtoPutResponse.with {
                 $0.commit = commit
@@ -94,7 +105,7 @@ enum AnsweredCall {
             return try ProtoCampaignResponse.with {
                 $0.commit = commit
                 $0.elected = election.isElected
-                $0.leadership.name = call.name
+                $0.leadership = call.leadership ?? ProtoLeadership()
                 $0.leadership.fencingToken = election.token.rawValue
             }.serializedBytes()
         case .proclaimed: return try ProtoProclaimResponse.with { $0.commit = commit }.serializedBytes()

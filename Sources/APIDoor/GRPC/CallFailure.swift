@@ -19,15 +19,13 @@ struct CallFailure: Error {
         return metadata
     }
 
-    init(_ code: GRPCCode, word: String, _ message: String, outcome: Outcome, isRetryable: Bool, leader: String? = nil)
-    {
+    init(_ code: GRPCCode, word: String, _ message: String, outcome: Outcome, isRetryable: Bool) {
         self.code = code
         detail = ProtoErrorDetail()
         detail.code = word
         detail.message = message
         detail.outcome = ProtoOutcome(outcome)
         detail.retryable = isRetryable
-        if let leader { detail.leaderName = leader }
     }
 
     static func invalid(_ message: String) -> CallFailure {
@@ -41,7 +39,9 @@ struct CallFailure: Error {
         case let failure as ServiceFailure:
             self.init(
                 failure.code.grpcCode, word: failure.code.rawValue, failure.message, outcome: failure.outcome,
-                isRetryable: failure.isRetryable, leader: failure.leader)
+                isRetryable: failure.isRetryable)
+            detail.leaderName = failure.leader ?? ""
+            detail.leaderEndpoint = failure.leaderAPIAddress ?? ""
         case let refusal as Refusal:
             self.init(
                 refusal.grpcCode, word: refusal.code, refusal.message, outcome: refusal.outcome,
@@ -73,7 +73,7 @@ extension ServiceFailure.Code {
         case .overloaded: .resourceExhausted
         case .oversized: .invalidArgument
         case .sessionNotFound: .notFound
-        case .transferFailed: .failedPrecondition
+        case .transferFailed, .notGranted: .failedPrecondition
         case .notEnabled: .unimplemented
         case .compacted: .outOfRange
         }

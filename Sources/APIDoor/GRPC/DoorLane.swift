@@ -15,6 +15,8 @@ final class DoorLane {
         var method: ProtoMethod
         /// A lock's or election's name, where the answer repeats it.
         var name = ""
+        /// Of a candidate, as it is answered when it is elected.
+        var leadership: ProtoLeadership?
         /// Keep-alives of one call are several requests.
         var keepAlive: KeepAliveProgress?
         var stream: StreamProgress?
@@ -30,6 +32,9 @@ final class DoorLane {
         /// Credit that is given back to the node when the connection has room again.
         var owedCredit = 0
         var isBlocked = false
+        /// Of a watch: how often it says how far it has come, and when it last said anything.
+        var progressInterval = Duration.zero
+        var lastTold = Instant.zero
         /// Of an observation: the leadership last told.
         var lastLeader: ElectionLeader?
         var hasTold = false
@@ -50,6 +55,8 @@ final class DoorLane {
     private static let defaultTimeout = Duration.seconds(5)
     /// An answer must be on its way before the caller stops listening.
     private static let answerMargin = Duration.milliseconds(50)
+    /// A wait that ends takes a command to leave the queue, for which it keeps this much of the call's time.
+    private static let leavingTime = Duration.milliseconds(500)
 
     init(node: NodeHandle, eventLoop: any EventLoop, catalogState: @escaping @Sendable () -> String) {
         self.node = node
@@ -82,19 +89,25 @@ final class DoorLane {
         to requests: inout [ServiceRequest]
     ) {
         let token = takeToken()
-        var call = Call(handle: inbound.handle, method: method, name: parsed.name)
-        var deadline = deadline(of: inbound, now)
-        if let wait = parsed.wait { deadline = min(deadline, now + wait) }
-        if method.isServerStreaming {
-            call.stream = StreamProgress()
-            deadline = .distantFuture
+        var call = Call(
+            handle: inbound.handle, method: method, name: parsed.name, leadership: parsed.leadership)
+        let deadline = deadline(of: inbound, now)
+        switch parsed.kind {
+        case .operation(let operation) where method.isServerStreaming:
+            return open(operation, parsed, token, call, principal, now, to: &requests)
+        case .operation(let operation):
+            requests.append(
+                ServiceRequest(token: token, deadline: deadline, principal: principal, operation: operation))
+        case .claim(let command, let id):
             tokens[inbound.handle] = token
-            inbound.handle.connection.begin(inbound.handle)
-        }
-        if parsed.wait != nil { tokens[inbound.handle] = token }
-        if case .keepAlives(let sessions) = parsed.kind {
+            // Without a deadline of the call the wait comes on top of the usual time.
+            let end = inbound.deadline == nil ? deadline + parsed.wait : deadline
+            let until = min(now + parsed.wait, end - min(Self.leavingTime, (end - now) / 4))
+            requests.append(
+                ServiceRequest(
+                    token: token, deadline: end, principal: principal, operation: .claim(command, id, until: until)))
+        case .keepAlives(let sessions):
             call.keepAlive = KeepAliveProgress(answers: sessions.map { ($0.rawValue, nil) })
-            calls[token] = call
             for (position, session) in sessions.enumerated() {
                 let part = takeToken()
                 parts[part] = (token, position)
@@ -102,11 +115,8 @@ final class DoorLane {
                     ServiceRequest(
                         token: part, deadline: deadline, principal: principal, operation: .keepAlive(session)))
             }
-            return
         }
         calls[token] = call
-        guard case .operation(let operation) = parsed.kind else { return }
-        requests.append(ServiceRequest(token: token, deadline: deadline, principal: principal, operation: operation))
     }
 
     private func takeToken() -> UInt64 {
@@ -209,6 +219,48 @@ final class DoorLane {
 
     // MARK: - Streams
 
+    private func open(
+        _ operation: ServiceRequest.Operation, _ parsed: ParsedCall, _ token: UInt64, _ call: Call,
+        _ principal: String, _ now: Instant, to requests: inout [ServiceRequest]
+    ) {
+        var call = call
+        call.stream = StreamProgress(progressInterval: parsed.progressInterval)
+        calls[token] = call
+        tokens[call.handle] = token
+        call.handle.connection.begin(call.handle)
+        guard call.method == .watch else {
+            let part = takeToken()
+            parts[part] = (token, 0)
+            requests.append(
+                ServiceRequest(
+                    token: part, deadline: now + Self.defaultTimeout, principal: principal, operation: operation))
+            return
+        }
+        requests.append(
+            ServiceRequest(token: token, deadline: .distantFuture, principal: principal, operation: operation))
+        // The first answer says where the watch begins.
+        requests.append(
+            ServiceRequest(token: token, deadline: .distantFuture, principal: "", operation: .watchProgress))
+        scheduleProgress(token, after: parsed.progressInterval)
+    }
+
+    private func scheduleProgress(_ token: UInt64, after interval: Duration) {
+        let lane = NIOLoopBound(self, eventLoop: eventLoop)
+        eventLoop.scheduleTask(in: .nanoseconds(interval.nanoseconds)) { lane.value.progressIsDue(token) }
+    }
+
+    /// A watch that was silent for its interval says how far it has come. A reader that is behind is not waited for: it
+    /// has events on the way.
+    private func progressIsDue(_ token: UInt64) {
+        guard let stream = calls[token]?.stream else { return }
+        let silence = NodeClock.now() - stream.lastTold
+        guard silence >= stream.progressInterval else {
+            return scheduleProgress(token, after: stream.progressInterval - silence)
+        }
+        if !stream.isBlocked { submit(token, .watchProgress) }
+        scheduleProgress(token, after: stream.progressInterval)
+    }
+
     private func answerStream(_ call: Call, _ reply: ServiceReply) {
         touch(call)
         guard case .watch(let delivery) = reply.body else {
@@ -232,6 +284,7 @@ final class DoorLane {
 
     private func send(_ message: [UInt8], of token: UInt64, _ call: Call, cost: Int) {
         let hasCredit = call.handle.connection.send(message, on: call.handle)
+        calls[token]?.stream?.lastTold = NodeClock.now()
         guard cost > 0 else { return }
         if hasCredit, call.stream?.isBlocked == false {
             submit(token, .watchCredit(bytes: cost))
@@ -251,13 +304,24 @@ final class DoorLane {
         node.submit([request], from: sink)
     }
 
+    /// The first answer tells where to watch from; those that follow are told when they differ.
     private func answerObservation(_ token: UInt64, _ call: Call, _ reply: ServiceReply) {
+        touch(call)
         guard case .query(let answer) = reply.body, case .electionLeader(let leader) = answer.result,
-            let stream = call.stream, !stream.hasTold || leader != stream.lastLeader
-        else { return }
+            let stream = call.stream
+        else {
+            end(token, call)
+            submit(token, .cancel)
+            let failure = AnsweredCall.failure(of: reply.body)
+            return call.handle.connection.finish(call.handle, failure.status, failure.trailers)
+        }
+        if !stream.hasTold {
+            let range = KeyRange.prefix(ClaimIndex.queue(.election, call.name))
+            submit(token, .watch(WatchRequest(range, fromRevision: answer.revision.next)))
+        }
+        guard !stream.hasTold || leader != stream.lastLeader else { return }
         calls[token]?.stream?.lastLeader = leader
         calls[token]?.stream?.hasTold = true
-        touch(call)
         guard let message = try? AnsweredCall.observation(leader, at: answer.revision) else { return }
         send(message, of: token, call, cost: 0)
     }

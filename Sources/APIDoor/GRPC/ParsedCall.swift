@@ -8,13 +8,19 @@ import SwiftProtobuf
 struct ParsedCall {
     enum Kind {
         case operation(ServiceRequest.Operation)
+        /// A lock acquisition or campaign; ``ParsedCall/wait`` says for how long.
+        case claim(Command, RequestID?)
         case keepAlives([SessionID])
     }
 
     var kind: Kind
-    /// Set for calls that wait to be granted something.
-    var wait: Duration?
+    /// How long a claim waits to be granted.
+    var wait = Duration.zero
     var name = ""
+    /// What a candidate will lead with.
+    var leadership: ProtoLeadership?
+    /// How often a watch says how far it has come.
+    var progressInterval = Duration.zero
 
     /// Sessions of one keep-alive call.
     static let maximumKeepAlives = 1024
@@ -80,11 +86,11 @@ struct ParsedCall {
         case .acquireLock:
             let message = try ProtoAcquireRequest(serializedBytes: bytes)
             name = message.name
-            kind = Self.claim(
+            wait = .milliseconds(Int64(clamping: message.waitMs))
+            kind = .claim(
                 .acquireLock(
                     LockRequest(name: name, session: SessionID(message.sessionID), waits: message.waitMs > 0)),
-                message.hasRequestID ? message.requestID : nil, waits: message.waitMs > 0)
-            wait = message.waitMs > 0 ? .milliseconds(Int64(clamping: message.waitMs)) : nil
+                message.hasRequestID ? RequestID(message.requestID) : nil)
         case .releaseLock:
             let message = try ProtoReleaseRequest(serializedBytes: bytes)
             kind = .command(
@@ -96,11 +102,15 @@ struct ParsedCall {
         case .campaign:
             let message = try ProtoCampaignRequest(serializedBytes: bytes)
             name = message.name
-            kind = Self.claim(
-                .campaign(
-                    election: name, session: SessionID(message.sessionID), value: [UInt8](message.value)),
-                message.hasRequestID ? message.requestID : nil, waits: message.waitMs > 0)
-            wait = message.waitMs > 0 ? .milliseconds(Int64(clamping: message.waitMs)) : nil
+            wait = .milliseconds(Int64(clamping: message.waitMs))
+            leadership = .with {
+                $0.name = message.name
+                $0.sessionID = message.sessionID
+                $0.value = message.value
+            }
+            kind = .claim(
+                .campaign(election: name, session: SessionID(message.sessionID), value: [UInt8](message.value)),
+                message.hasRequestID ? RequestID(message.requestID) : nil)
         case .proclaim:
             let message = try ProtoProclaimRequest(serializedBytes: bytes)
             kind = .command(
@@ -119,10 +129,14 @@ struct ParsedCall {
         case .observe:
             let message = try ProtoObserveRequest(serializedBytes: bytes)
             name = message.name
-            kind = .operation(
-                .watch(WatchRequest(.prefix([UInt8]("_election/\(name)/".utf8)), fromRevision: Revision(1))))
+            // Asked again, from this node's own state, whenever the election changes.
+            kind = .operation(.query(.electionLeader(name: name), linearizable: true))
         case .watch:
             let message = try ProtoWatchRequest(serializedBytes: bytes)
+            progressInterval =
+                message.progressIntervalMs == 0
+                ? Self.defaultProgressInterval
+                : max(.milliseconds(Int64(clamping: message.progressIntervalMs)), Self.leastProgressInterval)
             kind = .operation(
                 .watch(
                     WatchRequest(
@@ -149,9 +163,9 @@ struct ParsedCall {
 
     private static let listLimit = 10_000
 
-    private static func claim(_ command: Command, _ request: ProtoRequestID?, waits: Bool) -> Kind {
-        waits ? .operation(.claim(command, request.map(RequestID.init))) : .command(command, request)
-    }
+    /// What a watch gets that leaves it to us: often enough that a reader who comes back finds what it missed uncompacted.
+    private static let defaultProgressInterval = Duration.seconds(30)
+    private static let leastProgressInterval = Duration.milliseconds(100)
 }
 
 extension ParsedCall.Kind {

@@ -67,7 +67,7 @@ public nonisolated struct ProtoCampaignRequest: Sendable {
 
   public var value: Data = Data()
 
-  /// How long to wait; 0: answer at once. The deadline of the call bounds it too.
+  /// How long to wait; 0: try once. The deadline of the call bounds it too.
   public var waitMs: UInt64 = 0
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()

@@ -38,7 +38,7 @@ public nonisolated struct ProtoAcquireRequest: Sendable {
 
   public var sessionID: UInt64 = 0
 
-  /// How long to wait for the lock; 0: answer at once. The deadline of the call bounds it too.
+  /// How long to wait for the lock; 0: try once. The deadline of the call bounds it too.
   public var waitMs: UInt64 = 0
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()

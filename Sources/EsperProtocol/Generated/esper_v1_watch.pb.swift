@@ -39,7 +39,7 @@ public nonisolated struct ProtoWatchRequest: Sendable {
 
   public var wantPrevious: Bool = false
 
-  /// Say how far the watch has come at least this often when nothing happens; 0: leave it to the server.
+  /// Say how far the watch has come this often while nothing happens; at least 100. 0: every 30 seconds.
   public var progressIntervalMs: UInt64 = 0
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()

@@ -196,13 +196,13 @@ public final class HTTPDoor: Sendable {
         var isReady = report.isReady
         switch await node.call(.status, principal: "probe", timeout: .seconds(2)) {
         case .status(let status):
-            if status.isDraining { reasons.append("the node is stopping") }
-            if status.leader == nil { reasons.append("no leader is known") }
-            if !status.isCaughtUp { reasons.append("this node has not caught up with the leader") }
-            isReady = isReady && status.isCaughtUp && !status.isDraining
+            if let reason = status.readiness.reason, !reasons.contains("raft: \(reason)") {
+                reasons.append("raft: \(reason)")
+            }
+            isReady = isReady && status.readiness == .ready
         default:
             isReady = false
-            reasons.append("the node does not answer")
+            reasons.append("raft: the node does not answer")
         }
         let components = report.components.map { component in
             JSONValue.object([

@@ -25,7 +25,7 @@ struct EventSource: Sendable {
         return EventSource(
             next: {
                 switch await stream.next() {
-                case .delivery(let delivery)?: text(of: delivery)
+                case .delivery(let delivery)?: text(of: delivery, from: request.fromRevision)
                 case .heartbeat?: comment
                 case .failed(let failure)?: event("error", id: nil, HTTPFailure(failure).json)
                 case nil: nil
@@ -35,8 +35,10 @@ struct EventSource: Sendable {
 
     /// A revision's event has its number as id, so that Last-Event-ID never skips a part of one: a part that
     /// the next delivery continues has none.
-    private static func text(of delivery: WatchDelivery) -> String {
-        guard case .events(let events, let continues) = delivery.content, !events.isEmpty else { return comment }
+    private static func text(of delivery: WatchDelivery, from first: Revision) -> String {
+        guard case .events(let events, let continues) = delivery.content else { return comment }
+        // An id without an event moves Last-Event-ID on and tells the reader nothing.
+        if events.isEmpty { return delivery.through < first ? comment : "id: \(delivery.through.rawValue)\n\n" }
         var output = ""
         var rest = events[...]
         while let revision = rest.first?.revision {

@@ -69,8 +69,10 @@ final class WatchStream: ReplySink {
         }
     }
 
-    /// Time passes; says so to a reader that waits.
+    /// Time passes; says so to a reader that waits, and asks how far the watch has come.
     func beat() {
+        let isWatching = state.withLock { !$0.isEnded && $0.items.isEmpty }
+        if isWatching { submit(.watchProgress) }
         let reader = state.withLock { state in
             defer { state.reader = nil }
             return state.reader

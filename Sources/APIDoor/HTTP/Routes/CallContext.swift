@@ -1,3 +1,4 @@
+internal import Coordination
 internal import EsperTypes
 internal import RaftRuntime
 
@@ -17,11 +18,17 @@ struct CallContext: Sendable {
         await node.call(operation, principal: principal, timeout: timeout)
     }
 
-    /// A call that waits for a grant: for `wait`, or until the client's own timeout if that is shorter.
-    func wait(_ operation: ServiceRequest.Operation, for wait: Duration) async -> ServiceReply.Body {
-        let limit = isTimeoutGiven ? min(timeout, wait) : wait
-        return await node.call(operation, principal: principal, timeout: min(limit, maximumTimeout))
+    /// A lock acquisition or campaign that waits for its grant: for `wait`, within the client's own timeout if it gave
+    /// one.
+    func claim(_ command: Command, _ id: RequestID?, wait: Duration) async -> ServiceReply.Body {
+        let limit = min(isTimeoutGiven ? timeout : timeout + wait, maximumTimeout)
+        let now = NodeClock.now()
+        // Leaving the queue takes a command of its own.
+        let until = now + min(wait, limit - min(Self.leavingTime, limit / 4))
+        return await node.call(.claim(command, id, until: until), principal: principal, timeout: limit)
     }
+
+    private static let leavingTime = Duration.milliseconds(500)
 }
 
 extension Duration {

@@ -11,6 +11,7 @@ struct HTTPFailure: Error, Hashable {
     var outcome: Outcome
     var isRetryable = false
     var leader: String?
+    var leaderAPIAddress: String?
     /// For `compacted`: the oldest revision that can still be read.
     var oldestRevision: UInt64?
     /// The methods the path takes, when it is another one.
@@ -32,6 +33,7 @@ struct HTTPFailure: Error, Hashable {
             "error": .object([
                 "code": .text(code), "message": .text(message), "outcome": .text(outcome.rawValue),
                 "retryable": .boolean(isRetryable), "leader": leader.map(JSONValue.text) ?? .null,
+                "leader_api_address": leaderAPIAddress.map(JSONValue.text) ?? .null,
                 "oldest_revision": oldestRevision.map(JSONValue.unsigned),
             ])
         ])
@@ -50,10 +52,11 @@ extension HTTPFailure {
         case .transferFailed: status = .conflict
         case .notEnabled: status = .forbidden
         case .compacted: status = .gone
+        case .notGranted: status = .init(code: 423, reasonPhrase: "Locked")
         }
         self.init(
             status: status, code: failure.code.rawValue, message: failure.message, outcome: failure.outcome,
-            isRetryable: failure.isRetryable, leader: failure.leader)
+            isRetryable: failure.isRetryable, leader: failure.leader, leaderAPIAddress: failure.leaderAPIAddress)
     }
 
     init(_ refusal: Refusal) {

@@ -24,6 +24,9 @@ enum OpenAPI {
                     "outcome", .choice(["committed", "not_committed", "unknown"]), isRequired: true, "What is known."),
                 Field("retryable", .boolean, isRequired: true, "The same call may succeed later."),
                 Field("leader", .optional(.text), isRequired: true, "The leader's name, if it is known."),
+                Field(
+                    "leader_api_address", .optional(.text), isRequired: true,
+                    "Where the leader's API answers, if it is known."),
                 Field("oldest_revision", .unsigned, "For `compacted`: the oldest readable revision."),
             ]), isRequired: true, "Why there is no result.")
     ]

@@ -114,13 +114,17 @@ extension Route {
             answer: commit + [
                 Field("granted", .boolean, isRequired: true, "False: it was held all the time."),
                 Field("fencing_token", .unsigned, isRequired: true, "For guarded resources; 0 when not granted."),
+                Field("holder_session_id", .unsigned, isRequired: true, "When not granted: who holds it; else 0."),
             ],
             action: .wait { fields, context in
                 let waits = fields.unsigned("wait_ms") > 0
                 let command = Command.acquireLock(
                     LockRequest(name: fields.text("name") ?? "", session: fields.sessionID, waits: waits))
                 let body = await claim(command, fields, context)
-                if isUngranted(body) { return .object(Answers.commit(.notCommitted, 0, 0) + lock(nil)) }
+                let holder = holder(of: body)
+                if holder.isUngranted {
+                    return .object(Answers.commit(.notCommitted, 0, 0) + lock(nil, holder: holder.session))
+                }
                 return try Answers.committed(body) { result in
                     if case .lock(let reply) = result, reply.isHeld { lock(reply.token) } else { lock(nil) }
                 }
@@ -167,7 +171,9 @@ extension Route {
                     election: fields.text("name") ?? "", session: fields.sessionID,
                     value: fields.bytes("value") ?? [])
                 let body = await claim(command, fields, context)
-                if isUngranted(body) { return .object(Answers.commit(.notCommitted, 0, 0) + election(nil)) }
+                if holder(of: body).isUngranted {
+                    return .object(Answers.commit(.notCommitted, 0, 0) + election(nil))
+                }
                 return try Answers.committed(body) { result in
                     if case .election(let reply) = result, reply.isElected {
                         election(reply.token)
@@ -208,23 +214,21 @@ extension Route {
     private static func claim(
         _ command: Command, _ fields: RequestFields, _ context: CallContext
     ) async -> ServiceReply.Body {
-        let wait = fields.unsigned("wait_ms")
-        guard wait > 0 else { return await context.call(.command(command, fields.requestID)) }
-        return await context.wait(
-            .claim(command, fields.requestID), for: .milliseconds(Int64(clamping: min(wait, 1 << 40))))
+        await context.claim(
+            command, fields.requestID, wait: .milliseconds(Int64(clamping: min(fields.unsigned("wait_ms"), 1 << 40))))
     }
 
     /// A wait that ended without a grant is an answer, not an error.
-    private static func isUngranted(_ body: ServiceReply.Body) -> Bool {
-        switch body {
-        case .failed(let failure): failure.code == .timedOut && failure.outcome == .notCommitted
-        case .command(let reply): if case .lockHeld? = reply.result.refusal { true } else { false }
-        case .query, .keptAlive, .watch, .status, .done: false
-        }
+    private static func holder(of body: ServiceReply.Body) -> (isUngranted: Bool, session: UInt64) {
+        guard case .failed(let failure) = body, failure.code == .notGranted else { return (false, 0) }
+        return (true, failure.holder?.session.rawValue ?? 0)
     }
 
-    private static func lock(_ token: FencingToken?) -> [JSONValue.Member] {
-        [.init("granted", .boolean(token != nil)), .init("fencing_token", .unsigned(token?.rawValue ?? 0))]
+    private static func lock(_ token: FencingToken?, holder: UInt64 = 0) -> [JSONValue.Member] {
+        [
+            .init("granted", .boolean(token != nil)), .init("fencing_token", .unsigned(token?.rawValue ?? 0)),
+            .init("holder_session_id", .unsigned(holder)),
+        ]
     }
 
     private static func election(_ token: FencingToken?) -> [JSONValue.Member] {
