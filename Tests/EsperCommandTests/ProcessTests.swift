@@ -61,4 +61,29 @@ struct ProcessTests {
         }
         #expect(failure?.message == "/bin/sh failed with 3: what went wrong")
     }
+
+    @Test func `a port that is taken is one line with the port, who has it and what to do`() throws {
+        let file = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        defer { close(file) }
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
+        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+        let port =
+            withUnsafeMutablePointer(to: &address) { pointer in
+                pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { pointer in
+                    bind(file, pointer, length) == 0 && listen(file, 1) == 0 && getsockname(file, pointer, &length) == 0
+                }
+            } ? Int(UInt16(bigEndian: address.sin_port)) : 0
+        try #require(port > 0)
+        #expect(!PortCheck.isFree(port))
+        let failure = #expect(throws: CommandFailure.self) {
+            try PortCheck([(port, "PostgreSQL")]).run(isNew: true, directory: "/nowhere")
+        }
+        let message = failure?.message ?? ""
+        #expect(message.hasPrefix("port \(port) for PostgreSQL is taken by "))
+        #expect(message.contains("(pid \(getpid()))"))
+        #expect(message.hasSuffix("choose another --base-port"))
+        #expect(!message.contains("\n"))
+    }
 }

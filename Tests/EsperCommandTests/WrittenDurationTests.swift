@@ -6,6 +6,7 @@ struct WrittenDurationTests {
     @Test(arguments: [
         ("500ms", Duration.milliseconds(500)), ("15s", .seconds(15)), ("2m", .seconds(120)), ("1h", .seconds(3600)),
         ("90d", .seconds(7_776_000)), ("1m30s", .seconds(90)), ("250us", .microseconds(250)), ("0s", .zero),
+        ("0", .zero),
     ])
     func `durations read as people write them`(text: String, duration: Duration) throws {
         #expect(try #require(WrittenDuration(argument: text)).duration == duration)

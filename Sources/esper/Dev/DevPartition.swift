@@ -43,6 +43,8 @@ struct DevAdd: AsyncParsableCommand {
         commandName: "add", abstract: "Add a node; refused while members are fixed when a cluster is made.")
 
     @OptionGroup var development: DevelopmentOptions
+    // Taken like everywhere; the answer is an error, which is one line on standard error.
+    @OptionGroup var output: OutputOptions
 
     func run() async throws {
         _ = try development.cluster()

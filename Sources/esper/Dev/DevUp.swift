@@ -71,10 +71,13 @@ struct DevUp: AsyncParsableCommand {
             if let basePort, basePort != cluster.basePort {
                 throw CommandFailure("\(directory) has base port \(cluster.basePort); --base-port is for a new cluster")
             }
+            try PortCheck(cluster).run(isNew: false, directory: directory)
         } else {
-            try Files.createDirectory(directory, mode: 0o755)
             cluster = DevelopmentCluster(
                 directory: directory, nodes: nodes ?? 3, basePort: basePort ?? 7400, usesCatalog: catalog)
+            // Before anything is written: what stands in the directory cannot be moved to other ports.
+            try PortCheck(cluster).run(isNew: true, directory: directory)
+            try Files.createDirectory(directory, mode: 0o755)
             try cluster.save()
         }
         try cluster.prepareCertificates()

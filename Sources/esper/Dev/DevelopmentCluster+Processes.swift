@@ -25,9 +25,6 @@ extension DevelopmentCluster {
     }
 
     func start(_ node: Node) throws {
-        for port in [node.peerPort, node.apiPort] where DevelopmentService.accepts(port: port) {
-            throw CommandFailure("port \(port), meant for \(node.name), is in use; choose another --base-port")
-        }
         try Spawn.detached([try Self.nodeProgram(), "--config", settingsPath(of: node)], log: logPath(of: node))
             .write(to: processPath(of: node))
     }

@@ -36,9 +36,6 @@ struct DevelopmentPostgreSQL {
                 ]))
         }
         if !service.isRunning {
-            guard !DevelopmentService.accepts(port: port) else {
-                throw CommandFailure("port \(port), meant for PostgreSQL, is in use; choose another --base-port")
-            }
             // A socket's path has 107 bytes; where ours is longer, loopback alone must do.
             let sockets = service.directory.utf8.count < 80 ? service.directory : ""
             try service.start([

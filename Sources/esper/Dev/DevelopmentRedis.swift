@@ -18,9 +18,6 @@ struct DevelopmentRedis {
     func up() async throws {
         try await service.prepare()
         if !service.isRunning {
-            guard !DevelopmentService.accepts(port: port) else {
-                throw CommandFailure("port \(port), meant for Redis, is in use; choose another --base-port")
-            }
             // The password stands in a file: arguments can be read by everybody on the host.
             let settings = "\(service.directory)/redis.conf"
             var text = """

@@ -47,8 +47,11 @@ struct ElectionCampaign: AsyncParsableCommand {
                 await held.close()
                 let leader = answer.leadership.map { Bytes.readable($0.value) } ?? "somebody else"
                 throw CommandFailure(
-                    .timedOut, "\(leader) led \(name) all the time; try a longer --wait", reason: "timed_out",
-                    outcome: "not_committed")
+                    .timedOut,
+                    wait.duration == .zero
+                        ? "\(leader) leads \(name); --wait says how long to wait"
+                        : "others led \(name) for \(wait), at last \(leader); try a longer --wait",
+                    reason: "not_granted", outcome: "not_committed")
             }
             if command.isEmpty {
                 announce(answer, held, code: nil)

@@ -18,7 +18,7 @@ struct LockAcquire: AsyncParsableCommand {
 
     @OptionGroup var session: SessionOptions
 
-    @Option(help: "How long to wait for the lock; exit code 4 when it is over.")
+    @Option(help: "How long to wait for the lock; exit code 4 when it is over. 0 tries once.")
     var wait = WrittenDuration(.seconds(30))
 
     @OptionGroup var cluster: ClusterOptions
@@ -39,10 +39,14 @@ struct LockAcquire: AsyncParsableCommand {
                 throw error
             }
             guard let token = grant.token else {
+                let holder = grant.holder.rawValue == 0 ? "others" : "session \(grant.holder)"
                 await held.close()
                 throw CommandFailure(
-                    .timedOut, "\(name) was held by session \(grant.holder) all the time; try a longer --wait",
-                    reason: "timed_out", outcome: "not_committed")
+                    .timedOut,
+                    wait.duration == .zero
+                        ? "\(name) is held by \(holder); --wait says how long to wait for it"
+                        : "\(name) was held by others for \(wait), at last by \(holder); try a longer --wait",
+                    reason: "not_granted", outcome: "not_committed")
             }
             let fields =
                 grant.commit.fields + [

@@ -8,7 +8,8 @@ package struct WrittenDuration: ExpressibleByArgument, Equatable, Sendable, Cust
     package init(_ duration: Duration) { self.duration = duration }
 
     package init?(argument: String) {
-        var rest = argument[...]
+        // Nothing needs no unit.
+        var rest = argument == "0" ? "0s" : argument[...]
         var total: Int64 = 0
         guard !rest.isEmpty else { return nil }
         while !rest.isEmpty {
