@@ -174,9 +174,10 @@ let package = Package(
             "IntegrationTests",
             [
                 "ClusterSupport", "esper-node",
-                "EsperNode", "EsperClient", "EsperProtocol", "Identity", "PostgreSQL", "TestSupport", "Simulation",
+                "EsperNode", "EsperClient", "EsperProtocol", "GRPCTransport", "Identity", "PostgreSQL", "TestSupport",
+                "Simulation",
                 "EsperTypes",
-                logging, nioCore, nioPosix, nioSSL,
+                logging, nioCore, nioPosix, nioSSL, protobuf,
             ]),
         tests("EsperCommandTests", ["esper", "EsperTypes"]),
         tests(

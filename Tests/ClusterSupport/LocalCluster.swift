@@ -18,6 +18,8 @@ public final class LocalCluster: Sendable {
         public var apiPort: Int
         /// Where the node listens: elsewhere when the test stands between it and its clients.
         public var apiListenPort: Int
+        /// Plaintext probes and metrics.
+        public var probePort: Int
     }
 
     public let root: String
@@ -32,10 +34,10 @@ public final class LocalCluster: Sendable {
         root = NSTemporaryDirectory() + "/esper-cluster-\(UInt64.random(in: 0 ... .max))"
         self.settings = settings
         members = try (1...count).map { number in
-            let ports = try FreePorts.take(3)
+            let ports = try FreePorts.take(4)
             return Member(
                 name: "n\(number)", id: NodeID(UInt64(number)), peerPort: ports[0], apiPort: ports[1],
-                apiListenPort: proxied ? ports[2] : ports[1])
+                apiListenPort: proxied ? ports[2] : ports[1], probePort: ports[3])
         }
         authority = try CertificateAuthority(newFor: "esper.local", validFor: 24 * 3600, now: Date())
         try FileManager.default.createDirectory(atPath: root, withIntermediateDirectories: true)
@@ -159,7 +161,7 @@ public final class LocalCluster: Sendable {
         try """
         cluster_id: "\(clusterID)"
         name: \(member.name)
-        listen: {api: "127.0.0.1:\(member.apiListenPort)"}
+        listen: {api: "127.0.0.1:\(member.apiListenPort)", probe: "127.0.0.1:\(member.probePort)"}
         data_directory: \(dataDirectory(of: member.name))
         members:
         \(list.joined(separator: "\n"))

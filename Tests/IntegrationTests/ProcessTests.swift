@@ -1,5 +1,6 @@
 import ClusterSupport
 import Dispatch
+import EsperClient
 import Foundation
 import Glibc
 import Identity
@@ -77,6 +78,37 @@ struct ProcessTests {
             cluster.process(leader).signal(SIGTERM)
             #expect(await cluster.process(leader).wait(atMost: .seconds(10)) == 0)
             _ = try await waitForLeader(cluster, otherThan: leader)
+        }
+    }
+
+    @Test func `SIGTERM ends a node within ten seconds although clients hold on, and a second one ends it at once`()
+        async throws
+    {
+        try await LocalCluster.run(3) { cluster in
+            let leader = try await waitForLeader(cluster)
+            let client = try EsperClient(settingsFile: cluster.clientFile)
+            defer { client.close() }
+            let session = try await client.openSession(ttl: .seconds(60))
+            let other = try await client.openSession(ttl: .seconds(60))
+            _ = try await client.acquire("held", session: session.id, wait: .zero)
+            // Neither of these ends by itself.
+            let watch = Task { for try await _ in client.watch(.prefix([])) {} }
+            let waiting = Task { try await client.acquire("held", session: other.id, wait: .seconds(60)) }
+            defer {
+                watch.cancel()
+                waiting.cancel()
+            }
+            try await until("the claim in the queue") { try await client.locks().first?.waiting == [other.id] }
+            cluster.process(leader).signal(SIGTERM)
+            #expect(await cluster.process(leader).wait(atMost: .seconds(10)) == 0)
+            // One of the two that are left has nobody to hand over to, once the other is gone.
+            let rest = cluster.members.map(\.name).filter { $0 != leader }
+            await cluster.kill(rest[0])
+            let last = cluster.process(rest[1])
+            last.signal(SIGTERM)
+            try await until("the first signal") { cluster.log(of: rest[1]).contains("node stops") }
+            last.signal(SIGTERM)
+            #expect(await last.wait(atMost: .seconds(2)) == 1)
         }
     }
 
