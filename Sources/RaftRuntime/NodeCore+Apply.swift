@@ -21,6 +21,7 @@ extension NodeCore {
                 settleResults(now)
                 appliedTerm = entry.term
                 settleLostProposals(now)
+                recordFoundersIfFirst()
             }
         }
         appliedIndex = last.index
@@ -116,7 +117,7 @@ extension NodeCore {
         }
     }
 
-    private func answerConfirmedReads() {
+    func answerConfirmedReads() {
         guard !confirmedReads.isEmpty else { return }
         let now = NodeClock.now()
         confirmedReads.removeAll { confirmed in
@@ -134,7 +135,7 @@ extension NodeCore {
             switch renew(session, now) {
             case .keptAlive(let ttl): reply(caller, .keptAlive(ttl: ttl))
             case .notLeader: askLeader(.keepAlive(session), caller)
-            case .sessionNotFound, .done: failUnknownSession(session, caller)
+            case .sessionNotFound, .done, .transferFailed: failUnknownSession(session, caller)
             }
         case .peerKeepAlive(let session, let peer, let token):
             transport.send(.answer(token, renew(session, now).encoded()), to: peer)

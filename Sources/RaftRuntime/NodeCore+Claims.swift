@@ -143,3 +143,25 @@ extension NodeCore {
             holder: holder)
     }
 }
+
+// MARK: - After a restored snapshot
+
+extension NodeCore {
+    /// Finds out what became of the claims that wait, within what the snapshot covers.
+    func settleClaimsAfterRestore() {
+        for (key, claim) in claims {
+            switch place(of: key) {
+            case .first(let token):
+                granted(Grant(kind: key.kind, name: key.name, session: key.session, token: token))
+            case .waiting: break
+            case .absent:
+                claims[key] = nil
+                cancellable[CallerKey(claim.caller.sink, claim.caller.token)] = nil
+                fail(
+                    claim.caller, .timedOut,
+                    "the place in the queue of '\(key.name)' was lost while this node caught up",
+                    .notCommitted)
+            }
+        }
+    }
+}

@@ -55,6 +55,7 @@ extension NodeCore {
             }
         }
         questions.forEach { _, question in fail(question.caller, .draining, message, .unknown) }
+        for case .caller(let caller) in transfers.map(\.asker) { fail(caller, .draining, message, .unknown) }
         for claim in claims.values { fail(claim.caller, .draining, message, .committed) }
         for caller in watchCallers.values { fail(caller, .draining, message, .notCommitted) }
     }

@@ -67,7 +67,7 @@ extension NodeCore: PeerDelegate {
     /// Asks the leader for a caller; waits for a leader when there is none.
     func askLeader(_ question: PeerQuestion, _ caller: Caller) {
         nextExpiry = min(nextExpiry, caller.deadline)
-        let number = questions.add(PendingQuestion(question: question, caller: caller, asked: nil))
+        let number = questions.add(PendingQuestion(question: question, caller: caller, asked: nil, since: term))
         ask(number)
     }
 
@@ -92,7 +92,13 @@ extension NodeCore: PeerDelegate {
             var numbers: [UInt64] = []
             keepAlive(session, question.caller, reads: &numbers)
             step(.read(numbers))
-        case .transferLeadership(let target): transferLeadership(to: target, question.caller)
+        case .transferLeadership(let target):
+            transfers.append(PendingTransfer(asker: .caller(question.caller), target: target, since: question.since))
+            if let target, target != id {
+                step(.transferLeadership(to: target))
+            } else {
+                settleTransfers()
+            }
         case .report: break
         }
     }
@@ -107,9 +113,19 @@ extension NodeCore: PeerDelegate {
             }
         }
         for number in numbers {
+            if let question = questions[number], case .transferLeadership(let target) = question.question,
+                question.asked != nil, term > question.since
+            {
+                // Whoever was asked leads no more: that was all there was to do.
+                _ = questions.remove(number)
+                transfers.append(
+                    PendingTransfer(asker: .caller(question.caller), target: target, since: question.since))
+                continue
+            }
             questions[number]?.asked = nil
             ask(number)
         }
+        settleTransfers()
     }
 
     private func asked(_ bytes: [UInt8], token: UInt64, by peer: NodeID) {
@@ -127,8 +143,9 @@ extension NodeCore: PeerDelegate {
                 step(.read([number]))
             case .transferLeadership(let target):
                 guard role == .leader else { return answer(.notLeader, token, peer) }
+                guard target != id else { return answer(.done, token, peer) }
+                transfers.append(PendingTransfer(asker: .peer(peer, token: token), target: target, since: term))
                 step(.transferLeadership(to: target))
-                answer(.done, token, peer)
             }
         } catch {
             metrics.malformedQuestions.increment()
@@ -137,7 +154,7 @@ extension NodeCore: PeerDelegate {
         }
     }
 
-    private func answer(_ answer: PeerAnswer, _ token: UInt64, _ peer: NodeID) {
+    func answer(_ answer: PeerAnswer, _ token: UInt64, _ peer: NodeID) {
         transport.send(.answer(token, answer.encoded()), to: peer)
     }
 
@@ -155,23 +172,15 @@ extension NodeCore: PeerDelegate {
         switch (answer, question.question) {
         case (.keptAlive(let ttl), _): reply(question.caller, .keptAlive(ttl: ttl))
         case (.sessionNotFound, .keepAlive(let session)): failUnknownSession(session, question.caller)
-        default: reply(question.caller, .done)
+        case (.transferFailed(let failure), _): failTransfer(question.caller, failure)
+        case (_, .transferLeadership(let target)):
+            // Handed over; the reply waits until this node knows to whom.
+            transfers.append(PendingTransfer(asker: .caller(question.caller), target: target, since: question.since))
+            settleTransfers()
+        default:
+            metrics.malformedQuestions.increment()
+            fail(question.caller, .unconfirmed, "the leader's answer does not fit what it was asked", .unknown)
         }
-    }
-
-    func transferLeadership(toMember name: String?, _ caller: Caller) {
-        guard let name else { return transferLeadership(to: nil, caller) }
-        guard let target = members.first(where: { $0.name == name }) else {
-            let known = members.map(\.name).joined(separator: ", ")
-            return fail(caller, .transferFailed, "there is no member '\(name)'; members are \(known)", .notCommitted)
-        }
-        transferLeadership(to: target.id, caller)
-    }
-
-    private func transferLeadership(to target: NodeID?, _ caller: Caller) {
-        guard role == .leader else { return askLeader(.transferLeadership(to: target), caller) }
-        step(.transferLeadership(to: target))
-        reply(caller, .done)
     }
 
     // MARK: - Reports and status

@@ -53,6 +53,8 @@ extension NodeCore {
         case .status: return reply(caller, .status(clusterStatus()))
         case .isolate(let isIsolated):
             self.isIsolated = isIsolated
+            recordAdministration(
+                isIsolated ? "node.isolated" : "node.healed", [.init("node", name)], by: request.principal)
             transport.isolate(isIsolated)
             noteReadiness()
             return reply(caller, .done)
@@ -83,7 +85,7 @@ extension NodeCore {
                 self.reads.add(PendingRead(purpose: .query(query, caller), deadline: caller.deadline)))
         case .keepAlive(let session): keepAlive(session, caller, reads: &reads)
         case .watch(let watch): beginWatch(watch, caller)
-        case .transferLeadership(let name): transferLeadership(toMember: name, caller)
+        case .transferLeadership(let name): transferLeadership(toMember: name, caller, by: request.principal)
         case .cancel, .watchCredit, .watchProgress, .status, .isolate: break
         }
     }
@@ -93,8 +95,10 @@ extension NodeCore {
     // MARK: - Commands
 
     /// The node's own commands; nobody waits for their answer.
-    func propose(_ command: Command, expiring sessions: [SessionID] = []) {
-        guard let number = addProposal(command, nil, "node/" + name, nil, claim: nil) else { return }
+    ///
+    /// - Parameter principal: who caused it; the node itself unless given.
+    func propose(_ command: Command, by principal: String? = nil, expiring sessions: [SessionID] = []) {
+        guard let number = addProposal(command, nil, principal ?? "node/" + name, nil, claim: nil) else { return }
         proposals[number]?.expiring = sessions
         submit([number], NodeClock.now())
     }
@@ -303,6 +307,7 @@ extension NodeCore {
         }
         for number in expired { expireRead(number) }
         expired.removeAll()
+        next = min(next, expireTransfers(now))
         questions.forEach { number, question in
             if question.caller.deadline <= now {
                 expired.append(number)

@@ -84,14 +84,21 @@ extension NodeCore {
         }
     }
 
-    /// Replaces the state by an installed snapshot. Blocks the loop: a follower that needs one has nothing else to do.
+    /// Replaces the state by an installed snapshot, which is read beside this loop: links and elections go on meanwhile,
+    /// and the core hands out nothing to apply before the end is reported.
     func restoreStateMachine(_ descriptor: SnapshotDescriptor) {
-        do {
-            state = try snapshotWorker.restore(descriptor)
-        } catch {
-            observer.storageFailed(error)
-            return
+        run({ worker in try worker.restore(descriptor) }) { core, result in
+            switch result {
+            case .success(let restored): core.stateRestored(restored, descriptor)
+            case .failure(let error):
+                core.observer.storageFailed(
+                    error as? StorageError ?? StorageError(.corrupted, "\(error)", path: "snapshots"))
+            }
         }
+    }
+
+    private func stateRestored(_ restored: StateMachine, _ descriptor: SnapshotDescriptor) {
+        state = restored
         appliedIndex = state.applied.index
         appliedTerm = state.applied.term
         logBytesSinceSnapshot = 0
@@ -112,6 +119,9 @@ extension NodeCore {
             if proposal.claim != nil { cancellable[CallerKey(caller.sink, caller.token)] = nil }
             fail(caller, .leadershipChanged, "this node caught up by a snapshot; the answer is not known", .unknown)
         }
+        // Claims may have been granted, or lost their place, within what the snapshot covers.
+        settleClaimsAfterRestore()
+        answerConfirmedReads()
         step(.applied(through: appliedIndex))
     }
 

@@ -69,6 +69,7 @@ final class NodeCore {
     var waitingReads: [UInt64] = []
     var confirmedReads: [(index: LogIndex, numbers: [UInt64])] = []
     var questions = PendingTable<PendingQuestion>()
+    var transfers: [PendingTransfer] = []
     var claims: [ClaimKey: PendingClaim] = [:]
     /// Tokens of a sink's cancellable requests.
     var cancellable: [CallerKey: Cancellable] = [:]
@@ -211,6 +212,7 @@ final class NodeCore {
             logger.info(
                 "leadership transfer failed",
                 metadata: ["peer.id": "\(target?.description ?? "any")", "reason": "\(failure.rawValue)"])
+            transfersFailed(failure)
         case .readSnapshotChunk(let peer, let descriptor, let offset, let maximumBytes):
             readSnapshotChunk(for: peer, descriptor, offset: offset, maximumBytes: maximumBytes)
         case .writeSnapshotChunk(let descriptor, let offset, let bytes, let isLast):
@@ -284,6 +286,7 @@ final class NodeCore {
         if isSameTerm { needsBarrier = true }
         sendBarrier()
         noteReadiness()
+        settleTransfers()
         requeueQuestions(now)
     }
 
@@ -299,6 +302,33 @@ final class NodeCore {
         if case .settings(let current) = state.answer(.settings).result, current != settings {
             propose(.configure(settings))
         }
+    }
+
+    /// The first leader of a cluster records whom it was founded with.
+    ///
+    /// Called when the first entry of a term is applied: by then everything that earlier leaders recorded is, too.
+    func recordFoundersIfFirst() {
+        guard role == .leader, case .outboxStatus(let outbox) = state.answer(.outboxStatus).result,
+            outbox.newest == nil, outbox.acknowledgedThrough == .zero
+        else { return }
+        let configuration = raft.status.configuration
+        let founders = members.map { member in
+            OutboxNote(
+                kind: .membershipChanged, subject: member.name,
+                fields: [
+                    .init("node_id", member.id.description),
+                    .init("change", configuration.isVoter(member.id) ? "voter_added" : "learner_added"),
+                    .init("peer", "\(member.peerHost):\(member.peerPort)"), .init("api", member.apiAddress),
+                    .init("zone", member.zone),
+                ])
+        }
+        propose(.record(founders, term: term))
+    }
+
+    /// What an operator did, with who did it.
+    func recordAdministration(_ subject: String, _ fields: [OutboxRecord.Field], by principal: String) {
+        propose(
+            .record([OutboxNote(kind: .administration, subject: subject, fields: fields)], term: nil), by: principal)
     }
 
     // MARK: - Timers

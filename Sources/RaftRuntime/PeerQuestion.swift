@@ -14,6 +14,7 @@ enum PeerAnswer: Equatable {
     case sessionNotFound
     case notLeader
     case done
+    case transferFailed(TransferFailure)
 }
 
 /// One node's own words about itself, for the status of the cluster.
@@ -79,6 +80,9 @@ extension PeerAnswer {
         case .sessionNotFound: writer.write(UInt8(2))
         case .notLeader: writer.write(UInt8(3))
         case .done: writer.write(UInt8(4))
+        case .transferFailed(let failure):
+            writer.write(UInt8(5))
+            writer.write(failure.rawValue)
         }
         return writer.bytes
     }
@@ -91,6 +95,9 @@ extension PeerAnswer {
         case 2: self = .sessionNotFound
         case 3: self = .notLeader
         case 4: self = .done
+        case 5:
+            let word = try reader.readString(atMost: 64)
+            self = .transferFailed(TransferFailure(rawValue: word) ?? .timedOut)
         default: throw .unknownTag(UInt64(tag))
         }
         try reader.finish()

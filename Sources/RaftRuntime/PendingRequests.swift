@@ -102,4 +102,19 @@ struct PendingQuestion {
     var caller: Caller
     /// The peer that was asked; nil while no leader is known.
     var asked: NodeID?
+    /// The term in which the caller asked.
+    var since: Term
+}
+
+/// Somebody who waits for a hand-over of leadership that was begun in term `since`.
+struct PendingTransfer {
+    enum Asker {
+        case caller(Caller)
+        /// A node that asks for one of its callers.
+        case peer(NodeID, token: UInt64)
+    }
+
+    var asker: Asker
+    var target: NodeID?
+    var since: Term
 }

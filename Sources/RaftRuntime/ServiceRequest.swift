@@ -65,6 +65,8 @@ public struct ServiceReply: Sendable {
         /// More of a watch; the watch goes on.
         case watch(WatchDelivery)
         case status(ClusterStatus)
+        /// Leadership was handed over.
+        case transferred(leader: String, term: Term)
         case done
         case failed(ServiceFailure)
     }

@@ -13,9 +13,13 @@ enum AnsweredCall {
         case .command(let reply): return try command(call, reply)
         case .query(let reply): return try query(call, reply)
         case .status(let status): return try self.status(status, catalog: catalog()).serializedBytes()
+        case .transferred(let leader, let term):
+            return try ProtoTransferLeadershipResponse.with {
+                $0.leader = leader
+                $0.term = term.rawValue
+            }.serializedBytes()
         case .done:
             switch call.method {
-            case .transferLeadership: return try ProtoTransferLeadershipResponse().serializedBytes()
             case .isolate: return try ProtoIsolateResponse().serializedBytes()
             case .heal: return try ProtoHealResponse().serializedBytes()
             default: throw CallFailure(body)

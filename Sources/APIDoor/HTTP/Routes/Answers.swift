@@ -14,7 +14,7 @@ enum Answers {
             return .object(
                 commit(.committed, command.revision.rawValue, command.index.rawValue) + reply(command.result))
         case .failed(let failure): throw HTTPFailure(failure)
-        case .query, .keptAlive, .watch, .status, .done: throw .unexpected
+        case .query, .keptAlive, .watch, .status, .transferred, .done: throw .unexpected
         }
     }
 
@@ -28,7 +28,7 @@ enum Answers {
             guard let members = reply(query.result) else { throw .unexpected }
             return .object([.init("revision", .unsigned(query.revision.rawValue))] + members)
         case .failed(let failure): throw HTTPFailure(failure)
-        case .command, .keptAlive, .watch, .status, .done: throw .unexpected
+        case .command, .keptAlive, .watch, .status, .transferred, .done: throw .unexpected
         }
     }
 

@@ -80,16 +80,18 @@ extension Route {
         Route(
             method: .post, path: "/v1/cluster/transfer", summary: "Hands leadership to another member.",
             fields: [Field("target", .text, "A member's name; absent: whoever is most up to date.")],
-            answer: [Field("leader", .optional(.text), isRequired: true, "Who leads now, if this node knows.")],
+            answer: [
+                Field("leader", .text, isRequired: true, "Who leads now."),
+                Field("term", .unsigned, isRequired: true, "Since which term."),
+            ],
             action: .call { fields, context in
                 let target = fields.text("target").flatMap { $0.isEmpty ? nil : $0 }
                 switch await context.call(.transferLeadership(toMember: target)) {
-                case .done: break
+                case .transferred(let leader, let term):
+                    return .object(["leader": .text(leader), "term": .unsigned(term.rawValue)])
                 case .failed(let failure): throw HTTPFailure(failure)
                 default: throw HTTPFailure.unexpected
                 }
-                guard case .status(let status) = await context.call(.status) else { throw HTTPFailure.unexpected }
-                return .object(["leader": status.leader.map(JSONValue.text) ?? .null])
             }),
         Route(
             method: .post, path: "/v1/clients/register", summary: "Gives out a client id, which makes retries safe.",

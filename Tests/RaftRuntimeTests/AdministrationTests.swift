@@ -1,0 +1,79 @@
+import Coordination
+import EsperTypes
+import RaftRuntime
+import Testing
+
+@Suite(.serialized, .timeLimit(.minutes(2)))
+struct AdministrationTests {
+    private func transfer(to target: String?, on name: String, in cluster: TestCluster) async throws -> (String, Term) {
+        switch await cluster[name].call(
+            .transferLeadership(toMember: target), principal: "client/operator", timeout: .seconds(10))
+        {
+        case .transferred(let leader, let term): return (leader, term)
+        case .failed(let failure): throw failure
+        case let other: throw TestCluster.Unexpected(body: "\(other)")
+        }
+    }
+
+    @Test func `leadership goes where an operator sends it, asked of any node, and the answer says who leads`()
+        async throws
+    {
+        try await TestCluster.run(3) { cluster in
+            let first = try await cluster.leader()
+            let others = cluster.names.filter { $0 != first }
+            // Asked of the leader.
+            let (second, term) = try await transfer(to: others[0], on: first, in: cluster)
+            #expect(second == others[0])
+            // Asked of a node that follows, and is to lead itself.
+            let (third, later) = try await transfer(to: others[1], on: others[1], in: cluster)
+            #expect(third == others[1])
+            #expect(later > term)
+            // There already.
+            #expect(try await transfer(to: others[1], on: first, in: cluster).0 == others[1])
+            try await cluster.put("key", "value", on: first)
+        }
+    }
+
+    @Test func `a hand-over that cannot be done says so`() async throws {
+        try await TestCluster.run(3) { cluster in
+            let leader = try await cluster.leader()
+            let follower = try await cluster.follower()
+            await cluster.stop(follower)
+            let remaining = try #require(cluster.names.first { $0 != leader && $0 != follower })
+            for asked in [leader, remaining] {
+                let failure = await #expect(throws: ServiceFailure.self) {
+                    _ = try await transfer(to: follower, on: asked, in: cluster)
+                }
+                #expect(failure?.code == .transferFailed)
+                #expect(failure?.outcome == .notCommitted)
+            }
+            let unknown = await #expect(throws: ServiceFailure.self) {
+                _ = try await transfer(to: "n9", on: leader, in: cluster)
+            }
+            #expect(unknown?.message.contains("n1, n2, n3") == true)
+            try await cluster.put("key", "value", on: leader)
+        }
+    }
+
+    @Test func `founders and what operators do are recorded, once, with who did it`() async throws {
+        try await TestCluster.run(3) { cluster in
+            let first = try await cluster.leader()
+            let next = try #require(cluster.names.first { $0 != first })
+            _ = try await transfer(to: next, on: first, in: cluster)
+            // A command of the new term: everything before it is applied.
+            try await cluster.put("key", "value", on: next)
+            guard case .outbox(let records) = try await cluster.read(.outbox(after: .zero, limit: 100), on: next) else {
+                Issue.record("no outbox")
+                return
+            }
+            let founders = records.filter { $0.kind == .membershipChanged }
+            #expect(founders.map(\.subject) == ["n1", "n2", "n3"])
+            #expect(founders.allSatisfy { $0.fields.contains(.init("change", "voter_added")) })
+            let orders = records.filter { $0.kind == .administration }
+            #expect(orders.map(\.subject) == ["leadership.transfer"])
+            #expect(orders.map(\.actor) == ["client/operator"])
+            #expect(orders.first?.fields == [.init("to", next)])
+            #expect(records.filter { $0.kind == .leadershipStarted }.count == 2)
+        }
+    }
+}
