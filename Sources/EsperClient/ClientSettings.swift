@@ -42,7 +42,8 @@ public struct ClientSettings: Hashable, Sendable {
             let reason =
                 switch error {
                 case Swift.DecodingError.keyNotFound(let key, _): "\(key.stringValue) is missing"
-                case Swift.DecodingError.typeMismatch(_, let context), Swift.DecodingError.valueNotFound(_, let context):
+                case Swift.DecodingError.typeMismatch(_, let context),
+                    Swift.DecodingError.valueNotFound(_, let context):
                     "\(context.codingPath.first?.stringValue ?? "the file") is of another kind"
                 default: "it is not valid YAML"
                 }

@@ -1,5 +1,7 @@
 /// Bounds of the state machine. Replicas must agree on them: changing one is a change of the command format's version.
 public enum CoordinationLimits {
+    /// Claims of each lock in a list of locks, the holder's included.
+    public static let listedClaims = 16
     /// A lock's or election's name. Escaping at most triples it; with prefix and session it fits ``Limits/keyBytes``:
     /// 3 * 1024 + 10 + 17 < 4096.
     public static let nameBytes = 1024

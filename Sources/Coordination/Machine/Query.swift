@@ -8,7 +8,8 @@ public enum Query: Hashable, Sendable {
     /// Sessions with an ID above `after`, in order.
     case sessions(after: SessionID?, limit: Int)
     case session(SessionID, withKeys: Bool)
-    /// Locks whose name starts with `prefix` and is above `after`, in order of their escaped names; each with its holder.
+    /// Locks whose name starts with `prefix` and is above `after`, in order of their escaped names; each with the
+    /// first ``CoordinationLimits/listedClaims`` of its queue.
     case locks(prefix: String, after: String?, limit: Int)
     /// One lock with up to `claims` of its queue.
     case lock(name: String, claims: Int)

@@ -100,7 +100,7 @@ extension StateMachine {
         var found: [LockState] = []
         while let (key, _) = nextClaim(from: start), range.contains(key.bytes) {
             if found.count == limit { return (found, true) }
-            if let state = claimState(key.bytes, atMost: 1) { found.append(state) }
+            if let state = claimState(key.bytes, atMost: CoordinationLimits.listedClaims) { found.append(state) }
             start = NumberedKey(key.bytes, .max)
         }
         return (found, false)

@@ -167,7 +167,7 @@ public nonisolated struct ProtoLockInfo: Sendable {
 
   public var fencingToken: UInt64 = 0
 
-  /// Sessions in the queue behind the holder, in order.
+  /// Sessions in the queue behind the holder, in order: the first fifteen.
   public var waitingSessionIds: [UInt64] = []
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
