@@ -50,8 +50,14 @@ actor Observatory {
                 return !status.leader.isEmpty && status.appliedIndex >= committed
             }
         } catch {
-            let said = last.map { "leader '\($0.leader)', term \($0.term), applied \($0.appliedIndex)" } ?? "nothing"
-            throw WaitedInVain("\(name) did not catch up with \(leader) at \(committed); it says \(said): \(error)")
+            let said =
+                last.map {
+                    "leader '\($0.leader)', term \($0.term), commit \($0.commitIndex), applied \($0.appliedIndex)"
+                } ?? "nothing"
+            let known = await status(of: leader)?.members.map { "\($0.name) \($0.role) match \($0.matchIndex)" } ?? []
+            throw WaitedInVain(
+                "\(name) did not catch up with \(leader) at \(committed); it says \(said); \(leader) says \(known): \(error)"
+            )
         }
     }
 }

@@ -84,8 +84,11 @@ struct Progress: Sendable {
         case .replicate, .snapshot: break
         }
         if next <= match { next = match.next }
-        if state == .replicate, received > before || received.next >= next {
-            unansweredSince = received.next < next ? now : nil
+        if received.next >= next {
+            unansweredSince = nil
+        } else if received > before || unansweredSince == nil {
+            // Also when it takes back what it had said: a follower that lost its leader in between knows less again.
+            unansweredSince = now
         }
         return grew
     }

@@ -256,6 +256,36 @@ import Testing
         #expect(cluster[lagging].status.applied >= target)
     }
 
+    /// Entries may have come whose answers were lost, and the follower may have looked for another leader meanwhile.
+    @Test(arguments: 0..<3)
+    func `a follower that was cut off comes back while the load goes on`(_ seed: Int) {
+        var random = SeededGenerator(seed: UInt64(seed))
+        let cluster = Cluster(3)
+        cluster.diskDelay = .microseconds(Int64.random(in: 100..<6000, using: &random))
+        cluster.networkDelay = .microseconds(Int64.random(in: 20..<600, using: &random))
+        let leader = cluster.elect()
+        #expect(cluster.run { cluster.hasConverged })
+        let lagging = cluster.followers(of: leader)[0]
+        func load(_ steps: Int) {
+            for _ in 0..<steps {
+                for _ in 0..<Int.random(in: 0..<3, using: &random) { cluster.propose(on: leader) }
+                if Bool.random(using: &random) { _ = cluster.read(on: leader) }
+                cluster.run(for: .microseconds(Int64.random(in: 10..<1000, using: &random)))
+            }
+        }
+        for _ in 0..<3 {
+            load(50)
+            cluster.isolate(lagging)
+            load(Int.random(in: 5..<400, using: &random))
+            cluster.heal()
+            guard cluster.leader == leader else { return }
+            let target = cluster[leader].status.last.index
+            load(400)
+            guard cluster.leader == leader else { return }
+            #expect(cluster[lagging].status.applied >= target, "\(cluster[leader].status) \(cluster[lagging].status)")
+        }
+    }
+
     @Test func `a follower with a slow disk is not sent the same entries again`() {
         let cluster = Cluster(3)
         let leader = cluster.elect()
