@@ -37,8 +37,10 @@ func executable(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
     .executableTarget(name: name, dependencies: dependencies, swiftSettings: settings)
 }
 
-func tests(_ name: String, _ dependencies: [Target.Dependency], path: String? = nil) -> Target {
-    .testTarget(name: name, dependencies: dependencies, path: path, swiftSettings: settings)
+func tests(
+    _ name: String, _ dependencies: [Target.Dependency], path: String? = nil, exclude: [String] = []
+) -> Target {
+    .testTarget(name: name, dependencies: dependencies, path: path, exclude: exclude, swiftSettings: settings)
 }
 
 let package = Package(
@@ -137,15 +139,16 @@ let package = Package(
                 nioSSL,
             ]),
         // What tests of several targets share: servers of their own.
-        .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: settings),
+        .target(name: "TestSupport", path: "Tests/TestSupport", exclude: ["python"], swiftSettings: settings),
         tests("PostgreSQLTests", ["PostgreSQL", "TestSupport", logging]),
         tests("CatalogTests", ["Catalog", "PostgreSQL", "TestSupport", "Coordination", "EsperTypes", logging]),
         tests("ObservabilityTests", ["Observability", logging, metrics]),
-        .testTarget(
-            name: "GRPCTransportTests",
-            dependencies: [
-                "GRPCTransport", "EsperProtocol", "Identity", logging, nioCore, nioEmbedded, nioPosix, nioSSL, protobuf,
-            ], exclude: ["python"], swiftSettings: settings),
+        tests(
+            "GRPCTransportTests",
+            [
+                "GRPCTransport", "EsperProtocol", "Identity", "TestSupport", logging, nioCore, nioEmbedded, nioPosix,
+                nioSSL, protobuf,
+            ], exclude: ["python"]),
         tests(
             "RaftRuntimeTests",
             [
@@ -178,7 +181,7 @@ let package = Package(
                 "Simulation",
                 "EsperTypes",
                 logging, nioCore, nioPosix, nioSSL, protobuf,
-            ]),
+            ], exclude: ["python"]),
         tests("EsperCommandTests", ["esper", "EsperTypes"]),
         tests(
             "ChaosTests",
