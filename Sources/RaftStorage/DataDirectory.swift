@@ -51,8 +51,8 @@ public final class DataDirectory: Sendable {
         entropy: @escaping @Sendable () -> UInt64
     ) throws(StorageError) {
         do throws(FileError) {
-            try fileSystem.createDirectory(logDirectory(path))
-            try fileSystem.createDirectory(snapshotDirectory(path))
+            try fileSystem.createDirectories(logDirectory(path))
+            try fileSystem.createDirectories(snapshotDirectory(path))
         } catch {
             throw StorageError(error)
         }
@@ -111,6 +111,8 @@ public final class DataDirectory: Sendable {
                 throw StorageError(
                     .wrongNode, "the directory belongs to node \(identity.node), not \(node)", path: path)
             }
+            // A creation that was interrupted at its very end may have left the metadata's name in memory alone.
+            do throws(FileError) { try fileSystem.synchronizeDirectory(path) } catch { throw StorageError(error) }
             return DataDirectory(
                 path: path, metadata: metadata, fileSystem: fileSystem, options: options, entropy: entropy, lock: lock)
         } catch {

@@ -73,6 +73,36 @@ func runLoad(on disk: SimulatedFileSystem, _ source: inout BatchSource, _ ledger
         #expect(operation > 200)
     }
 
+    /// Every choice falls on loss: only what was synchronized, file, name and directory, survives.
+    @Test func `a directory just made survives with all the directories above it`() throws {
+        let disk = SimulatedFileSystem()
+        let path = "/var/lib/esper/n1"
+        try DataDirectory.create(
+            path, identity: identity, configuration: firstConfiguration, in: disk, options: smallOptions,
+            entropy: entropy(1))
+        disk.crash { _ in 0 }
+        let directory = try DataDirectory.open(path, in: disk, options: smallOptions, entropy: entropy(2))
+        #expect(try directory.recover().identity == identity)
+    }
+
+    @Test func `whatever of making a directory fails, a second attempt makes it durable`() throws {
+        var operation = 0
+        var hasFailed = true
+        while hasFailed {
+            let disk = SimulatedFileSystem()
+            disk.failOperation(operation)
+            hasFailed = code { () throws(StorageError) in try Store.create(on: disk) } != nil
+            disk.failOperation(nil)
+            // The process was killed, nothing else; then a new attempt, and only then the power fails.
+            disk.kill()
+            if try !DataDirectory.exists(Store.path, in: disk) { try Store.create(on: disk) }
+            disk.crash { _ in 0 }
+            _ = try Store(on: disk)
+            operation += 1
+        }
+        #expect(operation > 8)
+    }
+
     /// Power fails while a group is being written: any subset of its sectors is there, torn ones hold garbage.
     @Test(arguments: 0..<300 as Range<UInt64>)
     func `any subset of the sectors of the last write`(seed: UInt64) throws {

@@ -26,6 +26,9 @@ public struct FileError: Error, Hashable, Sendable, CustomStringConvertible {
 
     public var isNotFound: Bool { code == ENOENT }
 
+    /// Refused for what the file is, or for who we are; trying again is no use.
+    var isNotPossible: Bool { code == EACCES || code == EPERM || code == EINVAL || code == EROFS }
+
     public var description: String { "\(operation.rawValue) failed: \(String(cString: strerror(code)))" }
 }
 
@@ -35,8 +38,10 @@ public struct FileError: Error, Hashable, Sendable, CustomStringConvertible {
 /// ``File/writeDurably(_:at:)``, and then only those bytes); a created, renamed or removed name only after
 /// ``synchronizeDirectory(_:)``. Names changed in one directory become durable in the order of the changes.
 public protocol FileSystem: Sendable {
-    /// Makes a directory and those above it; one that exists is fine.
-    func createDirectory(_ path: String) throws(FileError)
+    /// Makes one directory inside another; durable, like every name, once the one above is synchronized.
+    ///
+    /// - Returns: false when it was there already.
+    func createDirectory(_ path: String) throws(FileError) -> Bool
     /// The names in a directory, sorted.
     func list(_ path: String) throws(FileError) -> [String]
     func exists(_ path: String) throws(FileError) -> Bool
@@ -52,6 +57,28 @@ public protocol FileSystem: Sendable {
     ///
     /// - Returns: nil when someone else holds it.
     func lock(_ path: String) throws(FileError) -> (any FileLock)?
+}
+
+extension FileSystem {
+    /// Makes a directory and those above it, all of them durable when it returns.
+    ///
+    /// A directory that was there already is made durable too where we may: an attempt that was interrupted may have left it.
+    /// Where we may not (no right to read, no synchronization on its file system), somebody else made it long ago.
+    func createDirectories(_ path: String) throws(FileError) {
+        var prefix = path.hasPrefix("/") ? "/" : ""
+        var parent = prefix.isEmpty ? "." : "/"
+        for component in path.split(separator: "/") {
+            prefix += component
+            let isNew = try createDirectory(prefix)
+            do throws(FileError) {
+                try synchronizeDirectory(parent)
+            } catch {
+                guard !isNew, error.isNotPossible else { throw error }
+            }
+            parent = prefix
+            prefix += "/"
+        }
+    }
 }
 
 /// An open file. Offsets are explicit, so calls from several threads do not disturb each other.

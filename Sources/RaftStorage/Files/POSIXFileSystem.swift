@@ -5,15 +5,14 @@ internal import Synchronization
 public struct POSIXFileSystem: FileSystem {
     public init() {}
 
-    public func createDirectory(_ path: String) throws(FileError) {
-        var prefix = path.hasPrefix("/") ? "/" : ""
-        for component in path.split(separator: "/") {
-            prefix += component
-            if mkdir(prefix, 0o700) != 0, errno != EEXIST {
-                throw FileError(.createDirectory, prefix, code: errno)
-            }
-            prefix += "/"
-        }
+    public func createDirectory(_ path: String) throws(FileError) -> Bool {
+        if mkdir(path, 0o700) == 0 { return true }
+        let code = errno
+        // Something that is no directory is found out by whoever uses it as one.
+        if code == EEXIST { return false }
+        // A read-only file system may say so before it looks whether the directory is there.
+        if code == EROFS || code == EACCES, access(path, F_OK) == 0 { return false }
+        throw FileError(.createDirectory, path, code: code)
     }
 
     public func list(_ path: String) throws(FileError) -> [String] {

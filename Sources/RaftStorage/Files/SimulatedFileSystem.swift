@@ -42,6 +42,8 @@ package final class SimulatedFileSystem: FileSystem {
         /// In order, of all directories.
         var pending: [NameChange] = []
         var directories: Set<String> = []
+        /// Those whose name is durable in the directory above.
+        var durableDirectories: Set<String> = []
         var locks: Set<String> = []
         /// Which life of the process this is; files opened in an earlier one are dead.
         var life = 0
@@ -86,6 +88,13 @@ package final class SimulatedFileSystem: FileSystem {
             var names = state.durable
             // One cut through the order of all changes: a journal commits in order.
             for change in state.pending.prefix(choose(state.pending.count + 1)) { Self.apply(change, to: &names) }
+            // A directory whose name is lost takes everything below with it.
+            for directory in state.directories.subtracting(state.durableDirectories).sorted() where choose(2) == 0 {
+                let isLost = { (path: String) in path == directory || path.hasPrefix(directory + "/") }
+                names = names.filter { !isLost($0.key) }
+                state.directories = state.directories.filter { !isLost($0) }
+            }
+            state.durableDirectories = state.directories
             state.visible = names
             state.durable = names
             state.pending = []
@@ -110,7 +119,8 @@ package final class SimulatedFileSystem: FileSystem {
     /// A copy with the same content, durable and not; for trying several faults on one state.
     package func copy() -> SimulatedFileSystem {
         let other = SimulatedFileSystem()
-        let (visible, durable, directories) = state.withLock { ($0.visible, $0.durable, $0.directories) }
+        let (visible, durable) = state.withLock { ($0.visible, $0.durable) }
+        let (directories, durableDirectories) = state.withLock { ($0.directories, $0.durableDirectories) }
         precondition(state.withLock { $0.pending.isEmpty }, "copy after a crash or a sync, not in between")
         var nodes: [ObjectIdentifier: Node] = [:]
         func duplicate(_ node: Node) -> Node {
@@ -126,6 +136,7 @@ package final class SimulatedFileSystem: FileSystem {
             state.visible = copies.0
             state.durable = copies.1
             state.directories = directories
+            state.durableDirectories = durableDirectories
         }
         return other
     }
@@ -211,9 +222,9 @@ package final class SimulatedFileSystem: FileSystem {
         }
     }
 
-    package func createDirectory(_ path: String) throws(FileError) {
+    package func createDirectory(_ path: String) throws(FileError) -> Bool {
         try count(.createDirectory, path)
-        state.withLock { _ = $0.directories.insert(path) }
+        return state.withLock { $0.directories.insert(path).inserted }
     }
 
     package func list(_ path: String) throws(FileError) -> [String] {
@@ -257,12 +268,17 @@ package final class SimulatedFileSystem: FileSystem {
         change(.remove(path))
     }
 
-    /// As on a journaling file system, changes made before in other directories become durable too.
+    /// As on a journaling file system, changes of files made before in other directories become durable too; a directory
+    /// only with the one that holds it.
     package func synchronizeDirectory(_ path: String) throws(FileError) {
         try count(.synchronizeDirectory, path)
         state.withLock { state in
             state.durable = state.visible
             state.pending = []
+            let prefix = path == "/" ? path : path + "/"
+            for directory in state.directories where directory.hasPrefix(prefix) {
+                if !directory.dropFirst(prefix.count).contains("/") { state.durableDirectories.insert(directory) }
+            }
         }
     }
 
