@@ -47,6 +47,40 @@ struct APIListenerTests {
         }
     }
 
+    @Test func `strangers that never finish their handshake keep no client out`() async throws {
+        let bounds = { (options: inout APIOptions) in
+            options.maximumConnections = 4
+            options.maximumUnauthenticated = 4
+            options.handshakeTimeout = .seconds(60)
+        }
+        try await TestDoor.run(bounds) { (door) async throws in
+            var strangers: [RawClient] = []
+            for _ in 0..<12 { strangers.append(try await door.connect(nil)) }
+            #expect(try await door.get("/health").status == 200)
+            // The oldest has made room, unheard.
+            #expect(await strangers[0].closed().isEmpty)
+            #expect(
+                try await door.get("/metrics").body.contains("esper_api_connections_refused_total{reason=\"flood\"}"))
+            for stranger in strangers { stranger.close() }
+        }
+    }
+
+    @Test func `clients beyond the bound are refused and the others are served`() async throws {
+        try await TestDoor.run({ $0.maximumConnections = 2 }) { (door) async throws in
+            let first = try await door.connect(try door.clientTLS())
+            let second = try await door.connect(try door.clientTLS())
+            for client in [first, second] {
+                client.send("GET /health HTTP/1.1\r\nHost: test\r\n\r\n")
+                #expect(try await client.answer().status == 200)
+            }
+            let third = try await door.connect(try door.clientTLS())
+            third.send("GET /health HTTP/1.1\r\nHost: test\r\n\r\n")
+            #expect(await third.closed().isEmpty)
+            first.close()
+            second.close()
+        }
+    }
+
     @Test func `a stop ends event streams`() async throws {
         try await TestDoor.run { (door) async throws in
             let client = try await door.connect(try door.clientTLS())

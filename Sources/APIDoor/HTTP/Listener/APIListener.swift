@@ -32,7 +32,8 @@ public final class APIListener: Sendable {
     ) async throws -> APIListener {
         let context = try NIOSSLContext(
             configuration: credentials.apiServerConfiguration(applicationProtocols: ["h2", "http/1.1"]))
-        let table = ConnectionTable(maximumConnections: options.maximumConnections)
+        let table = ConnectionTable(
+            maximumConnections: options.maximumConnections, maximumUnauthenticated: options.maximumUnauthenticated)
         let refusals = RefusalLog(logger: logger)
         let server = HTTP1Server(
             door: door, idleTimeout: options.idleTimeout, maximumConnections: options.maximumConnections,

@@ -3,8 +3,14 @@ internal import NIOCore
 internal import Synchronization
 
 /// Every open connection of the API port, so that there are never too many and a stop reaches all.
+///
+/// Those whose handshake is not complete are bounded apart, and the oldest makes room for the newest: whoever has no
+/// certificate competes only with others that have not shown one yet.
 final class ConnectionTable: Sendable {
     enum Phase: String, CaseIterable { case handshake, http1, http2 }
+
+    /// Told to the ``ConnectionGate`` of a connection that must make room.
+    struct Evicted {}
 
     private struct Entry {
         var channel: any Channel
@@ -15,16 +21,21 @@ final class ConnectionTable: Sendable {
     private struct State {
         var entries: [ObjectIdentifier: Entry] = [:]
         var counts: [Phase: Int] = [:]
+        /// Unauthenticated ones that were not told to go, oldest first.
+        var handshakes: [ObjectIdentifier] = []
         var isDraining = false
         var waiters: [CheckedContinuation<Void, Never>] = []
     }
 
     private let state = Mutex(State())
     private let maximumConnections: Int
+    private let maximumUnauthenticated: Int
     private let gauges: [Phase: Gauge]
 
-    init(maximumConnections: Int, label: String = "api.connections") {
+    init(maximumConnections: Int, maximumUnauthenticated: Int, label: String = "api.connections") {
+        precondition(maximumUnauthenticated > 0, "nobody could come in")
         self.maximumConnections = maximumConnections
+        self.maximumUnauthenticated = maximumUnauthenticated
         gauges = Dictionary(
             uniqueKeysWithValues: Phase.allCases.map {
                 ($0, Gauge(label: label, dimensions: [("protocol", $0.rawValue)]))
@@ -33,14 +44,19 @@ final class ConnectionTable: Sendable {
 
     /// Enters a fresh connection; it leaves by itself when it is closed.
     func admit(_ channel: any Channel) throws(RefusedConnection) {
-        let refusal: RefusedConnection? = state.withLock { state in
-            if state.isDraining { return .draining }
-            guard state.entries.count < maximumConnections else { return .tooManyConnections }
+        let (isDraining, evicted) = state.withLock { state -> (Bool, (any Channel)?) in
+            if state.isDraining { return (true, nil) }
+            var evicted: (any Channel)?
+            if state.handshakes.count >= maximumUnauthenticated {
+                evicted = state.entries[state.handshakes.removeFirst()]?.channel
+            }
             state.entries[ObjectIdentifier(channel)] = Entry(channel: channel, phase: .handshake)
+            state.handshakes.append(ObjectIdentifier(channel))
             state.counts[.handshake, default: 0] += 1
-            return nil
+            return (false, evicted)
         }
-        if let refusal { throw refusal }
+        if isDraining { throw .draining }
+        evicted?.pipeline.fireUserInboundEventTriggered(Evicted())
         report()
         channel.closeFuture.whenComplete { [self] _ in left(ObjectIdentifier(channel)) }
     }
@@ -50,6 +66,9 @@ final class ConnectionTable: Sendable {
         let refusal: RefusedConnection? = state.withLock { state in
             if state.isDraining { return .draining }
             guard var entry = state.entries[ObjectIdentifier(channel)] else { return .aborted }
+            let known = state.counts[.http1, default: 0] + state.counts[.http2, default: 0]
+            guard known < maximumConnections else { return .tooManyConnections }
+            state.handshakes.removeAll { $0 == ObjectIdentifier(channel) }
             state.counts[entry.phase, default: 0] -= 1
             state.counts[phase, default: 0] += 1
             entry.phase = phase
@@ -99,6 +118,7 @@ final class ConnectionTable: Sendable {
     private func left(_ id: ObjectIdentifier) {
         let (entry, waiters) = state.withLock { state in
             let entry = state.entries.removeValue(forKey: id)
+            if entry?.phase == .handshake { state.handshakes.removeAll { $0 == id } }
             if let entry { state.counts[entry.phase, default: 0] -= 1 }
             guard Self.isFinished(state) else { return (entry, [CheckedContinuation<Void, Never>]()) }
             defer { state.waiters = [] }

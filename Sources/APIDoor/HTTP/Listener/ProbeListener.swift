@@ -22,7 +22,9 @@ public final class ProbeListener: Sendable {
         host: String, port: Int, door: HTTPDoor, on group: any EventLoopGroup, logger: Logger
     ) async throws -> ProbeListener {
         guard host.hasPrefix("127.") || host == "::1" || host == "localhost" else { throw NotLoopback(host: host) }
-        let table = ConnectionTable(maximumConnections: maximumConnections, label: "probe.connections")
+        let table = ConnectionTable(
+            maximumConnections: maximumConnections, maximumUnauthenticated: maximumConnections,
+            label: "probe.connections")
         let server = HTTP1Server(
             door: door, idleTimeout: .seconds(10), maximumConnections: maximumConnections, logger: logger)
         let channel = try await ServerBootstrap(group: group)

@@ -16,6 +16,8 @@ enum RefusedConnection: Error {
     /// ALPN agreed on nothing we serve.
     case noProtocol(String)
     case tooManyConnections
+    /// Closed during the handshake to make room for a newer one: ``APIOptions/maximumUnauthenticated``.
+    case flood
     case draining
     case setupFailed(String)
 
@@ -46,6 +48,7 @@ enum RefusedConnection: Error {
         case .aborted: "aborted"
         case .noProtocol: "no_protocol"
         case .tooManyConnections: "too_many_connections"
+        case .flood: "flood"
         case .draining: "draining"
         case .setupFailed: "setup_failed"
         }
@@ -62,6 +65,7 @@ enum RefusedConnection: Error {
         case .aborted: "the client left during the handshake"
         case .noProtocol(let offered): "no protocol in common; agreed on: \(offered)"
         case .tooManyConnections: "the limit of connections is reached"
+        case .flood: "too many handshakes at once; the oldest makes room"
         case .draining: "the node is stopping"
         case .setupFailed(let text): text
         }
