@@ -33,14 +33,16 @@ public final class ClusterNode: Sendable {
 
     /// Starts the node; returns when it listens for peers and clients, which is before it is ready.
     ///
+    /// - Parameter initializes: this is the node's first start ever: makes the data directory, and refuses one that is
+    ///   there. Otherwise one that is not there is refused.
     /// - Throws: ``StartError`` with one line that says what to do.
     public static func start(
-        _ settings: NodeSettings, registry: PrometheusRegistry, logger: Logger
+        _ settings: NodeSettings, initializes: Bool, registry: PrometheusRegistry, logger: Logger
     ) async throws -> ClusterNode {
         let coreGroup = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         let doorGroup = MultiThreadedEventLoopGroup(numberOfThreads: doorThreads)
         do {
-            return try await ClusterNode(settings, registry, logger, coreGroup, doorGroup)
+            return try await ClusterNode(settings, initializes, registry, logger, coreGroup, doorGroup)
         } catch {
             try? await coreGroup.shutdownGracefully()
             try? await doorGroup.shutdownGracefully()
@@ -49,7 +51,7 @@ public final class ClusterNode: Sendable {
     }
 
     private init(
-        _ settings: NodeSettings, _ registry: PrometheusRegistry, _ logger: Logger,
+        _ settings: NodeSettings, _ initializes: Bool, _ registry: PrometheusRegistry, _ logger: Logger,
         _ coreGroup: MultiThreadedEventLoopGroup,
         _ doorGroup: MultiThreadedEventLoopGroup
     ) async throws {
@@ -61,7 +63,9 @@ public final class ClusterNode: Sendable {
             certificateFile: settings.tls.certificate, privateKeyFile: settings.tls.privateKey,
             authorityFile: settings.tls.authority, now: Date())
         try Self.check(credentials.identity, against: settings)
-        let opened = try await NIOThreadPool.singleton.runIfActive { try OpenedDirectory(settings) }
+        let opened = try await NIOThreadPool.singleton.runIfActive {
+            try OpenedDirectory(settings, initializes: initializes)
+        }
         directory = opened.directory
         if let torn = opened.recovery.tornTail {
             logger.info(
@@ -161,14 +165,27 @@ private struct OpenedDirectory: Sendable {
     var recovery: DataDirectory.Recovery
     var state: StateMachine
 
-    init(_ settings: NodeSettings) throws {
+    init(_ settings: NodeSettings, initializes: Bool) throws {
         let options = StorageOptions(segmentBytes: settings.raft.segmentBytes)
         let entropy: @Sendable () -> UInt64 = {
             var random = SystemRandomNumberGenerator()
             return random.next()
         }
         let fileSystem = POSIXFileSystem()
-        if try !DataDirectory.exists(settings.dataDirectory, in: fileSystem) {
+        let exists = try DataDirectory.exists(settings.dataDirectory, in: fileSystem)
+        if exists, initializes {
+            throw StartError(
+                message:
+                    "the data directory \(settings.dataDirectory) is initialized already; start without --initialize")
+        }
+        if !exists {
+            // To begin empty under a name that has voted is to vote twice: it must be said, never guessed.
+            guard initializes else {
+                throw StartError(
+                    message: "the data directory \(settings.dataDirectory) holds no data: if this node never ran, add "
+                        + "--initialize to its first start; if it did, its disk is missing or was emptied, and a start "
+                        + "without it would forget votes and entries that others count on: bring the directory back")
+            }
             try DataDirectory.create(
                 settings.dataDirectory,
                 identity: StorageIdentity(

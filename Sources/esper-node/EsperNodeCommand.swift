@@ -30,6 +30,13 @@ struct EsperNodeCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("Set one setting, as in --set raft.heartbeat=50ms.", valueName: "key=value"))
     var set: [String] = []
 
+    @Flag(
+        help: """
+            The first start of a node that never ran: make its data directory. Any other start refuses a directory \
+            without data, because a node that forgets its votes can undo what the cluster acknowledged.
+            """)
+    var initialize = false
+
     @Flag(help: "Check the settings and exit.")
     var check = false
 
@@ -48,7 +55,8 @@ struct EsperNodeCommand: AsyncParsableCommand {
         let logger = Logger(label: "esper.node")
         let signals = StopSignals()
         do {
-            let node = try await ClusterNode.start(settings, registry: registry, logger: logger)
+            let node = try await ClusterNode.start(
+                settings, initializes: initialize, registry: registry, logger: logger)
             await signals.first()
             await node.stop()
         } catch let error as StartError {

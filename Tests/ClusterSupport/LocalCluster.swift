@@ -27,6 +27,7 @@ public final class LocalCluster: Sendable {
     public let authority: CertificateAuthority
     private let clusterID = ClusterID(UInt64.random(in: 1 ... .max))
     private let settings: String
+    /// The last process of each node that was ever started.
     private let processes = Mutex<[String: NodeProcess]>([:])
     private let janitor: Child
 
@@ -119,8 +120,12 @@ public final class LocalCluster: Sendable {
 
     // MARK: - Processes
 
-    public func start(_ name: String) throws {
-        let process = try NodeProcess(arguments: ["--config", settingsFile(of: name)], log: "\(root)/\(name).log")
+    /// The first start of a node initializes it, unless something else is asked for.
+    public func start(_ name: String, initialize: Bool? = nil) throws {
+        let isFirst = processes.withLock { $0[name] == nil }
+        let process = try NodeProcess(
+            arguments: ["--config", settingsFile(of: name)] + (initialize ?? isFirst ? ["--initialize"] : []),
+            log: "\(root)/\(name).log")
         processes.withLock { $0[name] = process }
         try "\(process.identifier)".write(toFile: "\(root)/\(name).pid", atomically: true, encoding: .utf8)
     }

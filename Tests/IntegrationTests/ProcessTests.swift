@@ -50,6 +50,35 @@ struct ProcessTests {
         }
     }
 
+    @Test func `a start without data is refused, unless it is said to be the first`() async throws {
+        try await LocalCluster.run(1, started: false) { cluster in
+            try cluster.start("n1", initialize: false)
+            #expect(await cluster.process("n1").wait(atMost: .seconds(30)) == 1)
+            let refusal = cluster.log(of: "n1")
+            #expect(refusal.split(separator: "\n").count == 1)
+            #expect(refusal.contains("the data directory \(cluster.dataDirectory(of: "n1")) holds no data"))
+            #expect(refusal.contains("--initialize"))
+            try cluster.start("n1", initialize: true)
+            _ = try await waitForLeader(cluster)
+            await cluster.kill("n1")
+            try cluster.start("n1", initialize: true)
+            #expect(await cluster.process("n1").wait(atMost: .seconds(30)) == 1)
+            #expect(cluster.log(of: "n1").contains("is initialized already; start without --initialize"))
+        }
+    }
+
+    @Test func `a node whose data directory vanished does not begin anew`() async throws {
+        try await LocalCluster.run(3) { cluster in
+            let leader = try await waitForLeader(cluster)
+            await cluster.kill(leader)
+            try FileManager.default.removeItem(atPath: cluster.dataDirectory(of: leader))
+            try cluster.start(leader)
+            #expect(await cluster.process(leader).wait(atMost: .seconds(30)) == 1)
+            #expect(cluster.log(of: leader).contains("holds no data"))
+            #expect(!FileManager.default.fileExists(atPath: cluster.dataDirectory(of: leader)))
+        }
+    }
+
     @Test func `a certificate of another node is refused with the reason`() async throws {
         try await LocalCluster.run(1, started: false) { cluster in
             try cluster.authority.issue(.node, name: "other", hosts: [], validFor: 3600, now: Date())

@@ -55,7 +55,14 @@ struct DevUp: AsyncParsableCommand {
             case .running: break
             }
         }
-        let status = try await cluster.waitUntilReady(for: wait)
+        let status: ClusterView
+        do {
+            status = try await cluster.waitUntilReady(for: wait)
+        } catch {
+            for node in cluster.nodes { try cluster.recordInitialization(of: node) }
+            throw error
+        }
+        for node in cluster.nodes { try cluster.recordInitialization(of: node) }
         output.print(status.json, text: status.text + "\n\n" + hints(cluster))
     }
 

@@ -42,7 +42,7 @@ extension DevelopmentCluster {
             # Settings of \(node.name), written once by 'esper dev up' and yours to change; docs/OPERATIONS.md lists them all.
             cluster_id: "\(clusterID)"
             name: \(node.name)
-            data_directory: \(Self.quoted("\(directory(of: node))/data"))
+            data_directory: \(Self.quoted(dataDirectory(of: node)))
             members:
 
             """

@@ -6,7 +6,7 @@ import Yams
 ///     DIR/cluster.yaml    this description
 ///     DIR/client.yaml     how to reach it, for `esper` and the client library
 ///     DIR/pki/            the authority and every certificate
-///     DIR/NODE/           node.yaml, node.log, node.pid, data/
+///     DIR/NODE/           node.yaml, node.log, node.pid, data/, initialized (once data/ was made)
 ///     DIR/postgres/       data/, password, postgres.log, postgres.pid
 ///     DIR/redis/          password, redis.log, redis.pid
 ///
@@ -53,6 +53,9 @@ struct DevelopmentCluster: Equatable, Sendable {
     func settingsPath(of node: Node) -> String { "\(directory(of: node))/node.yaml" }
     func logPath(of node: Node) -> String { "\(directory(of: node))/node.log" }
     func processPath(of node: Node) -> String { "\(directory(of: node))/node.pid" }
+    /// Says that the node has had a data directory: one that is gone is lost, and not made again.
+    func initializedPath(of node: Node) -> String { "\(directory(of: node))/initialized" }
+    func dataDirectory(of node: Node) -> String { "\(directory(of: node))/data" }
     func process(of node: Node) -> ProcessRecord? { ProcessRecord(file: processPath(of: node)) }
 
     func node(named name: String) throws -> Node {
