@@ -86,11 +86,9 @@ public struct ServiceFailure: Error, Hashable, Sendable {
         case leadershipChanged = "leadership_changed"
         /// A linearizable read could not be confirmed by a quorum.
         case unconfirmed
-        case storageStalled = "storage_stalled"
         case oversized
         case sessionNotFound = "session_not_found"
         case transferFailed = "transfer_failed"
-        case notEnabled = "not_enabled"
         case compacted
         /// The lock or election was another session's until the wait ended, and the caller does not stand in its queue.
         case notGranted = "not_granted"
@@ -128,8 +126,8 @@ public struct ServiceFailure: Error, Hashable, Sendable {
 
     public var isRetryable: Bool {
         switch code {
-        case .noLeader, .timedOut, .overloaded, .draining, .leadershipChanged, .unconfirmed, .storageStalled: true
-        case .oversized, .sessionNotFound, .transferFailed, .notEnabled, .compacted, .notGranted: false
+        case .noLeader, .timedOut, .overloaded, .draining, .leadershipChanged, .unconfirmed: true
+        case .oversized, .sessionNotFound, .transferFailed, .compacted, .notGranted: false
         }
     }
 }

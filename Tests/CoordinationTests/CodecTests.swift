@@ -28,7 +28,7 @@ import Testing
         .campaign(election: "e", session: SessionID(1), value: [1]),
         .proclaim(election: "e", session: SessionID(1), value: [2]), .resign(election: "e", session: SessionID(1)),
         .cancelCandidacy(election: "e", session: SessionID(1)),
-        .registerClient, .retireClient(ClientID(3)),
+        .registerClient,
         .acknowledgeOutbox(through: .init(index: LogIndex(4), ordinal: 2)),
         .configure(.init(auditsCoordination: false, auditedPrefixes: [[1], []], maximumOutboxRecords: 5)),
         .record(

@@ -161,8 +161,7 @@ struct CommandSource {
                     compares: [.present(key)], success: [.delete(.init(.key(key))), .range(.init(.all, limit: 3))],
                     failure: [.put(.init(key: key, value: value, returnsPrevious: true))]))
         case 21: return .compact(through: Revision(UInt64.random(in: 1...40, using: &random)))
-        case 22: return .registerClient
-        case 23: return .retireClient(clients.randomElement(using: &random) ?? ClientID(1))
+        case 22..<24: return .registerClient
         case 24: return .acknowledgeOutbox(through: .all(of: LogIndex(UInt64.random(in: 0...60, using: &random))))
         default:
             return Bool.random(using: &random)

@@ -123,7 +123,7 @@ enum AnsweredCall {
                 $0.commit = commit
                 $0.clientID = client.rawValue
             }.serializedBytes()
-        case .sessionsExpired, .clientRetired, .outboxAcknowledged, .configured, .recorded:
+        case .sessionsExpired, .outboxAcknowledged, .configured, .recorded:
             throw CallFailure(.done)
         }
     }

@@ -68,13 +68,12 @@ struct CallFailure: Error {
 extension ServiceFailure.Code {
     var grpcCode: GRPCCode {
         switch self {
-        case .noLeader, .draining, .leadershipChanged, .unconfirmed, .storageStalled: .unavailable
+        case .noLeader, .draining, .leadershipChanged, .unconfirmed: .unavailable
         case .timedOut: .deadlineExceeded
         case .overloaded: .resourceExhausted
         case .oversized: .invalidArgument
         case .sessionNotFound: .notFound
         case .transferFailed, .notGranted: .failedPrecondition
-        case .notEnabled: .unimplemented
         case .compacted: .outOfRange
         }
     }

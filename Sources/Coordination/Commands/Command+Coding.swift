@@ -28,7 +28,6 @@ extension Command {
             writer.write(session)
             writer.write(value)
         case .registerClient: break
-        case .retireClient(let client): writer.write(client)
         case .acknowledgeOutbox(let through): through.encode(into: &writer)
         case .configure(let settings): settings.encode(into: &writer)
         case .record(let notes, let term):
@@ -53,7 +52,6 @@ extension Command {
         case .proclaim: 12
         case .resign: 13
         case .registerClient: 14
-        case .retireClient: 15
         case .acknowledgeOutbox: 16
         case .configure: 17
         case .record: 18
@@ -91,7 +89,6 @@ extension Command {
                 value: try reader.readBytes(atMost: Limits.valueBytes))
         case 13: self = .resign(election: try Self.readName(&reader), session: try reader.read())
         case 14: self = .registerClient
-        case 15: self = .retireClient(try reader.read())
         case 16: self = .acknowledgeOutbox(through: try OutboxRecord.ID(from: &reader))
         case 17: self = .configure(try CoordinationSettings(from: &reader))
         case 18:

@@ -35,7 +35,7 @@ extension Command {
                 }
                 guard bytes <= CoordinationLimits.noteBytes else { throw .noteTooLarge }
             }
-        case .compact, .revokeSession, .registerClient, .retireClient, .acknowledgeOutbox: break
+        case .compact, .revokeSession, .registerClient, .acknowledgeOutbox: break
         }
     }
 

@@ -43,8 +43,6 @@ public enum Command: Hashable, Sendable {
     // Exactly-once requests
     /// Registers a client; its ID is the log index of this entry.
     case registerClient
-    /// Forgets a client and its answers.
-    case retireClient(ClientID)
 
     // Outbox
     /// Forgets outbox records up to and with `through`. Idempotent.

@@ -63,7 +63,6 @@ extension CommandResult {
         case .clientRegistered(let client):
             writer.write(UInt8(14))
             writer.write(client)
-        case .clientRetired: writer.write(UInt8(15))
         case .outboxAcknowledged(let through):
             writer.write(UInt8(16))
             through.encode(into: &writer)
@@ -92,7 +91,6 @@ extension CommandResult {
         case 12: self = .proclaimed
         case 13: self = .resigned(wasElected: try reader.readBool())
         case 14: self = .clientRegistered(try reader.read())
-        case 15: self = .clientRetired
         case 16: self = .outboxAcknowledged(through: try OutboxRecord.ID(from: &reader))
         case 17: self = .configured
         case 18: self = .recorded

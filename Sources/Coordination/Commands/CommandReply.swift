@@ -37,7 +37,6 @@ public enum CommandResult: Hashable, Sendable {
     case proclaimed
     case resigned(wasElected: Bool)
     case clientRegistered(ClientID)
-    case clientRetired
     case outboxAcknowledged(through: OutboxRecord.ID)
     case configured
     case recorded

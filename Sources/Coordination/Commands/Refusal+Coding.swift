@@ -100,7 +100,6 @@ extension InvalidCommand {
         case .negativeLimit: (13, 0)
         case .settingOutOfRange: (14, 0)
         case .noteTooLarge: (15, 0)
-        case .entryTooLarge(let count): (16, count)
         case .notReadOnly: (17, 0)
         }
     }
@@ -122,7 +121,6 @@ extension InvalidCommand {
         case 13: self = .negativeLimit
         case 14: self = .settingOutOfRange
         case 15: self = .noteTooLarge
-        case 16: self = .entryTooLarge(detail)
         case 17: self = .notReadOnly
         default: throw .unknownTag(UInt64(tag))
         }

@@ -117,8 +117,6 @@ public enum InvalidCommand: Error, Hashable, Sendable {
     case negativeLimit
     case settingOutOfRange
     case noteTooLarge
-    /// The whole command does not fit a log entry.
-    case entryTooLarge(Int)
     /// A transaction with writes was asked as a query.
     case notReadOnly
 
@@ -142,7 +140,6 @@ public enum InvalidCommand: Error, Hashable, Sendable {
         case .settingOutOfRange: "a setting is out of its range"
         case .noteTooLarge: "the note is too large"
         case .notReadOnly: "a transaction with writes is not a query"
-        case .entryTooLarge(let count): "the command has \(count) bytes, more than \(Limits.entryPayloadBytes)"
         }
     }
 }

@@ -156,9 +156,6 @@ extension StateMachine {
             let client = ClientID(context.index.rawValue)
             requests.register(client, at: context.index)
             return .clientRegistered(client)
-        case .retireClient(let client):
-            guard requests.retire(client) else { throw .clientUnknown(client) }
-            return .clientRetired
         case .acknowledgeOutbox(let through):
             outbox.acknowledge(through: through)
             return .outboxAcknowledged(through: outbox.acknowledged)
@@ -200,7 +197,6 @@ extension CommandResult {
         case .proclaimed: 15
         case .resigned: 16
         case .clientRegistered: 17
-        case .clientRetired: 18
         case .outboxAcknowledged: 19
         case .configured: 20
         case .recorded: 21

@@ -41,11 +41,9 @@ package struct RequestTable: Sendable {
         if clients.count > CoordinationLimits.clients { evict(sparing: client) }
     }
 
-    @discardableResult
-    package mutating func retire(_ client: ClientID) -> Bool {
-        guard let removed = clients.remove(client.rawValue) else { return false }
+    private mutating func forget(_ client: ClientID) {
+        guard let removed = clients.remove(client.rawValue) else { return }
         for answer in removed.answers { bytes -= answer.cost }
-        return true
     }
 
     /// Judges a request, and forgets what its client has acknowledged.
@@ -75,7 +73,7 @@ package struct RequestTable: Sendable {
         return verdict
     }
 
-    /// Keeps the answer of a request that ``judge(_:at:)`` let through; nothing happens when its command retired the client.
+    /// Keeps the answer of a request that ``judge(_:at:)`` let through; nothing happens when the client is forgotten.
     package mutating func keep(_ reply: CommandReply, for request: RequestID) {
         let cost = reply.result.cost
         var change = 0
@@ -102,7 +100,7 @@ package struct RequestTable: Sendable {
         byUse.sort { $0 < $1 }
         let most = clients.count > CoordinationLimits.clients ? CoordinationLimits.clients / 16 * 15 : clients.count
         let mostBytes = bytes > CoordinationLimits.replyBytes ? CoordinationLimits.replyBytes / 16 * 15 : bytes
-        for (_, id) in byUse where clients.count > most || bytes > mostBytes { retire(ClientID(id)) }
+        for (_, id) in byUse where clients.count > most || bytes > mostBytes { forget(ClientID(id)) }
     }
 }
 

@@ -44,13 +44,12 @@ extension HTTPFailure {
     init(_ failure: ServiceFailure) {
         let status: HTTPResponse.Status
         switch failure.code {
-        case .noLeader, .overloaded, .draining, .leadershipChanged, .unconfirmed, .storageStalled:
+        case .noLeader, .overloaded, .draining, .leadershipChanged, .unconfirmed:
             status = .serviceUnavailable
         case .timedOut: status = .gatewayTimeout
         case .oversized: status = .contentTooLarge
         case .sessionNotFound: status = .notFound
         case .transferFailed: status = .conflict
-        case .notEnabled: status = .forbidden
         case .compacted: status = .gone
         case .notGranted: status = .init(code: 423, reasonPhrase: "Locked")
         }
