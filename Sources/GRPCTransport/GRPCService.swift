@@ -48,6 +48,18 @@ public enum CallEvent: Sendable {
     case ended(CallHandle, CallEnd)
 }
 
+/// Why the transport ended a call before, or without, its service.
+public enum TransportRefusal: Sendable, CaseIterable {
+    /// A message, or the metadata, is above its limit.
+    case tooLarge
+    /// The connection has too many unfinished requests.
+    case busy
+    /// The server stops.
+    case draining
+    /// Anything that will be as wrong the next time.
+    case malformed
+}
+
 /// What answers calls. Called on the event loop of the connection; several loops may call at once.
 ///
 /// Answers are given at once on the same loop (``ServerConnection``), or later from any thread
@@ -61,12 +73,16 @@ public protocol GRPCService: AnyObject, Sendable {
     /// What happened to calls since, in order. Calls that came and went in one read are in both lists.
     func occurred(_ events: [CallEvent], on connection: ServerConnection)
 
+    /// What the end of a call that the transport itself decides tells besides its status.
+    func trailers(of refusal: TransportRefusal, _ status: GRPCStatus) -> Metadata
+
     func connected(_ connection: ServerConnection)
     func disconnected(_ connection: ServerConnection)
 }
 
 extension GRPCService {
     public func occurred(_ events: [CallEvent], on connection: ServerConnection) {}
+    public func trailers(of refusal: TransportRefusal, _ status: GRPCStatus) -> Metadata { Metadata() }
     public func connected(_ connection: ServerConnection) {}
     public func disconnected(_ connection: ServerConnection) {}
 }

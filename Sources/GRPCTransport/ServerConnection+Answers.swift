@@ -1,4 +1,5 @@
 internal import CNghttp2
+internal import Metrics
 internal import NIOCore
 
 extension ServerConnection {
@@ -47,7 +48,7 @@ extension ServerConnection {
     public func reply(_ message: [UInt8], on call: CallHandle) {
         eventLoop.preconditionInEventLoop()
         guard let stream = streams[call.stream], stream.answering != .finished else { return }
-        stream.outbound.append(message)
+        guard queueReply(message, on: stream) else { return }
         stream.trailers = (.ok, Metadata())
         stream.answering = .finished
         metrics.ended(stream.method, .ok)
@@ -97,6 +98,24 @@ extension ServerConnection {
         guard let stream = streams[call.stream] else { return }
         consumeStream(call.stream, stream.ahead.release(messageBytes + MessageAssembler.prefixBytes))
     }
+
+    /// Unary answers wait for no credit, so they are bounded here; messages of streams are by their credit.
+    ///
+    /// - Returns: false when the connection is about to be closed: its reader has left too many answers lying.
+    private func queueReply(_ message: [UInt8], on stream: ServerStream) -> Bool {
+        guard failure == nil else { return false }
+        stream.isReply = true
+        queuedAnswerBytes += message.count + MessageAssembler.prefixBytes
+        stream.outbound.append(message)
+        guard queuedAnswerBytes > options.maximumAnswerBytes else { return true }
+        Self.unreadAnswers.increment()
+        fail(HTTP2Failure(.enhanceYourCalm, "\(queuedAnswerBytes) bytes of answers that nobody reads"))
+        return false
+    }
+
+    /// Connections closed because their reader did not read.
+    private static let unreadAnswers = Counter(
+        label: "grpc.connections.closed", dimensions: [("reason", "unread_answers")])
 
     /// Writes what was answered outside ``GRPCService/received(_:on:)``, ``GRPCService/occurred(_:on:)`` and
     /// ``deliver(_:)``.
@@ -165,6 +184,7 @@ extension ServerConnection {
 
     func fillBody(_ stream: ServerStream, _ target: UnsafeMutableRawBufferPointer, _ flags: inout UInt32) -> Int {
         let count = stream.outbound.read(into: target)
+        if stream.isReply { queuedAnswerBytes -= count }
         if stream.lacksCredit, stream.outbound.queuedBytes < options.streamCreditBytes / 2,
             stream.answering == .answering
         {

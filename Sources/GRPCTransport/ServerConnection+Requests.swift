@@ -18,6 +18,7 @@ extension ServerConnection {
                 fail(HTTP2Failure(.enhanceYourCalm, .headerFlood, "header list far above the limit"))
             }
             stream.refusal = GRPCStatus(.resourceExhausted, "more than \(options.maximumHeaderBytes) bytes of metadata")
+            stream.refusalReason = .tooLarge
             return
         }
         // Trailers of a request mean nothing.
@@ -99,10 +100,12 @@ extension ServerConnection {
             }
         } catch {
             stream.refusal = Self.status(of: error, limit: options.maximumMessageBytes)
+            if case .tooLarge = error { stream.refusalReason = .tooLarge }
         }
         bufferedBytes += stream.assembler.bufferedBytes - before
         if bufferedBytes > options.maximumBufferedBytes {
             stream.refusal = GRPCStatus(.resourceExhausted, "too many unfinished requests on this connection")
+            stream.refusalReason = .busy
         }
         // The window of a streaming request opens again when its service acknowledges; all others are bounded by the
         // message limit and the connection's bound, so theirs opens at once. A message larger than the window must be
@@ -141,6 +144,7 @@ extension ServerConnection {
     func requestClosed(_ id: Int32) {
         guard let stream = streams.removeValue(forKey: id) else { return }
         bufferedBytes -= stream.assembler.bufferedBytes
+        if stream.isReply { queuedAnswerBytes -= stream.outbound.queuedBytes }
         if let watch = healthWatches.removeValue(forKey: id) { health.unwatch(watch) }
         if stream.isKnown, stream.isOpen, stream.answering != .finished {
             events.append(.ended(CallHandle(connection: self, stream: id), .cancelled))
@@ -159,7 +163,7 @@ extension ServerConnection {
     private func refuse(_ stream: ServerStream, _ status: GRPCStatus) {
         guard stream.answering != .finished else { return }
         let wasDelivered = stream.isKnown && stream.isOpen && stream.kind == .streaming
-        finish(stream, status, Metadata())
+        finish(stream, status, service.trailers(of: stream.refusalReason, status))
         if wasDelivered { events.append(.ended(CallHandle(connection: self, stream: stream.id), .cancelled)) }
     }
 
@@ -192,11 +196,28 @@ extension ServerConnection {
             }
             return
         }
+        guard !isDraining else {
+            stream.refusalReason = .draining
+            return refuse(stream, GRPCStatus(.unavailable, "the server is stopping"))
+        }
         let (number, status) = health.watch(service) { status in
             Self.deliver([.message(call, HealthMessages.response(status))])
         }
         healthWatches[stream.id] = number
         send(HealthMessages.response(status), on: call)
+    }
+}
+
+extension ServerConnection {
+    /// A watch of the health never ends by itself.
+    func endHealthWatches() {
+        let status = GRPCStatus(.unavailable, "the server is stopping")
+        for (id, watch) in healthWatches {
+            health.unwatch(watch)
+            guard let stream = streams[id], stream.answering != .finished else { continue }
+            finish(stream, status, service.trailers(of: .draining, status))
+        }
+        healthWatches = [:]
     }
 }
 

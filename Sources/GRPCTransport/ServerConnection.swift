@@ -20,6 +20,8 @@ public final class ServerConnection: HTTP2Connection, @unchecked Sendable {
     var events: [CallEvent] = []
     /// Memory held by unfinished requests.
     var bufferedBytes = 0
+    /// Memory held by unary answers that have not left.
+    var queuedAnswerBytes = 0
     var highestStream: Int32 = 0
     var isDraining = false
     var drainTimer: Scheduled<Void>?
@@ -70,6 +72,7 @@ public final class ServerConnection: HTTP2Connection, @unchecked Sendable {
         streams = [:]
         countStreams()
         metrics.disconnected(failure)
+        queuedAnswerBytes = 0
         _ = deliverEvents()
         service.disconnected(self)
         closed(self)
@@ -132,7 +135,7 @@ public final class ServerConnection: HTTP2Connection, @unchecked Sendable {
 
     // MARK: Drain
 
-    /// Takes no new calls, lets the present ones finish, then closes. From any thread.
+    /// Takes no new calls, ends watches of the health, lets the other calls finish, then closes. From any thread.
     public func drain() {
         if eventLoop.inEventLoop { beginDrain() } else { eventLoop.execute { self.beginDrain() } }
     }
@@ -147,6 +150,7 @@ public final class ServerConnection: HTTP2Connection, @unchecked Sendable {
     private func beginDrain() {
         guard !isDraining, let session else { return }
         isDraining = true
+        endHealthWatches()
         nghttp2_submit_shutdown_notice(session)
         ping(HTTP2Codec.drainPing)
         drainTimer = eventLoop.assumeIsolated().scheduleTask(in: .seconds(1)) { [weak self] in self?.admitNoMore() }

@@ -22,6 +22,7 @@ final class ServerStream {
     var isGRPC = false
     var acceptsTrailers = false
     var refusal: GRPCStatus?
+    var refusalReason = TransportRefusal.malformed
     var headerBytes = 0
     var deadline: NIODeadline?
     var metadata = Metadata()
@@ -40,6 +41,8 @@ final class ServerStream {
     /// The codec has been told that there is nothing to send for now.
     var isDeferred = false
     var lacksCredit = false
+    /// The answer is a unary one, counted in the connection's `queuedAnswerBytes`.
+    var isReply = false
     var trailers: (GRPCStatus, Metadata)?
 
     init(_ id: Int32) { self.id = id }

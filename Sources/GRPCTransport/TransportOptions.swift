@@ -3,7 +3,8 @@ public import NIOCore
 /// The bounds of one connection, either end; together they bound what a peer can make us hold.
 ///
 /// A server's connection holds at most `maximumBufferedBytes` of unfinished requests, `maximumConcurrentCalls` finished
-/// ones of up to `maximumMessageBytes`, and `maximumQueuedBytes` of answers for each of its streams.
+/// ones of up to `maximumMessageBytes`, `maximumAnswerBytes` of unary answers that its reader has not taken, and
+/// `maximumQueuedBytes` for each stream.
 public struct TransportOptions: Sendable {
     /// The largest message received. Above it: RESOURCE_EXHAUSTED.
     public var maximumMessageBytes = 4 << 20
@@ -15,6 +16,9 @@ public struct TransportOptions: Sendable {
     public var maximumBufferedBytes = 32 << 20
     /// What one stream may queue for a slow reader before it is reset with RESOURCE_EXHAUSTED.
     public var maximumQueuedBytes = 8 << 20
+    /// What unary calls may queue together before the connection is closed: four of the largest answers that a client takes,
+    /// so whoever reads at all never comes there.
+    public var maximumAnswerBytes = 64 << 20
     /// A stream has credit while less than this is queued.
     public var streamCreditBytes = 256 << 10
     /// How much the peer may send on one stream ahead of our reading.

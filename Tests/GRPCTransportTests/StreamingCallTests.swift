@@ -23,7 +23,10 @@ final class StreamRecorder: Sendable {
     func open(_ method: EchoService.Method, _ message: [UInt8], single: Bool, on connection: ClientConnection)
         -> ClientStream
     {
-        let call = ClientCall(path: method.path, message: message, timeout: .seconds(30))
+        open(ClientCall(path: method.path, message: message, timeout: .seconds(30)), single: single, on: connection)
+    }
+
+    func open(_ call: ClientCall, single: Bool, on connection: ClientConnection) -> ClientStream {
         let opened = connection.open(call, endsWithFirstMessage: single) { self.happened($0) }
         stream.withLock { $0 = opened }
         return opened
@@ -120,6 +123,45 @@ struct StreamingCallTests {
             await drained.value
             try await connection.closed.get()
             #expect(server.server.connectionCount == 0)
+        }
+    }
+
+    @Test func `answers that nobody reads close their connection, and others do not notice`() async throws {
+        var options = TransportOptions.server
+        options.maximumAnswerBytes = 4 << 20
+        try await EchoServer.run(options: options) { server in
+            let good = try await server.connect()
+            var slow = TransportOptions.client
+            // A reader that takes next to nothing at a time.
+            slow.streamWindowBytes = 1000
+            let connection = try await server.connect(options: slow)
+            let message = [UInt8](repeating: 7, count: 1 << 20)
+            let failures = await withTaskGroup(of: Bool.self, returning: Int.self) { group in
+                for _ in 0..<24 {
+                    group.addTask {
+                        if case .failure = await connection.call(.unary, message, timeout: .seconds(30)) { return true }
+                        return false
+                    }
+                }
+                return await group.reduce(0) { $0 + ($1 ? 1 : 0) }
+            }
+            #expect(failures > 0)
+            try await connection.closed.get()
+            #expect(try await good.call(.unary, [1]).get().message == [1])
+            try await eventually { server.server.connectionCount == 1 }
+        }
+    }
+
+    @Test func `a drain ends watches of the health with a status`() async throws {
+        try await EchoServer.run { server in
+            let connection = try await server.connect()
+            let recorder = StreamRecorder()
+            let call = ClientCall(path: "/grpc.health.v1.Health/Watch", message: [], timeout: nil)
+            _ = recorder.open(call, single: true, on: connection)
+            try await eventually { recorder.messages.count == 1 }
+            await server.server.drain(deadline: .now() + .seconds(20), on: server.group.any())
+            let failure = #expect(throws: CallFailure.self) { try recorder.ending?.get() }
+            #expect(failure?.status == GRPCStatus(.unavailable, "the server is stopping"))
         }
     }
 
