@@ -14,16 +14,19 @@ final class Mailbox: Sendable {
     private struct State {
         var deliveries: [Delivery] = []
         var count = 0
+        var bytes = 0
         var isWakePending = false
     }
 
     private let state = Mutex(State())
     private let maximumRequests: Int
+    private let maximumBytes: Int
     private let eventLoop: any EventLoop
 
-    init(eventLoop: any EventLoop, maximumRequests: Int) {
+    init(eventLoop: any EventLoop, maximumRequests: Int, maximumBytes: Int) {
         self.eventLoop = eventLoop
         self.maximumRequests = maximumRequests
+        self.maximumBytes = maximumBytes
     }
 
     /// - Parameter drain: called on the core loop once for all batches submitted until then.
@@ -31,9 +34,14 @@ final class Mailbox: Sendable {
     func submit(
         _ requests: [ServiceRequest], from sink: any ReplySink, drain: @escaping @Sendable () -> Void
     ) -> Bool {
+        let bytes = requests.reduce(0) { $0 + $1.operation.heldBytes }
+        // What ends or unblocks earlier requests makes room, and there is at most one of each for every call in progress.
+        let isControl = requests.allSatisfy { $0.operation.isControl }
         let (isAccepted, wakes) = state.withLock { state in
-            guard state.count + requests.count <= maximumRequests else { return (false, false) }
+            let fits = state.count + requests.count <= maximumRequests && state.bytes + bytes <= maximumBytes
+            guard fits || isControl else { return (false, false) }
             state.count += requests.count
+            state.bytes += bytes
             state.deliveries.append(Delivery(requests: requests, sink: sink))
             defer { state.isWakePending = true }
             return (true, !state.isWakePending)
@@ -46,6 +54,7 @@ final class Mailbox: Sendable {
         state.withLock { state in
             state.isWakePending = false
             state.count = 0
+            state.bytes = 0
             return exchange(&state.deliveries, with: [])
         }
     }

@@ -57,6 +57,7 @@ extension NodeCore {
     private func claimQueued(
         _ key: ClaimKey, _ proposal: PendingProposal, _ reply: CommandReply, _ caller: Caller, _ now: Instant
     ) {
+        guard !isDraining else { return failWait(caller) }
         let claim = PendingClaim(caller: caller, reply: reply, proposal: proposal)
         if let earlier = claims.updateValue(claim, forKey: key) {
             cancellable[CallerKey(earlier.caller.sink, earlier.caller.token)] = nil

@@ -1,3 +1,4 @@
+import Coordination
 import EsperTypes
 import NIOCore
 import PeerTransport
@@ -13,10 +14,31 @@ extension NodeCore {
     }
 
     /// From now on new requests are refused as `draining`, and another node is asked to lead.
+    ///
+    /// Watches and waits, which may last for ever, end at once: their callers go on with another node meanwhile.
     func beginDrain() {
         isDraining = true
         noteReadiness()
+        for caller in watchCallers.values {
+            cancellable[CallerKey(caller.sink, caller.token)] = nil
+            fail(caller, .draining, "this node is stopping; watch another one", .notCommitted)
+        }
+        for id in watchCallers.keys { watches.remove(id) }
+        watchCallers = [:]
+        watchRequests = [:]
+        for claim in claims.values {
+            cancellable[CallerKey(claim.caller.sink, claim.caller.token)] = nil
+            failWait(claim.caller)
+        }
+        claims = [:]
+        scheduleTurn()
         if role == .leader { step(.transferLeadership(to: nil)) }
+    }
+
+    /// The place in the queue is committed and stays with the session: whoever asks again elsewhere waits in it.
+    func failWait(_ caller: Caller) {
+        fail(
+            caller, .draining, "this node is stopping; ask another one, the place in the queue is kept", .unknown)
     }
 
     /// Succeeds when this node does not lead and nobody waits for it, or at the deadline.
@@ -56,7 +78,7 @@ extension NodeCore {
         }
         questions.forEach { _, question in fail(question.caller, .draining, message, .unknown) }
         for case .caller(let caller) in transfers.map(\.asker) { fail(caller, .draining, message, .unknown) }
-        for claim in claims.values { fail(claim.caller, .draining, message, .committed) }
+        for claim in claims.values { failWait(claim.caller) }
         for caller in watchCallers.values { fail(caller, .draining, message, .notCommitted) }
     }
 }

@@ -128,6 +128,13 @@ extension NodeCore {
             }
             return nil
         }
+        // Without a quorum commands gather here; the node's own are few and small, and must not be lost to others'.
+        if let caller, proposals.bytes + envelope.count > options.maximumPendingBytes {
+            fail(
+                caller, .overloaded, "\(proposals.bytes) bytes of commands wait on this node; try again",
+                .notCommitted)
+            return nil
+        }
         return proposals.add(PendingProposal(caller: caller, state: .waiting, envelope: envelope, claim: claim))
     }
 

@@ -52,7 +52,7 @@ final class NodeCore {
     var settings: CoordinationSettings
 
     // Who waits for what.
-    var proposals = PendingTable<PendingProposal>()
+    var proposals = PendingTable<PendingProposal> { $0.envelope.count }
     var waitingProposals: [UInt64] = []
     /// Rises with every barrier: a command of ours, sent after a link has failed to a leader that is still the same.
     ///

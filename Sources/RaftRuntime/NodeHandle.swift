@@ -1,4 +1,5 @@
 import EsperTypes
+public import Identity
 public import NIOCore
 import PeerTransport
 import RaftStorage
@@ -29,7 +30,9 @@ public final class NodeHandle: Sendable {
     public static func start(
         _ parts: NodeParts, on eventLoop: any EventLoop, observer: any NodeObserver
     ) async throws -> NodeHandle {
-        let mailbox = Mailbox(eventLoop: eventLoop, maximumRequests: parts.options.maximumMailboxRequests)
+        let mailbox = Mailbox(
+            eventLoop: eventLoop, maximumRequests: parts.options.maximumMailboxRequests,
+            maximumBytes: parts.options.maximumMailboxBytes)
         // The log's thread reports to a core that does not exist yet; nothing is written before it does.
         let reports = LogReports(eventLoop: eventLoop, observer: observer)
         let log = LogWriter(parts.recovery.log, now: { NodeClock.now() }, callbacks: reports.callbacks)
@@ -68,6 +71,13 @@ public final class NodeHandle: Sendable {
         _ operation: ServiceRequest.Operation, principal: String, timeout: Duration
     ) async -> ServiceReply.Body {
         await asyncCalls.call(self, operation, principal: principal, timeout: timeout)
+    }
+
+    /// Uses other certificates for links from now on; those that stand keep theirs.
+    ///
+    /// - Throws: when the credentials are not accepted; the old ones stay in force.
+    public func updateCredentials(_ credentials: TLSCredentials) async throws {
+        try await eventLoop.submit { [core] in try core.value.transport.updateCredentials(credentials) }.get()
     }
 
     /// Stops taking new requests and hands leadership over; returns when another node leads or the time is over.

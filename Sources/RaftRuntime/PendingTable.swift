@@ -9,9 +9,12 @@ package struct PendingTable<Element> {
     private var slots: Deque<Element?> = []
     private var firstNumber: UInt64 = 1
     private var stragglers: [UInt64: Element] = [:]
+    private let bytesOf: (Element) -> Int
     package private(set) var count = 0
+    /// What all elements hold, as `bytesOf` counts it.
+    package private(set) var bytes = 0
 
-    package init() {}
+    package init(bytesOf: @escaping (Element) -> Int = { _ in 0 }) { self.bytesOf = bytesOf }
 
     /// The number the next element gets.
     package var nextNumber: UInt64 { firstNumber + UInt64(slots.count) }
@@ -22,6 +25,7 @@ package struct PendingTable<Element> {
     package mutating func add(_ element: Element) -> UInt64 {
         slots.append(element)
         count += 1
+        bytes += bytesOf(element)
         while slots.count > 1024 + 4 * count, let first = slots.popFirst() {
             if let first { stragglers[firstNumber] = first }
             firstNumber += 1
@@ -41,10 +45,15 @@ package struct PendingTable<Element> {
             }
             // Only what is there can be changed.
             guard number >= firstNumber else {
-                if stragglers[number] != nil { stragglers[number] = newValue }
+                guard let old = stragglers.updateValue(newValue, forKey: number) else {
+                    stragglers[number] = nil
+                    return
+                }
+                bytes += bytesOf(newValue) - bytesOf(old)
                 return
             }
-            guard number < nextNumber, slots[Int(number - firstNumber)] != nil else { return }
+            guard number < nextNumber, let old = slots[Int(number - firstNumber)] else { return }
+            bytes += bytesOf(newValue) - bytesOf(old)
             slots[Int(number - firstNumber)] = newValue
         }
     }
@@ -54,6 +63,7 @@ package struct PendingTable<Element> {
         guard number >= firstNumber else {
             guard !stragglers.isEmpty, let element = stragglers.removeValue(forKey: number) else { return nil }
             count -= 1
+            bytes -= bytesOf(element)
             return element
         }
         guard number < nextNumber else { return nil }
@@ -61,6 +71,7 @@ package struct PendingTable<Element> {
         guard let element = slots[place] else { return nil }
         slots[place] = nil
         count -= 1
+        bytes -= bytesOf(element)
         while let first = slots.first, first == nil {
             slots.removeFirst()
             firstNumber += 1

@@ -40,6 +40,8 @@ struct RuntimeMetrics {
     private let logBytes = Gauge(label: "raft.log.bytes")
     private let uncommittedBytes = Gauge(label: "raft.uncommitted.bytes")
     private let pendingRequests = Gauge(label: "runtime.requests.pending")
+    /// Bytes of the commands that wait for their commit; bounded by ``RuntimeOptions/maximumPendingBytes``.
+    private let pendingBytes = Gauge(label: "runtime.requests.pending.bytes")
     private let keys = Gauge(label: "coordination.keys")
     private let sessions = Gauge(label: "coordination.sessions")
     private let outboxRecords = Gauge(label: "coordination.outbox.records")
@@ -51,7 +53,7 @@ struct RuntimeMetrics {
 
     func failed(_ code: ServiceFailure.Code) { failures[code]?.increment() }
 
-    func observe(_ status: RaftStatus, _ summary: QueryReply, pending: Int) {
+    func observe(_ status: RaftStatus, _ summary: QueryReply, pending: Int, pendingBytes: Int) {
         term.record(status.term.rawValue)
         isLeader.record(status.role == .leader ? 1 : 0)
         commitIndex.record(status.commit.rawValue)
@@ -60,6 +62,7 @@ struct RuntimeMetrics {
         logBytes.record(status.logBytes)
         uncommittedBytes.record(status.uncommittedBytes)
         pendingRequests.record(pending)
+        self.pendingBytes.record(pendingBytes)
         guard case .summary(let summary) = summary.result else { return }
         keys.record(summary.keys)
         sessions.record(summary.sessions)

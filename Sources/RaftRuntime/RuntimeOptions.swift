@@ -11,8 +11,12 @@ public struct RuntimeOptions: Sendable {
     public var historyRevisions = 100_000
     /// Requests of all doors that wait for the core loop to look at them. 64 connections of 1,024 calls each.
     public var maximumMailboxRequests = 65_536
+    /// Keys and values in those requests, together; one connection's loop hands over a few hundred KiB at a time.
+    public var maximumMailboxBytes = 64 << 20
     /// Requests that wait for a commit, a read round or a grant.
     public var maximumPendingRequests = 262_144
+    /// Bytes of the commands that wait for their commit: 2,000 of the largest, or all ``maximumPendingRequests`` of 512 bytes.
+    public var maximumPendingBytes = 128 << 20
     /// How often a node tells its peers about itself, for `esper cluster status`.
     public var reportInterval = Duration.milliseconds(500)
     /// Refused proposals and reads are tried again this often while no leader takes them.

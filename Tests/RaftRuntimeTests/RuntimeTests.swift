@@ -100,6 +100,77 @@ struct RuntimeTests {
         }
     }
 
+    @Test func `without a quorum no more than a budget of commands is held, the others are refused`() async throws {
+        var options = RuntimeOptions()
+        options.maximumPendingBytes = 1 << 20
+        try await TestCluster.run(3, options: options) { cluster in
+            let leader = try await cluster.leader()
+            try await cluster.put("key", "old", on: leader)
+            let others = cluster.names.filter { $0 != leader }
+            for name in others { await cluster.stop(name) }
+            let value = [UInt8](repeating: 7, count: 50 << 10)
+            let failures = try await withThrowingTaskGroup(of: ServiceFailure.self, returning: [ServiceFailure].self) {
+                group in
+                for number in 0..<100 {
+                    group.addTask {
+                        do {
+                            let put = Command.put(.init(key: [UInt8(number)], value: value))
+                            try await cluster.command(put, on: leader, timeout: .seconds(2))
+                            throw TestCluster.Unexpected(body: "committed without a quorum")
+                        } catch let failure as ServiceFailure {
+                            return failure
+                        }
+                    }
+                }
+                var all: [ServiceFailure] = []
+                for try await failure in group { all.append(failure) }
+                return all
+            }
+            let refused = failures.filter { $0.code == .overloaded }
+            // Twenty of 50 KiB and their envelopes fit into 1 MiB.
+            #expect(refused.count >= 80)
+            #expect(refused.allSatisfy { $0.outcome == .notCommitted && $0.isRetryable })
+            #expect(refused.first?.message.contains("bytes of commands wait on this node") == true)
+            try await cluster.start(others[0])
+            // The budget is free again once what was sent is settled.
+            try await cluster.put("key", "new", on: others[0])
+            let put = Command.put(.init(key: [1], value: value))
+            _ = try await eventually("room") { try? await cluster.command(put, on: leader) }
+        }
+    }
+
+    @Test func `a drain ends watches and waits at once, and lets the place in the queue stay`() async throws {
+        try await TestCluster.run(3) { cluster in
+            let leader = try await cluster.leader()
+            let first = try await cluster.session(ttl: .seconds(30), on: leader)
+            let second = try await cluster.session(ttl: .seconds(30), on: leader)
+            try await cluster.command(.acquireLock(.init(name: "l", session: first)), on: leader)
+            async let wait = cluster[leader].call(
+                .claim(.acquireLock(.init(name: "l", session: second)), nil), principal: "t", timeout: .seconds(60))
+            _ = try await eventually("the wait") { () -> Bool? in
+                guard case .lock(let lock)? = try? await cluster.read(.lock(name: "l", claims: 9), on: leader)
+                else { return nil }
+                return lock?.claims.count == 2 ? true : nil
+            }
+            await cluster[leader].drain(within: .seconds(10))
+            guard case .failed(let failure) = await wait else {
+                Issue.record("the wait was not ended")
+                return
+            }
+            #expect(failure.code == .draining)
+            #expect(failure.isRetryable)
+            let other = try await cluster.leader(otherThan: leader)
+            async let again = cluster[other].call(
+                .claim(.acquireLock(.init(name: "l", session: second)), nil), principal: "t", timeout: .seconds(60))
+            try await cluster.command(.releaseLock(name: "l", session: first), on: other)
+            guard case .command(let reply) = await again, case .lock(let lock) = reply.result else {
+                Issue.record("not granted elsewhere")
+                return
+            }
+            #expect(lock.isHeld)
+        }
+    }
+
     @Test func `a request that is sent again gets its first answer`() async throws {
         try await TestCluster.run(3) { cluster in
             let follower = try await cluster.follower()

@@ -10,6 +10,20 @@ public import RaftRuntime
 /// read completed are submitted to the node as one batch; replies of one turn of the core loop come back as one batch
 /// and leave in one write for each connection.
 public final class GRPCDoor: GRPCService {
+    /// The bounds of a client's connection.
+    ///
+    /// The largest legal request is a transaction of ``Limits/entryPayloadBytes`` in at most
+    /// ``Limits/transactionOperations`` parts; written as protocol messages with their tags and lengths it stays below twice
+    /// that. Four times as much lets what is a little too large be refused by who knows why, and sixteen of those may be unfinished.
+    public static let transportOptions: TransportOptions = {
+        var options = TransportOptions.server
+        options.maximumMessageBytes = 4 * Limits.entryPayloadBytes
+        options.maximumBufferedBytes = 64 * Limits.entryPayloadBytes
+        options.streamWindowBytes = 4 * Limits.entryPayloadBytes
+        options.connectionWindowBytes = 64 * Limits.entryPayloadBytes
+        return options
+    }()
+
     private let lanes: [ObjectIdentifier: NIOLoopBound<DoorLane>]
 
     /// What the server needs to route calls.
@@ -46,6 +60,19 @@ public final class GRPCDoor: GRPCService {
 
     public func received(_ calls: [InboundCall], on connection: ServerConnection) {
         lane(of: connection).begin(calls, on: connection)
+    }
+
+    public func trailers(of refusal: TransportRefusal, _ status: GRPCStatus) -> Metadata {
+        let (word, isRetryable) =
+            switch refusal {
+            case .tooLarge: (ServiceFailure.Code.oversized.rawValue, false)
+            case .busy: (ServiceFailure.Code.overloaded.rawValue, true)
+            case .draining: (ServiceFailure.Code.draining.rawValue, true)
+            case .malformed: ("invalid_argument", false)
+            }
+        return CallFailure(
+            status.code, word: word, status.message, outcome: .notCommitted, isRetryable: isRetryable
+        ).trailers
     }
 
     public func occurred(_ events: [CallEvent], on connection: ServerConnection) {
