@@ -30,6 +30,8 @@ public final class ClusterNode: Sendable {
     private let listener: APIListener
     private let probe: ProbeListener?
     private let catalog: NodeCatalog?
+    private let expiry: CertificateExpiry
+    private let expiryCheck: RepeatedTask
 
     /// Starts the node; returns when it listens for peers and clients, which is before it is ready.
     ///
@@ -59,10 +61,7 @@ public final class ClusterNode: Sendable {
         self.logger = logger
         self.coreGroup = coreGroup
         self.doorGroup = doorGroup
-        let credentials = try TLSCredentials(
-            certificateFile: settings.tls.certificate, privateKeyFile: settings.tls.privateKey,
-            authorityFile: settings.tls.authority, now: Date())
-        try Self.check(credentials.identity, against: settings)
+        let credentials = try Self.credentials(settings)
         let opened = try await NIOThreadPool.singleton.runIfActive {
             try OpenedDirectory(settings, initializes: initializes)
         }
@@ -81,7 +80,8 @@ public final class ClusterNode: Sendable {
         let door = try await GRPCDoor(
             node: handle, group: doorGroup, catalogState: { [catalog] in catalog?.state ?? "disabled" })
         server = GRPCServer(
-            service: door, methods: GRPCDoor.methods(development: settings.development), health: probes)
+            service: door, methods: GRPCDoor.methods(development: settings.development), health: probes,
+            options: GRPCDoor.transportOptions)
         let options = APIOptions(host: settings.listenAPI.host, port: settings.listenAPI.port)
         let http = HTTPDoor(node: handle, health: health, registry: registry, options: options, logger: logger)
         listener = try await APIListener.start(
@@ -93,6 +93,11 @@ public final class ClusterNode: Sendable {
         } else {
             probe = nil
         }
+        let expiry = CertificateExpiry(notValidAfter: credentials.notValidAfter, logger: logger)
+        self.expiry = expiry
+        expiryCheck = doorGroup.any().scheduleRepeatedTask(initialDelay: .zero, delay: .minutes(1)) { _ in
+            expiry.check(Date())
+        }
         logger.notice(
             "node started",
             metadata: [
@@ -101,10 +106,32 @@ public final class ClusterNode: Sendable {
             ])
     }
 
+    /// Reads the certificate files again, for connections from now on; those that stand keep what they have.
+    ///
+    /// Files that are no good, or that are for another node, change nothing.
+    public func reloadCertificates() async {
+        do {
+            let credentials = try await NIOThreadPool.singleton.runIfActive { [settings] in
+                try Self.credentials(settings)
+            }
+            try listener.updateCredentials(credentials)
+            try await handle.updateCredentials(credentials)
+            logger.notice(
+                "certificates reloaded",
+                metadata: ["identity": "\(credentials.identity)", "valid.until": "\(credentials.notValidAfter)"])
+            expiry.replaced(notValidAfter: credentials.notValidAfter, now: Date())
+        } catch {
+            logger.error(
+                "the certificate files are no good; the old certificates stay in force", metadata: ["error": "\(error)"]
+            )
+        }
+    }
+
     /// Stops in order, within the time that the settings give.
     public func stop() async {
         logger.notice("node stops", metadata: ["limit": "\(settings.shutdownTimeout)"])
         let deadline = NIODeadline.now() + .nanoseconds(settings.shutdownTimeout.nanoseconds * 3 / 4)
+        expiryCheck.cancel()
         await handle.drain(within: settings.shutdownTimeout / 2)
         async let drained: Void = server.drain(deadline: deadline, on: doorGroup.any())
         await listener.stop(within: settings.shutdownTimeout / 4)
@@ -123,6 +150,14 @@ public final class ClusterNode: Sendable {
     /// Loops for connections of clients: one can serve about as much as the core loop takes, so more only pay on a
     /// large host.
     private static var doorThreads: Int { max(1, min(4, System.coreCount / 4)) }
+
+    private static func credentials(_ settings: NodeSettings) throws -> TLSCredentials {
+        let credentials = try TLSCredentials(
+            certificateFile: settings.tls.certificate, privateKeyFile: settings.tls.privateKey,
+            authorityFile: settings.tls.authority, now: Date())
+        try check(credentials.identity, against: settings)
+        return credentials
+    }
 
     private static func check(_ identity: SPIFFEID, against settings: NodeSettings) throws {
         let expected = try SPIFFEID(trustDomain: settings.tls.trustDomain, role: .node, name: settings.name)

@@ -182,9 +182,10 @@ public final class PeerTransport {
     /// Uses other certificates for connections from now on; those that stand keep theirs.
     public func updateCredentials(_ credentials: TLSCredentials) throws {
         eventLoop.preconditionInEventLoop()
-        serverContext = try NIOSSLContext(configuration: credentials.peerServerConfiguration())
-        clientContext = try NIOSSLContext(configuration: credentials.peerClientConfiguration())
-        self.credentials = credentials
+        let server = try NIOSSLContext(configuration: credentials.peerServerConfiguration())
+        let client = try NIOSSLContext(configuration: credentials.peerClientConfiguration())
+        // All or nothing.
+        (serverContext, clientContext, self.credentials) = (server, client, credentials)
     }
 
     public var statistics: PeerStatistics {

@@ -15,7 +15,10 @@ struct EsperNodeCommand: AsyncParsableCommand {
             Settings come from the file, then the environment (ESPER_NODE_RAFT_HEARTBEAT covers raft.heartbeat), then \
             --set; later ones win. All mistakes are reported at once.
 
-            SIGTERM or SIGINT: leave ready, hand leadership over, finish calls, sync, exit 0. A second one: at once.
+            SIGTERM or SIGINT: leave ready, hand leadership over, finish calls, sync, exit 0. A second one: at once. \
+            A stop that hangs is ended by force a little after shutdown_timeout, with exit code 1.
+
+            SIGHUP: read the certificates again; connections that stand keep theirs.
 
             Settings:
             \(SettingsReader.keys.map { "  \($0.name): \($0.help)" }.joined(separator: "\n"))
@@ -53,11 +56,14 @@ struct EsperNodeCommand: AsyncParsableCommand {
         let registry = PrometheusRegistry()
         MetricsSystem.bootstrap(registry)
         let logger = Logger(label: "esper.node")
-        let signals = StopSignals()
+        let signals = NodeSignals(stopLimit: settings.shutdownTimeout + StopWatchdog.grace)
         do {
             let node = try await ClusterNode.start(
                 settings, initializes: initialize, registry: registry, logger: logger)
-            await signals.first()
+            // Cancelled when the node stops; nobody needs to know how the last reload ended.
+            let reloading = Task { for await _ in signals.hangups { await node.reloadCertificates() } }
+            await signals.stop()
+            reloading.cancel()
             await node.stop()
         } catch let error as StartError {
             fail([error.message], code: 1)

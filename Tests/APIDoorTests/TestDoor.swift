@@ -89,7 +89,6 @@ final class TestDoor: Sendable {
 
     private func stop() async {
         await listener.stop(within: .seconds(2))
-        listener.closeConnections()
         await node.stop()
         directory.close()
         try? await group.shutdownGracefully()

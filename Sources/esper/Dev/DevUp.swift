@@ -55,14 +55,11 @@ struct DevUp: AsyncParsableCommand {
             case .running: break
             }
         }
-        let status: ClusterView
-        do {
-            status = try await cluster.waitUntilReady(for: wait)
-        } catch {
-            for node in cluster.nodes { try cluster.recordInitialization(of: node) }
-            throw error
+        defer {
+            // Also when they are not ready: whoever has made its data directory must never do so again.
+            for node in cluster.nodes { cluster.recordInitialization(of: node) }
         }
-        for node in cluster.nodes { try cluster.recordInitialization(of: node) }
+        let status = try await cluster.waitUntilReady(for: wait)
         output.print(status.json, text: status.text + "\n\n" + hints(cluster))
     }
 

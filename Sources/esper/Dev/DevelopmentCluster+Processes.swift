@@ -25,18 +25,18 @@ extension DevelopmentCluster {
     }
 
     func start(_ node: Node) throws {
-        try recordInitialization(of: node)
+        recordInitialization(of: node)
         var command = [try Self.nodeProgram(), "--config", settingsPath(of: node)]
         if !Files.exists(initializedPath(of: node)) { command.append("--initialize") }
         try Spawn.detached(command, log: logPath(of: node)).write(to: processPath(of: node))
     }
 
-    /// Notes that the node has its data directory, once it has.
-    func recordInitialization(of node: Node) throws {
+    /// Notes that the node has its data directory, once it has. What cannot be noted now is noted at the next start.
+    func recordInitialization(of node: Node) {
         guard !Files.exists(initializedPath(of: node)), Files.exists("\(dataDirectory(of: node))/metadata") else {
             return
         }
-        try Files.write("\(node.name) has a data directory\n", to: initializedPath(of: node))
+        try? Files.write("\(node.name) has a data directory\n", to: initializedPath(of: node))
     }
 
     /// Asks every process to end, and ends those that have not within `seconds`.

@@ -8,7 +8,7 @@ struct PKIRotate: AsyncParsableCommand {
         discussion: """
             With --authority a new authority takes over first, and ca.pem goes on trusting the earlier one: hand ca.pem \
             to every node, then the new certificates, then drop the earlier authority from ca.pem. Nodes read their \
-            files when they start.
+            files when they start and on SIGHUP.
             """)
 
     @Argument(help: "Names; none: every certificate of the directory.")

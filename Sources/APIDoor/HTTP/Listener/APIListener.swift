@@ -18,6 +18,7 @@ public final class APIListener: Sendable {
     private let channel: any Channel
     private let table: ConnectionTable
     private let server: HTTP1Server
+    private let served: ServedCredentials
 
     /// The port that is bound, also when the system chose it.
     public var port: Int { channel.localAddress?.port ?? 0 }
@@ -30,8 +31,7 @@ public final class APIListener: Sendable {
         _ options: APIOptions, credentials: TLSCredentials, door: HTTPDoor, on group: any EventLoopGroup,
         logger: Logger, date: @escaping @Sendable () -> Date, attachHTTP2: @escaping AttachHTTP2
     ) async throws -> APIListener {
-        let context = try NIOSSLContext(
-            configuration: credentials.apiServerConfiguration(applicationProtocols: ["h2", "http/1.1"]))
+        let served = try ServedCredentials(credentials)
         let table = ConnectionTable(
             maximumConnections: options.maximumConnections, maximumUnauthenticated: options.maximumUnauthenticated)
         let refusals = RefusalLog(logger: logger)
@@ -68,25 +68,27 @@ public final class APIListener: Sendable {
                         refused: { refusal, channel in
                             refusals.refused(refusal, remote: channel.remoteAddress?.description ?? "unknown")
                         })
-                    let tls = NIOSSLServerHandler(
-                        context: context,
-                        customVerificationCallback: credentials.verifier(of: .client, now: date) { [weak gate] in
-                            gate?.verdict = $0
-                        })
+                    let tls = served.handler(now: date) { [weak gate] in gate?.verdict = $0 }
                     try channel.pipeline.syncOperations.addHandlers(tls, gate)
                 }
             }
             .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
             .childChannelOption(.writeBufferWaterMark, value: .init(low: 64 << 10, high: 512 << 10))
             .bind(host: options.host, port: options.port).get()
-        return APIListener(channel: channel, table: table, server: server)
+        return APIListener(channel: channel, table: table, server: server, served: served)
     }
 
-    private init(channel: any Channel, table: ConnectionTable, server: HTTP1Server) {
+    private init(channel: any Channel, table: ConnectionTable, server: HTTP1Server, served: ServedCredentials) {
+        self.served = served
         self.channel = channel
         self.table = table
         self.server = server
     }
+
+    /// Uses other certificates for connections from now on; those that stand keep theirs.
+    ///
+    /// - Throws: when the credentials are not accepted; the old ones stay in force.
+    public func updateCredentials(_ credentials: TLSCredentials) throws { try served.update(credentials) }
 
     /// Accepts nothing more, ends event streams, lets http/1.1 requests finish, and closes what is left when the time
     /// is over. `h2` connections are drained by whoever serves them, meanwhile; those left at the end are closed too.
@@ -99,7 +101,4 @@ public final class APIListener: Sendable {
         await server.finish()
         timer.cancel()
     }
-
-    /// Closes every connection that is left, whatever its protocol.
-    public func closeConnections() { table.closeAll() }
 }
