@@ -93,11 +93,12 @@ func runLoad(on disk: SimulatedFileSystem, _ source: inout BatchSource, _ ledger
             disk.failOperation(operation)
             hasFailed = code { () throws(StorageError) in try Store.create(on: disk) } != nil
             disk.failOperation(nil)
-            // The process was killed, nothing else; then a new attempt, and only then the power fails.
+            // The process was killed, nothing else; then a new attempt and a start, and only then the power fails.
             disk.kill()
             if try !DataDirectory.exists(Store.path, in: disk) { try Store.create(on: disk) }
-            disk.crash { _ in 0 }
             _ = try Store(on: disk)
+            disk.crash { _ in 0 }
+            _ = try Store(on: disk, seed: 3)
             operation += 1
         }
         #expect(operation > 8)
