@@ -34,6 +34,8 @@ struct HTTP2Failure: Error, Hashable {
         case headerFlood = "header_flood"
         case resetFlood = "reset_flood"
         case idleFrameFlood = "idle_frame_flood"
+        /// The peer leaves answers lying.
+        case unreadAnswers = "unread_answers"
         /// The peer no longer answers.
         case silence
     }

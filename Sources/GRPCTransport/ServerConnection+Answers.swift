@@ -1,5 +1,4 @@
 internal import CNghttp2
-internal import Metrics
 internal import NIOCore
 
 extension ServerConnection {
@@ -108,14 +107,9 @@ extension ServerConnection {
         queuedAnswerBytes += message.count + MessageAssembler.prefixBytes
         stream.outbound.append(message)
         guard queuedAnswerBytes > options.maximumAnswerBytes else { return true }
-        Self.unreadAnswers.increment()
-        fail(HTTP2Failure(.enhanceYourCalm, "\(queuedAnswerBytes) bytes of answers that nobody reads"))
+        fail(HTTP2Failure(.enhanceYourCalm, .unreadAnswers, "\(queuedAnswerBytes) bytes of answers that nobody reads"))
         return false
     }
-
-    /// Connections closed because their reader did not read.
-    private static let unreadAnswers = Counter(
-        label: "grpc.connections.closed", dimensions: [("reason", "unread_answers")])
 
     /// Writes what was answered outside ``GRPCService/received(_:on:)``, ``GRPCService/occurred(_:on:)`` and
     /// ``deliver(_:)``.

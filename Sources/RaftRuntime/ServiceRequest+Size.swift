@@ -27,7 +27,9 @@ extension Command {
         case .transaction(let transaction): transaction.heldBytes
         case .campaign(let name, _, let value), .proclaim(let name, _, let value): name.utf8.count + value.count
         case .acquireLock(let request): request.name.utf8.count
-        case .releaseLock(let name, _), .cancelLockWait(let name, _), .resign(let name, _): name.utf8.count
+        case .releaseLock(let name, _), .cancelLockWait(let name, _), .resign(let name, _),
+            .cancelCandidacy(let name, _):
+            name.utf8.count
         case .expireSessions(let sessions, _): sessions.count * 8
         case .compact, .grantSession, .revokeSession, .registerClient, .acknowledgeOutbox, .configure,
             .record:
