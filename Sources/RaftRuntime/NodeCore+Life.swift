@@ -25,7 +25,6 @@ extension NodeCore {
         }
         for id in watchCallers.keys { watches.remove(id) }
         watchCallers = [:]
-        watchRequests = [:]
         for claim in claims.values {
             cancellable[CallerKey(claim.caller.sink, claim.caller.token)] = nil
             failWait(claim.caller)

@@ -5,7 +5,7 @@ extension ServiceRequest.Operation {
     /// Ends a wait, or lets a watch go on.
     var isControl: Bool {
         switch self {
-        case .cancel, .watchCredit: true
+        case .cancel, .watchCredit, .watchProgress: true
         case .command, .claim, .query, .keepAlive, .watch, .status, .transferLeadership, .isolate: false
         }
     }
@@ -13,8 +13,8 @@ extension ServiceRequest.Operation {
     /// About what the request makes us hold beyond its own fixed size: keys and values.
     var heldBytes: Int {
         switch self {
-        case .command(let command, _), .claim(let command, _): command.heldBytes
-        case .query, .keepAlive, .watch, .watchCredit, .cancel, .status, .transferLeadership, .isolate: 0
+        case .command(let command, _), .claim(let command, _, _): command.heldBytes
+        case .query, .keepAlive, .watch, .watchCredit, .watchProgress, .cancel, .status, .transferLeadership, .isolate: 0
         }
     }
 }

@@ -146,7 +146,8 @@ struct RuntimeTests {
             let second = try await cluster.session(ttl: .seconds(30), on: leader)
             try await cluster.command(.acquireLock(.init(name: "l", session: first)), on: leader)
             async let wait = cluster[leader].call(
-                .claim(.acquireLock(.init(name: "l", session: second)), nil), principal: "t", timeout: .seconds(60))
+                .claim(.acquireLock(.init(name: "l", session: second)), nil, until: .distantFuture), principal: "t",
+                timeout: .seconds(60))
             _ = try await eventually("the wait") { () -> Bool? in
                 guard case .lock(let lock)? = try? await cluster.read(.lock(name: "l", claims: 9), on: leader)
                 else { return nil }
@@ -161,7 +162,8 @@ struct RuntimeTests {
             #expect(failure.isRetryable)
             let other = try await cluster.leader(otherThan: leader)
             async let again = cluster[other].call(
-                .claim(.acquireLock(.init(name: "l", session: second)), nil), principal: "t", timeout: .seconds(60))
+                .claim(.acquireLock(.init(name: "l", session: second)), nil, until: .distantFuture), principal: "t",
+                timeout: .seconds(60))
             try await cluster.command(.releaseLock(name: "l", session: first), on: other)
             guard case .command(let reply) = await again, case .lock(let lock) = reply.result else {
                 Issue.record("not granted elsewhere")

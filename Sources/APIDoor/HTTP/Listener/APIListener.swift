@@ -101,4 +101,7 @@ public final class APIListener: Sendable {
         await server.finish()
         timer.cancel()
     }
+
+    /// Closes every connection that is left, whatever its protocol.
+    public func closeConnections() { table.closeAll() }
 }
