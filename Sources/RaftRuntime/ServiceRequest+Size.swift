@@ -14,7 +14,8 @@ extension ServiceRequest.Operation {
     var heldBytes: Int {
         switch self {
         case .command(let command, _), .claim(let command, _, _): command.heldBytes
-        case .query, .keepAlive, .watch, .watchCredit, .watchProgress, .cancel, .status, .transferLeadership, .isolate: 0
+        case .query, .keepAlive, .watch, .watchCredit, .watchProgress, .cancel, .status, .transferLeadership, .isolate:
+            0
         }
     }
 }
