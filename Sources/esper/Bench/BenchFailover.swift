@@ -84,7 +84,11 @@ struct BenchFailover: AsyncParsableCommand {
         let settings = try ClientSettings.load(cluster.clientPath)
         var options = Connecting.options(timeout: stock ? .seconds(1) : attempt.duration)
         options.attemptTimeout = attempt.duration
-        if !stock { options.maximumAttempts = 1 }
+        if !stock {
+            options.maximumAttempts = 1
+            // Each client stands for its endpoint: none may go to the leader that is about to be lost.
+            options.followsLeader = false
+        }
         let lists = stock ? [settings.endpoints] : settings.endpoints.map { [$0] }
         var clients: [EsperClient] = []
         for endpoints in lists {
