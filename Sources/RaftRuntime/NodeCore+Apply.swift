@@ -21,7 +21,7 @@ extension NodeCore {
                 settleResults(now)
                 appliedTerm = entry.term
                 settleLostProposals(now)
-                recordFoundersIfFirst()
+                if entry.term == term { recordFoundersIfMissing() }
             }
         }
         appliedIndex = last.index

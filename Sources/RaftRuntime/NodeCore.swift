@@ -104,6 +104,8 @@ final class NodeCore {
     var bytesSinceTailMark = 0
     /// The revision at which history is next compacted, if this node leads by then.
     var nextCompaction = Revision.zero
+    /// The term in which this node, leading, recorded whom the cluster was founded with.
+    var foundersRecordedIn: Term?
 
     static let tailMarkBytes = 1 << 20
 
@@ -292,27 +294,32 @@ final class NodeCore {
 
     /// The first commands of a leader: its term in the audit trail, and the settings the replicas apply by.
     private func announceLeadership() {
-        propose(
-            .record(
-                [
-                    OutboxNote(
-                        kind: .leadershipStarted, subject: name, fields: [.init("node_id", id.description)])
-                ],
-                term: term))
+        // Nothing lies before the first entry of the first leader; in one record with its term the founders are not lost.
+        let isFirst = appliedIndex == .zero && raft.status.last.index == LogIndex(1)
+        if isFirst { foundersRecordedIn = term }
+        let started = OutboxNote(
+            kind: .leadershipStarted, subject: name, fields: [.init("node_id", id.description)])
+        propose(.record((isFirst ? founders : []) + [started], term: term))
         if case .settings(let current) = state.answer(.settings).result, current != settings {
             propose(.configure(settings))
         }
     }
 
-    /// The first leader of a cluster records whom it was founded with.
+    /// Whom the cluster was founded with, unless somebody has recorded anything before.
     ///
-    /// Called when the first entry of a term is applied: by then everything that earlier leaders recorded is, too.
-    func recordFoundersIfFirst() {
-        guard role == .leader, case .outboxStatus(let outbox) = state.answer(.outboxStatus).result,
-            outbox.newest == nil, outbox.acknowledgedThrough == .zero
+    /// Called when the first entry of this leader's term is applied: by then all that earlier leaders recorded is, too.
+    func recordFoundersIfMissing() {
+        guard role == .leader, foundersRecordedIn != term,
+            case .outboxStatus(let outbox) = state.answer(.outboxStatus).result, outbox.newest == nil,
+            outbox.acknowledgedThrough == .zero
         else { return }
+        foundersRecordedIn = term
+        propose(.record(founders, term: term))
+    }
+
+    private var founders: [OutboxNote] {
         let configuration = raft.status.configuration
-        let founders = members.map { member in
+        return members.map { member in
             OutboxNote(
                 kind: .membershipChanged, subject: member.name,
                 fields: [
@@ -322,7 +329,6 @@ final class NodeCore {
                     .init("zone", member.zone),
                 ])
         }
-        propose(.record(founders, term: term))
     }
 
     /// What an operator did, with who did it.
