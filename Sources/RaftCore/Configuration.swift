@@ -36,6 +36,9 @@ public struct Configuration: Hashable, Sendable {
         self.autoLeave = autoLeave
     }
 
+    /// What a node that is to join knows: nobody. It waits for a leader to tell it more, and never campaigns.
+    public static let none = Configuration(voters: [])
+
     /// Whether two majorities must agree.
     public var isJoint: Bool { !outgoing.isEmpty }
 
@@ -54,7 +57,7 @@ public struct Configuration: Hashable, Sendable {
     /// The two majorities that decide.
     public var quorum: JointQuorum { JointQuorum(incoming: incoming, outgoing: outgoing) }
 
-    /// Whether the invariants of the type hold.
+    /// Whether the invariants of the type hold; ``none`` is no configuration that a log could carry.
     public var isValid: Bool {
         guard !incoming.isEmpty, !learners.contains(where: isVoter) else { return false }
         guard isJoint else { return learnersNext.isEmpty && !autoLeave }
@@ -88,7 +91,7 @@ extension Configuration {
 
     /// Reads what ``encoded()`` wrote.
     ///
-    /// - Throws: ``DecodingError`` for bytes that are not a valid configuration.
+    /// - Throws: ``DecodingError`` for bytes that are neither a valid configuration nor ``none``.
     public init(decoding bytes: [UInt8]) throws(DecodingError) {
         var reader = ByteReader(bytes)
         let version = try reader.read(UInt8.self)
@@ -101,7 +104,7 @@ extension Configuration {
         try reader.finish()
         self.init(
             voters: incoming, outgoing: outgoing, learners: learners, learnersNext: learnersNext, autoLeave: autoLeave)
-        guard isValid else { throw .unknownTag(UInt64(version)) }
+        guard isValid || self == .none else { throw .unknownTag(UInt64(version)) }
     }
 
     private static func readList(_ reader: inout ByteReader) throws(DecodingError) -> [NodeID] {

@@ -32,6 +32,8 @@ public enum Effect: Hashable, Sendable {
     case writeSnapshotChunk(SnapshotDescriptor, offset: UInt64, bytes: [UInt8], isLast: Bool)
     /// Replace the state machine by the snapshot, before any later `apply`; then report `applied`.
     case restoreStateMachine(SnapshotDescriptor)
+    /// What became of a request to change the configuration: `refused`, or `accepted` and later `done` or `unknown`.
+    case configurationChange(token: UInt64, ConfigurationOutcome)
     /// Another configuration is in force, appended at this index.
     case configurationChanged(Configuration, at: LogIndex)
 }
@@ -63,7 +65,7 @@ public struct RoleChange: Hashable, Sendable {
         case leaderFound
         /// The leader has not heard a quorum for an election timeout.
         case quorumLost
-        /// The active configuration no longer lets this node vote.
+        /// The committed configuration no longer lets this leader vote.
         case notVoter
     }
 
@@ -104,7 +106,7 @@ public enum RefusalReason: Hashable, Sendable {
 
 public enum TransferFailure: String, Hashable, Sendable, CaseIterable {
     case notLeader
-    /// The target is not a voter other than the leader, or no voter is fit to take over.
+    /// The target is not a voter that stays, other than the leader, or no voter is fit to take over.
     case noTarget
     /// Another transfer is under way.
     case busy

@@ -47,7 +47,7 @@ extension RaftNode {
     // MARK: Trying to lead
 
     mutating func electionDeadlinePassed(at now: Instant, into effects: inout [Effect]) {
-        guard isVoter, !isStorageStalled(at: now) else {
+        guard mayCampaign, !isStorageStalled(at: now) else {
             resetElectionDeadline(at: now)
             return
         }
@@ -114,7 +114,7 @@ extension RaftNode {
     /// crashed without that could campaign again in the same term with a shorter log, and a late grant for the longer
     /// one would count.
     mutating func campaign(isTransfer: Bool, at now: Instant, into effects: inout [Effect]) {
-        precondition(role != .leader && isVoter, "a \(role) must not campaign")
+        precondition(role != .leader && mayCampaign, "a \(role) must not campaign")
         setHardState(term: hardState.term.next, vote: id)
         role = .candidate
         setLeader(nil)

@@ -12,6 +12,8 @@ public enum Event: Hashable, Sendable {
     case read([UInt64])
     /// Hand leadership to a voter; nil picks the one best prepared.
     case transferLeadership(to: NodeID?)
+    /// Change who votes and who listens. Answered under the token by ``Effect/configurationChange(token:_:)``.
+    case changeConfiguration(token: UInt64, ConfigurationRequest)
     /// All writes up to this sequence are durable. May skip sequences, never goes back.
     case persisted(through: WriteSequence)
     /// The state machine has applied (or been restored) through this index.

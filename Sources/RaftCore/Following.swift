@@ -108,7 +108,9 @@ extension RaftNode {
                 entry.index == previous.index.next, entry.term >= previous.term, entry.term <= append.term,
                 entry.payload.count <= Limits.entryPayloadBytes
             else { return false }
-            if entry.kind == .configuration, (try? Configuration(decoding: entry.payload)) == nil { return false }
+            if entry.kind == .configuration, (try? Configuration(decoding: entry.payload))?.isValid != true {
+                return false
+            }
             previous = entry.id
         }
         return true

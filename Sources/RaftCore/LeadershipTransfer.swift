@@ -23,7 +23,7 @@ extension RaftNode {
             return
         }
         let chosen = target ?? bestSuccessor(at: now)
-        guard let chosen, chosen != id, log.configuration.configuration.isVoter(chosen), peerIndex(chosen) != nil else {
+        guard let chosen, chosen != id, log.configuration.configuration.incoming.contains(chosen) else {
             effects.append(.transferFailed(to: target, .noTarget))
             return
         }
@@ -35,11 +35,11 @@ extension RaftNode {
             target: target, term: hardState.term, deadline: now + options.electionTimeout, isRequested: isRequested)
     }
 
-    /// The voter that answers and has most of the log; among equals the lowest.
+    /// The voter that stays, answers and has most of the log; among equals the lowest.
     func bestSuccessor(at now: Instant) -> NodeID? {
         var best: Progress?
-        for peer in peers where log.configuration.configuration.isVoter(peer.id) {
-            guard peer.hasAnswered, !peer.isLinkDown, now - peer.lastContact < options.electionTimeout else { continue }
+        for peer in peers where log.configuration.configuration.incoming.contains(peer.id) {
+            guard isHeard(peer.id, at: now) else { continue }
             if peer.match > best?.match ?? .zero { best = peer }
         }
         return best?.id
@@ -59,6 +59,9 @@ extension RaftNode {
         guard let transfer, now >= transfer.deadline else { return }
         self.transfer = nil
         if transfer.isRequested { effects.append(.transferFailed(to: transfer.target, .timedOut)) }
+        guard log.configuration.index <= commit, !isVoter else { return }
+        // Its removal is committed, and the successor did not answer: the others will notice the silence.
+        follow(nil, term: hardState.term, reason: .notVoter, at: now, into: &effects)
     }
 
     /// Campaigns for the leader that asks for it, without a pre-vote, once everything it had is durable here.

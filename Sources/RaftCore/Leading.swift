@@ -18,6 +18,7 @@ extension RaftNode {
         lastStallAttempt = nil
         peers.removeAll(keepingCapacity: true)
         reconcilePeers(next: log.last.index.next, at: now)
+        isConfigurationOpen = true
         uncommittedBytes = log.payloadBytes(from: max(commit, log.base.index).next, through: log.last.index)
         termStart = log.last.index.next
         log.append(Entry(id: EntryID(term: hardState.term, index: termStart), kind: .noop))
@@ -28,6 +29,11 @@ extension RaftNode {
 
     mutating func giveUpLeadership(at now: Instant, into effects: inout [Effect]) {
         peers.removeAll(keepingCapacity: true)
+        isConfigurationOpen = false
+        if let change {
+            self.change = nil
+            effects.append(.configurationChange(token: change.token, .unknown))
+        }
         uncommittedBytes = 0
         election.quorumDeadline = .distantFuture
         if let transfer {
@@ -47,10 +53,17 @@ extension RaftNode {
         }
     }
 
-    /// Makes the list of peers that of the active configuration.
+    /// Makes the list of peers that of the active configuration, and of those that it has just left out: they hear
+    /// for a moment longer, so that they learn of it.
     mutating func reconcilePeers(next: LogIndex, at now: Instant) {
         let members = log.configuration.configuration.members.filter { $0 != id }
-        peers.removeAll { !members.contains($0.id) }
+        // One that comes back begins anew: what it said before counts for nothing.
+        peers.removeAll {
+            $0.state == .snapshot && !members.contains($0.id) || $0.isDeparting && members.contains($0.id)
+        }
+        for position in peers.indices where !members.contains(peers[position].id) {
+            peers[position].departsAt = peers[position].departsAt ?? now + options.electionTimeout * 2
+        }
         for member in members where !peers.contains(where: { $0.id == member }) {
             var peer = Progress(id: member, next: next, session: newSession(), at: now)
             peer.isLinkDown = downLinks.contains(member)
@@ -159,7 +172,7 @@ extension RaftNode {
 
     /// Appends a configuration, in force at once on this node.
     ///
-    /// The rules of when a change is allowed are the caller's; the core computes with whatever is in force.
+    /// The rules of when a change is allowed are the caller's; all else computes with whatever is in force.
     package mutating func appendConfiguration(
         _ configuration: Configuration, at now: Instant, into effects: inout [Effect]
     ) {
@@ -170,6 +183,7 @@ extension RaftNode {
         uncommittedBytes += entry.payload.count
         log.append(entry)
         reconcilePeers(next: log.last.index, at: now)
+        isConfigurationOpen = true
         effects.append(.configurationChanged(configuration, at: entry.index))
     }
 

@@ -36,6 +36,9 @@ struct Progress: Sendable {
     var awaited: LogIndex = .zero
     var readSent: ReadSequence = .zero
     var readAcknowledged: ReadSequence = .zero
+    /// A former member is told of its removal until then.
+    var departsAt: Instant?
+    var isDeparting: Bool { departsAt != nil }
     /// Since when something is on its way and the follower has said of nothing new that it came; nil when nothing is.
     private var unansweredSince: Instant?
 

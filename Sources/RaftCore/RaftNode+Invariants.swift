@@ -41,7 +41,9 @@ extension RaftNode {
             let uncommitted = log.payloadBytes(from: max(commit, log.base.index).next, through: log.last.index)
             precondition(uncommittedBytes == uncommitted, "uncommitted \(uncommittedBytes), counted \(uncommitted)")
             let members = log.configuration.configuration.members.filter { $0 != id }
-            precondition(peers.map(\.id) == members, "peers \(peers.map(\.id)), members \(members)")
+            let present = peers.filter { !$0.isDeparting }.map(\.id)
+            precondition(present == members, "peers \(present), members \(members)")
+            checkConfiguration()
             precondition(inbound == nil, "a leader that receives a snapshot")
         case .candidate:
             precondition(
@@ -54,7 +56,24 @@ extension RaftNode {
         }
         if role != .leader {
             precondition(peers.isEmpty && transfer == nil, "a \(role) with a leader's state")
+            precondition(change == nil && !isConfigurationOpen, "a \(role) that changes the configuration")
             precondition(reads.waitingCount == 0 && uncommittedBytes == 0, "a \(role) with a leader's work")
+        }
+    }
+}
+
+extension RaftNode {
+    /// A leader has at most one configuration that is not committed, and whoever waits for one waits for the last.
+    private func checkConfiguration() {
+        let current = log.configuration
+        let uncommitted = log.configurations.filter { $0.index > commit && log.term(at: $0.index) == hardState.term }
+        precondition(uncommitted.count <= 1, "several changes at once: \(uncommitted)")
+        precondition(
+            isConfigurationOpen || current.index <= commit && !current.configuration.autoLeave && isVoter,
+            "nobody looks after \(current), commit \(commit)")
+        if let change {
+            precondition(change.index == current.index, "\(change) waits for another entry than \(current)")
+            precondition(change.index > commit || current.configuration.autoLeave, "\(change) has ended")
         }
     }
 }
@@ -83,6 +102,9 @@ extension RaftLog {
 
     private func checkConfigurations() {
         precondition(!configurations.isEmpty, "no configuration")
+        for record in configurations.dropFirst() {
+            precondition(record.configuration.isValid, "an impossible configuration \(record)")
+        }
         let held = entries.filter { $0.kind == .configuration }.map(\.index)
         let listed = configurations.map(\.index)
         precondition(listed == listed.sorted(), "configurations out of order: \(listed)")

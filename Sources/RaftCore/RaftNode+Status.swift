@@ -7,16 +7,18 @@ extension RaftNode {
             id: id, role: role, term: hardState.term, vote: hardState.vote, leader: leader, first: log.first,
             last: log.last, durable: log.durable, commit: commit, applied: applied, snapshot: snapshot,
             configuration: log.configuration.configuration, configurationIndex: log.configuration.index,
+            isConfigurationPending: log.configuration.index > commit,
             logBytes: log.payloadBytes, uncommittedBytes: uncommittedBytes,
             waitingReads: reads.waitingCount + forwardedReads.count, transferTarget: transfer?.target,
             isStorageStalled: isDriverStalled || lastStallAttempt != nil,
             snapshotsInUse: peers.compactMap { $0.transfer?.descriptor },
-            peers: peers.map { peer in
+            peers: peers.filter { !$0.isDeparting }.map { peer in
                 RaftStatus.Peer(
                     id: peer.id, state: peer.state, match: peer.match, next: peer.next,
                     inFlightAppends: peer.inflights.count, inFlightBytes: peer.inflights.bytes,
                     snapshotOffset: peer.transfer?.acknowledged, lastContact: peer.hasAnswered ? peer.lastContact : nil,
-                    isLinkDown: peer.isLinkDown)
+                    isLinkDown: peer.isLinkDown, isCaughtUp: isCaughtUp(peer),
+                    isHeard: isHeard(peer.id, at: lastInstant))
             })
     }
 

@@ -109,7 +109,7 @@ extension RaftNode {
             }
             if let transfer { deadline = min(deadline, transfer.deadline) }
             if let stall = stallDeadline { deadline = min(deadline, stall) }
-        } else if log.configuration.configuration.isVoter(id) {
+        } else if mayCampaign {
             deadline = min(deadline, election.deadline)
         }
         return deadline

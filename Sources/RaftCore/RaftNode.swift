@@ -54,6 +54,13 @@ public struct RaftNode: Sendable {
     /// The no-op of this leader's term.
     var termStart = LogIndex.zero
     var lastSession = SessionNonce.zero
+    /// The configuration in force still asks something of this leader.
+    var isConfigurationOpen = false
+    /// The change that somebody waits for.
+    var change: PendingChange?
+
+    /// The instant of the last step or flush.
+    var lastInstant: Instant
 
     // Of this turn.
     var nextSequence = WriteSequence(1)
@@ -74,7 +81,7 @@ public struct RaftNode: Sendable {
     var lastStallAttempt: Instant?
 
     /// - Parameters:
-    ///   - id: this node; need not be a member of the configuration yet.
+    ///   - id: this node; need not be a member of the configuration yet. One that joins knows ``Configuration/none``.
     ///   - restored: what storage found; the state machine has been restored from `restored.snapshot` already.
     ///   - seed: for timeouts and request numbers; must differ between the lives of a node.
     ///   - now: the moment of the start, on the clock of all later instants.
@@ -95,6 +102,7 @@ public struct RaftNode: Sendable {
         forwardedReads = ForwardedReads(firstNumber: generator.next())
         election = ElectionState(round: generator.next(), deadline: now)
         self.generator = generator
+        lastInstant = now
         precondition(
             log.last.term <= hardState.term, "the log ends in term \(log.last.term), the hard state is at \(hardState)")
         // Alone, there is no leader to wait for.
@@ -103,12 +111,15 @@ public struct RaftNode: Sendable {
 
     /// Takes one event in. Most of its consequences wait for the flush that ends the turn.
     public mutating func step(_ event: Event, at now: Instant, into effects: inout [Effect]) {
+        lastInstant = now
         switch event {
         case .received(let message, let from): receive(message, from: from, at: now, into: &effects)
         case .deadlineReached: deadlineReached(at: now, into: &effects)
         case .propose(let proposals): propose(proposals, into: &effects)
         case .read(let tokens): read(tokens, at: now, into: &effects)
         case .transferLeadership(let target): transferRequested(to: target, at: now, into: &effects)
+        case .changeConfiguration(let token, let request):
+            configurationChangeRequested(token, request, at: now, into: &effects)
         case .persisted(let sequence): persisted(through: sequence, at: now, into: &effects)
         case .applied(let index): applied(through: index)
         case .linkUp(let peer): linkUp(peer)
@@ -130,9 +141,11 @@ public struct RaftNode: Sendable {
     /// Ends a turn: at most one persist batch, then one AppendEntries per follower and window, one acknowledgement to
     /// the leader, what has become committed and durable to apply, and reads that are ready.
     public mutating func flush(at now: Instant, into effects: inout [Effect]) {
+        lastInstant = now
         if role == .leader {
             advanceCommit()
             advanceReads(into: &effects)
+            advanceConfiguration(at: now, into: &effects)
             handOverIfStalled(at: now)
         }
         emitPersist(at: now, into: &effects)

@@ -40,6 +40,9 @@ public struct RaftOptions: Hashable, Sendable {
     public var snapshotRetryInterval: Duration = .milliseconds(500)
     /// While a snapshot is on its way to a follower the log keeps what comes after it, up to this many payload bytes.
     public var maximumRetainedBytes = 64 << 20
+    /// A learner may become a voter when its log ends at most so many entries before the leader's: what a leader
+    /// under load has on its way to followers that keep up.
+    public var maximumPromotionLag = 4096
     /// A leader whose oldest write has waited for this long stops admitting and hands over.
     public var storageStallLimit: Duration = .milliseconds(500)
 
@@ -53,6 +56,6 @@ public struct RaftOptions: Hashable, Sendable {
             && maximumInFlightBytes >= maximumAppendBytes
             && maximumUncommittedBytes >= Limits.entryPayloadBytes && maximumUncommittedEntries > 0
             && maximumWaitingReads > 0 && maximumUnappliedEntries > 0 && snapshotChunkBytes > 0
-            && snapshotRetryInterval > .zero && storageStallLimit > .zero
+            && snapshotRetryInterval > .zero && maximumPromotionLag >= 0 && storageStallLimit > .zero
     }
 }

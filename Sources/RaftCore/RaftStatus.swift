@@ -26,6 +26,10 @@ public struct RaftStatus: Hashable, Sendable {
         /// When the follower last answered in this term.
         public var lastContact: Instant?
         public var isLinkDown: Bool
+        /// Close enough to the end of the leader's log to be given a vote.
+        public var isCaughtUp: Bool
+        /// The follower has answered within an election timeout before the last event of the leader.
+        public var isHeard: Bool
     }
 
     public var id: NodeID
@@ -42,6 +46,9 @@ public struct RaftStatus: Hashable, Sendable {
     public var snapshot: SnapshotDescriptor?
     public var configuration: Configuration
     public var configurationIndex: LogIndex
+    /// Whether the configuration in force is, as far as this node knows, not committed yet. While it is not, or while
+    /// it is joint, no other change begins.
+    public var isConfigurationPending: Bool
     /// Payload bytes the log holds in memory.
     public var logBytes: Int
     public var uncommittedBytes: Int

@@ -163,6 +163,11 @@ extension RaftNode {
             effects.append(.readRefused(tokens, .overloaded))
             return
         }
+        guard role == .leader || !isOutside else {
+            // Nobody sends it the log: the index would never be reached.
+            effects.append(.readRefused(tokens, .notLeader(hint: leader)))
+            return
+        }
         if role == .leader { reads.wait(tokens) } else { forwardedReads.add(tokens, at: now) }
     }
 

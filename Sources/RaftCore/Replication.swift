@@ -20,11 +20,13 @@ extension RaftNode {
 
     mutating func replicateToPeers(at now: Instant, into effects: inout [Effect]) {
         var shared = SharedSlice()
+        dismissDeparted(at: now)
         for position in peers.indices {
             let isHeartbeatDue = now - peers[position].lastSent >= options.heartbeatInterval
             repairIfLost(position, at: now)
             var hasSent = false
             if peers[position].state != .snapshot, log.term(at: peers[position].next.previous) == nil {
+                if peers[position].isDeparting { continue }
                 beginSnapshot(position)
             }
             switch peers[position].state {
@@ -43,6 +45,17 @@ extension RaftNode {
             if !hasSent, isHeartbeatDue || isNoticeDue(position, at: now) {
                 sendNotice(to: position, at: now, into: &effects)
             }
+        }
+    }
+
+    /// Former members are let go when they have the configuration that leaves them out and were told that it is
+    /// committed, or when that takes too long: then the votes of the others keep them from disturbing.
+    private mutating func dismissDeparted(at now: Instant) {
+        guard peers.contains(where: \.isDeparting) else { return }
+        let index = log.configuration.index
+        peers.removeAll { peer in
+            guard let departsAt = peer.departsAt else { return false }
+            return now >= departsAt || peer.match >= index && peer.commitTold >= index
         }
     }
 

@@ -220,6 +220,7 @@ final class NodeCore {
         case .writeSnapshotChunk(let descriptor, let offset, let bytes, let isLast):
             writeSnapshotChunk(descriptor, offset: offset, bytes: bytes, isLast: isLast)
         case .restoreStateMachine(let descriptor): restoreStateMachine(descriptor)
+        case .configurationChange: break
         case .configurationChanged(let configuration, let index):
             logger.notice(
                 "configuration changed",

@@ -21,6 +21,7 @@ final class Cluster {
         var roles: [RoleChange] = []
         var transferFailures: [TransferFailure] = []
         var configurations: [Configuration] = []
+        var outcomes: [UInt64: [ConfigurationOutcome]] = [:]
         var receivedSnapshot: [UInt8] = []
         var restoredSnapshots: [EntryID] = []
         var batches: [WriteBatch] = []
@@ -76,7 +77,8 @@ final class Cluster {
         let ids = (1...size).map { NodeID(UInt64($0)) }
         let configuration = configuration ?? Configuration(voters: ids)
         for (position, id) in ids.enumerated() {
-            var disk = TestDisk(configuration: configuration)
+            // Who is no founder knows nobody until a leader tells.
+            var disk = TestDisk(configuration: configuration.contains(id) ? configuration : .none)
             if position < restored.count { disk.restore(restored[position]) }
             members.append(Member(id: id, node: makeNode(id, disk), disk: disk))
         }
@@ -218,6 +220,7 @@ final class Cluster {
             member.appliedIndex = descriptor.index
             member.restoredSnapshots.append(descriptor.id)
             followUps.append(.applied(through: descriptor.index))
+        case .configurationChange(let token, let outcome): member.outcomes[token, default: []].append(outcome)
         case .configurationChanged(let configuration, _): member.configurations.append(configuration)
         }
     }
@@ -368,10 +371,12 @@ final class Cluster {
         turn(self[to], [.received(message, from: from)])
     }
 
-    /// Whether all running nodes have applied the same log to the same end.
+    /// Whether all running members have applied the same log to the same end.
     var hasConverged: Bool {
-        let running = members.filter(\.isUp)
-        guard let leader, let last = running.first(where: { $0.id == leader })?.status.last else { return false }
+        guard let leader else { return false }
+        let status = self[leader].status
+        let running = members.filter { $0.isUp && status.configuration.contains($0.id) }
+        let last = status.last
         return running.allSatisfy { $0.appliedIndex == last.index && $0.status.last == last }
     }
 
@@ -394,7 +399,24 @@ final class Cluster {
         return descriptor
     }
 
-    func change(_ configuration: Configuration, on id: NodeID) {
+    /// Asks a node for a change of the configuration.
+    ///
+    /// - Returns: the token of its outcomes.
+    @discardableResult
+    func change(_ changes: [ConfigurationChange], autoLeave: Bool = true, on id: NodeID) -> UInt64 {
+        change(.change(changes, autoLeave: autoLeave), on: id)
+    }
+
+    @discardableResult
+    func change(_ request: ConfigurationRequest, on id: NodeID) -> UInt64 {
+        let token = nextToken
+        nextToken += 1
+        turn(self[id], [.changeConfiguration(token: token, request)])
+        return token
+    }
+
+    /// Puts a configuration in force, against all rules.
+    func force(_ configuration: Configuration, on id: NodeID) {
         var effects: [Effect] = []
         self[id].node.appendConfiguration(configuration, at: now, into: &effects)
         turn(self[id], [])

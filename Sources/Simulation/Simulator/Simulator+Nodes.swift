@@ -137,7 +137,7 @@ extension Simulator {
         case .writeSnapshotChunk(let descriptor, let offset, let bytes, let isLast):
             work(node, .received(descriptor, offset: offset, bytes: bytes, isLast: isLast))
         case .restoreStateMachine(let descriptor): try restoreMachine(node, descriptor, now)
-        case .configurationChanged: break
+        case .configurationChange, .configurationChanged: break
         }
     }
 
