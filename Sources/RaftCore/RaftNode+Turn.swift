@@ -107,6 +107,9 @@ extension RaftNode {
                     deadline = min(deadline, since + options.snapshotRetryInterval)
                 }
             }
+            if let round = reads.round, peers.contains(where: { $0.readSent < reads.sequence }) {
+                deadline = min(deadline, round.since + options.readRoundPatience)
+            }
             if let transfer { deadline = min(deadline, transfer.deadline) }
             if let stall = stallDeadline { deadline = min(deadline, stall) }
         } else if mayCampaign {

@@ -144,7 +144,7 @@ public struct RaftNode: Sendable {
         lastInstant = now
         if role == .leader {
             advanceCommit()
-            advanceReads(into: &effects)
+            advanceReads(at: now, into: &effects)
             advanceConfiguration(at: now, into: &effects)
             handOverIfStalled(at: now)
         }

@@ -19,6 +19,8 @@ public struct RaftOptions: Hashable, Sendable {
 
     /// How long word of a commit may wait for an append that carries it, towards a follower that does not wait for it.
     public var commitNoticeDelay: Duration = .milliseconds(1)
+    /// How long a read round waits for the followers that a quorum needs before it asks the others too.
+    public var readRoundPatience: Duration = .milliseconds(2)
 
     /// Payload bytes of one AppendEntries, unless a single entry is larger.
     public var maximumAppendBytes = Limits.appendBytes
@@ -52,8 +54,8 @@ public struct RaftOptions: Hashable, Sendable {
     public var isValid: Bool {
         heartbeatInterval > .zero && electionTimeout >= heartbeatInterval * 2 && linkHintDelay >= .zero
             && linkHintLimit >= linkHintDelay && linkHintLimit <= electionTimeout && linkHintRetries >= 0
-            && commitNoticeDelay >= .zero && maximumAppendBytes > 0 && maximumInFlightAppends > 0
-            && maximumInFlightBytes >= maximumAppendBytes
+            && commitNoticeDelay >= .zero && readRoundPatience >= .zero
+            && maximumAppendBytes > 0 && maximumInFlightAppends > 0 && maximumInFlightBytes >= maximumAppendBytes
             && maximumUncommittedBytes >= Limits.entryPayloadBytes && maximumUncommittedEntries > 0
             && maximumWaitingReads > 0 && maximumUnappliedEntries > 0 && snapshotChunkBytes > 0
             && snapshotRetryInterval > .zero && maximumPromotionLag >= 0 && storageStallLimit > .zero

@@ -17,8 +17,8 @@ struct ReadIndex: Sendable {
     /// Reads that join the next round.
     private(set) var waiting: [Waiter] = []
     private(set) var waitingCount = 0
-    /// The round that is out, with the commit index of its beginning.
-    private(set) var round: (index: LogIndex, waiters: [Waiter])?
+    /// The round that is out, with the commit index and the moment of its beginning.
+    private(set) var round: (index: LogIndex, since: Instant, waiters: [Waiter])?
 
     mutating func wait(_ tokens: [UInt64]) {
         guard !tokens.isEmpty else { return }
@@ -32,10 +32,10 @@ struct ReadIndex: Sendable {
     }
 
     /// Begins a round for all that wait, unless one is out.
-    mutating func begin(at commit: LogIndex) {
+    mutating func begin(with commit: LogIndex, at now: Instant) {
         guard round == nil, !waiting.isEmpty else { return }
         sequence = sequence.next
-        round = (commit, waiting)
+        round = (commit, now, waiting)
         waiting = []
     }
 
@@ -44,7 +44,7 @@ struct ReadIndex: Sendable {
         guard confirmed >= sequence, let finished = round else { return nil }
         round = nil
         for waiter in finished.waiters { waitingCount -= waiter.count }
-        return finished
+        return (finished.index, finished.waiters)
     }
 
     mutating func removeAll() -> [Waiter] {
@@ -174,12 +174,40 @@ extension RaftNode {
     /// Confirms what the answers of this turn allow, then begins the next round.
     ///
     /// A new leader knows which entries are committed only after one of its own term is (dissertation §6.4 step 1).
-    mutating func advanceReads(into effects: inout [Effect]) {
+    mutating func advanceReads(at now: Instant, into effects: inout [Effect]) {
         guard commit >= termStart else { return }
         finishReads(into: &effects)
-        reads.begin(at: commit)
+        reads.begin(with: commit, at: now)
         // Alone, a leader is its own quorum.
         finishReads(into: &effects)
+    }
+
+    /// Whether the follower is to be told of the round that is out by a message of its own.
+    ///
+    /// First as many voters are asked as make a quorum with this node: those that answered the newest round, so that
+    /// one that stopped answering is soon left out. When they take too long, everyone is asked.
+    /// Appends carry the round to all others for nothing.
+    func isReadRoundDue(_ position: Int, at now: Instant) -> Bool {
+        guard let round = reads.round, peers[position].readSent < reads.sequence else { return false }
+        if quorum.outgoing.size > 0 || now - round.since >= options.readRoundPatience { return true }
+        guard quorum.incoming.voters.contains(peers[position].id) else { return false }
+        var needed = quorum.incoming.size
+        for node in quorum.incoming.voters {
+            if node == id {
+                needed -= 1
+            } else if let other = peerIndex(node), other != position, isAskedBefore(position, other) {
+                needed -= 1
+            }
+        }
+        return needed > 0
+    }
+
+    private func isAskedBefore(_ position: Int, _ other: Int) -> Bool {
+        if peers[other].isLinkDown != peers[position].isLinkDown { return peers[position].isLinkDown }
+        if peers[other].readAcknowledged != peers[position].readAcknowledged {
+            return peers[other].readAcknowledged > peers[position].readAcknowledged
+        }
+        return other < position
     }
 
     private mutating func finishReads(into effects: inout [Effect]) {

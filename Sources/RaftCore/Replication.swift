@@ -64,7 +64,7 @@ extension RaftNode {
     /// Under load the next append carries the commit for nothing, so that word of it alone waits a moment, unless the
     /// follower itself proposed what was committed.
     private mutating func isNoticeDue(_ position: Int, at now: Instant) -> Bool {
-        if peers[position].readSent < reads.sequence { return true }
+        if isReadRoundDue(position, at: now) { return true }
         guard peers[position].state == .replicate,
             peers[position].commitTold < min(commit, peers[position].next.previous)
         else {

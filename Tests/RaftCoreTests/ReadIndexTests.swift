@@ -40,12 +40,37 @@ import Testing
         _ = committed
         let first = lone.turn(.read([1, 2]), .read([3]))
         #expect(first.appends(to: ada).map(\.readSequence) == [ReadSequence(1)])
-        #expect(first.appends(to: bob).map(\.readSequence) == [ReadSequence(1)])
         // Later ones wait for the round that is out.
-        #expect(lone.turn(.read([4])).appends(to: bob).isEmpty)
+        #expect(lone.turn(.read([4])).appends(to: ada).isEmpty)
         let done = lone.acknowledge(LogIndex(1), from: ada, in: first)
         #expect(done.contains(.readReady([1, 2, 3], index: LogIndex(1))))
-        #expect(done.appends(to: bob).map(\.readSequence) == [ReadSequence(2)])
+        #expect(done.appends(to: ada).map(\.readSequence) == [ReadSequence(2)])
+    }
+
+    @Test func `a round asks as many followers as a quorum needs, and all when those stay silent`() {
+        var lone = LoneNode()
+        let elected = lone.becomeLeader()
+        _ = lone.sync()
+        _ = lone.acknowledge(LogIndex(1), from: ada, in: elected)
+        let first = lone.turn(.read([1]))
+        #expect(first.appends(to: ada).map(\.readSequence) == [ReadSequence(1)])
+        #expect(first.appends(to: bob).isEmpty)
+        let patience = RaftOptions().readRoundPatience
+        #expect(lone.node.nextDeadline <= lone.now + patience)
+        let patient = lone.wait(patience)
+        #expect(patient.appends(to: ada).isEmpty)
+        #expect(patient.appends(to: bob).map(\.readSequence) == [ReadSequence(1)])
+        #expect(lone.acknowledge(LogIndex(1), from: bob, in: patient).contains(.readReady([1], index: LogIndex(1))))
+
+        // The one that answered last is asked next.
+        let second = lone.turn(.read([2]))
+        #expect(second.appends(to: ada).isEmpty)
+        #expect(second.appends(to: bob).map(\.readSequence) == [ReadSequence(2)])
+        // One whose link is down is not waited for.
+        _ = lone.acknowledge(LogIndex(1), from: bob, in: second)
+        let third = lone.turn(.linkDown(bob), .read([3]))
+        #expect(third.appends(to: ada).map(\.readSequence) == [ReadSequence(3)])
+        #expect(third.appends(to: bob).isEmpty)
     }
 
     @Test func `under write load the round rides on the entries`() {
@@ -78,7 +103,7 @@ import Testing
         #expect(asked.appends(to: ada).isEmpty)
         _ = lone.sync()
         let committed = lone.acknowledge(LogIndex(2), from: ada, in: elected)
-        #expect(committed.appends(to: bob).contains { $0.readSequence == ReadSequence(1) })
+        #expect(committed.appends(to: ada).contains { $0.readSequence == ReadSequence(1) })
         let done = lone.acknowledge(LogIndex(2), from: ada, in: committed)
         #expect(done.contains(.readReady([1], index: LogIndex(2))))
     }
@@ -105,10 +130,10 @@ import Testing
         let second = lone.turn(.read([1]))
         // Bob's answer to the first round, late and twice.
         for _ in 0..<2 {
-            let late = lone.acknowledge(LogIndex(1), from: bob, in: first)
+            let late = lone.acknowledge(LogIndex(1), from: bob, in: elected, read: ReadSequence(1))
             #expect(!late.contains { if case .readReady = $0 { true } else { false } })
         }
-        #expect(lone.acknowledge(LogIndex(1), from: bob, in: second).contains(.readReady([1], index: LogIndex(1))))
+        #expect(lone.acknowledge(LogIndex(1), from: ada, in: second).contains(.readReady([1], index: LogIndex(1))))
     }
 
     @Test func `an answer to a round that was never begun confirms nothing`() {
