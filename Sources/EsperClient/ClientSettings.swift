@@ -91,7 +91,7 @@ public struct ClientOptions: Sendable {
     /// How long one operation may take, retries included. Operations that wait for a lock add their waiting time.
     public var timeout = Duration.seconds(10)
     /// How long one attempt may take before another endpoint is asked, where asking twice is safe.
-    public var attemptTimeout = Duration.seconds(1)
+    public var attemptTimeout = Duration.milliseconds(500)
     /// The first pause before a retry; doubled each time, up to the longest, and drawn between half and all of it.
     public var firstPause = Duration.milliseconds(10)
     public var longestPause = Duration.milliseconds(500)

@@ -141,6 +141,13 @@ struct ProcessTests {
         }
     }
 
+    /// The sum of a counter over its labels.
+    private static func sum(_ counter: String, in text: String) -> Int {
+        text.split(separator: "\n").filter { $0.hasPrefix(counter + "{") }
+            .compactMap { $0.split(separator: " ").last.flatMap { Double($0) } }
+            .reduce(0) { $0 + Int($1) }
+    }
+
     @Test func `garbage on every port is closed, memory stays flat and the cluster does not notice`() async throws {
         try await LocalCluster.run(3) { cluster in
             _ = try await waitForLeader(cluster)
@@ -163,6 +170,15 @@ struct ProcessTests {
             }
             let after = cluster.members.map { cluster.log(of: $0.name).components(separatedBy: "electionWon").count }
             #expect(elections == after)
+            for member in cluster.members {
+                let text = try await onThread { Probe.get("/metrics", port: member.probePort)?.body } ?? ""
+                #expect(Self.sum("esper_peer_connections_refused_total", in: text) == Garbage.samples.count)
+                #expect(Self.sum("esper_api_connections_refused_total", in: text) == Garbage.samples.count)
+            }
+            let client = try EsperClient(settingsFile: cluster.clientFile)
+            defer { client.close() }
+            _ = try await client.put([1], [2])
+            #expect(try await client.get([1]).0?.value == [2])
         }
     }
 }

@@ -7,7 +7,7 @@ struct BenchCommand: AsyncParsableCommand {
         commandName: "bench", abstract: "Measure a cluster: closed loops, and the gap that a lost leader leaves.",
         subcommands: [
             BenchPut.self, BenchGet.self, BenchLock.self, BenchMixed.self, BenchFailover.self, BenchCheck.self,
-            BenchCore.self, BenchLog.self,
+            BenchIdle.self, BenchCore.self, BenchLog.self,
         ])
 }
 
