@@ -50,7 +50,8 @@ public struct GRPCStatus: Hashable, Sendable, CustomStringConvertible {
     public var description: String { message.isEmpty ? "\(code)" : "\(code): \(message)" }
 }
 
-/// The encoding of `grpc-message`: everything outside printable ASCII, and `%`, as `%XX`.
+/// The encoding of `grpc-message`: everything outside printable ASCII, and `%`, as `%XX`; spaces at both ends too, with
+/// which no field value may begin or end (RFC 9113, section 8.2.1).
 ///
 /// Source: grpc/grpc, doc/PROTOCOL-HTTP2.md, "Percent-Byte".
 package enum PercentCoding {
@@ -58,8 +59,11 @@ package enum PercentCoding {
     package static func encode(_ text: String, limit: Int = 1024) -> [UInt8] {
         var encoded: [UInt8] = []
         encoded.reserveCapacity(text.utf8.count)
-        for byte in text.utf8.prefix(limit) {
-            if byte >= 0x20, byte <= 0x7e, byte != 0x25 {
+        let kept = text.utf8.prefix(limit)
+        let last = kept.count - 1
+        for (place, byte) in kept.enumerated() {
+            let isAtEnd = place == 0 || place == last
+            if byte > 0x20 || byte == 0x20 && !isAtEnd, byte <= 0x7e, byte != 0x25 {
                 encoded.append(byte)
             } else {
                 encoded.append(0x25)

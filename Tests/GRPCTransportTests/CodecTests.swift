@@ -62,10 +62,12 @@ struct CodecTests {
         }
     }
 
-    @Test(arguments: ["", "plain", "100 %", "né\n\u{1F600}", "%41"])
+    @Test(arguments: ["", "plain", "100 %", "né\n\u{1F600}", "%41", " at both ends ", " "])
     func `status messages survive percent-encoding`(text: String) {
         let encoded = PercentCoding.encode(text)
         #expect(encoded.allSatisfy { $0 >= 0x20 && $0 <= 0x7e })
+        // No field value begins or ends with a space.
+        #expect(encoded.first != 0x20 && encoded.last != 0x20)
         #expect(PercentCoding.decode(encoded) == text)
     }
 
