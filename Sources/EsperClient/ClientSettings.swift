@@ -49,7 +49,7 @@ public struct ClientSettings: Hashable, Sendable {
                 }
             throw Self.error("\(path) must have endpoints, ca, certificate and private_key: \(reason)")
         }
-        guard !file.endpoints.isEmpty, file.endpoints.allSatisfy({ Endpoint($0) != nil }) else {
+        guard !file.endpoints.isEmpty, file.endpoints.allSatisfy({ HostPort(endpoint: $0) != nil }) else {
             throw Self.error("\(path): endpoints must be a list of host:port")
         }
         let base = path.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(separator: "/")
@@ -66,24 +66,12 @@ public struct ClientSettings: Hashable, Sendable {
     }
 }
 
-/// An API port.
-struct Endpoint: Hashable, Sendable, CustomStringConvertible {
-    let host: String
-    let port: Int
-
-    /// `host:port`, or `[address]:port` for IPv6.
-    init?(_ text: String) {
-        guard let colon = text.lastIndex(of: ":"), let port = Int(text[text.index(after: colon)...]),
-            (1...65_535).contains(port)
-        else { return nil }
-        var host = text[..<colon]
-        if host.hasPrefix("["), host.hasSuffix("]") { host = host.dropFirst().dropLast() }
-        guard !host.isEmpty else { return nil }
-        self.host = String(host)
-        self.port = port
+extension HostPort {
+    /// An API port to connect to, which has a number.
+    init?(endpoint text: String) {
+        self.init(text)
+        guard port > 0 else { return nil }
     }
-
-    var description: String { host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)" }
 }
 
 /// How patient a client is.
@@ -102,7 +90,7 @@ public struct ClientOptions: Sendable {
     /// Whether operations go straight to the leader, which serves them with a step less. Otherwise the client stays with
     /// one endpoint as long as that works.
     public var followsLeader = true
-    /// For people: what sessions and client registrations are labelled with.
+    /// For people: what sessions are labelled with that are given no label of their own. At most 256 bytes.
     public var label = ""
 
     public init() {}

@@ -1,3 +1,4 @@
+internal import EsperTypes
 internal import GRPCTransport
 internal import NIOCore
 internal import NIOSSL
@@ -9,7 +10,7 @@ internal import NIOSSL
 /// `@unchecked Sendable`: used on `eventLoop` alone, which ``CallEngine`` checks at its entry points.
 final class Endpoints: @unchecked Sendable {
     private struct Entry {
-        let endpoint: Endpoint
+        let endpoint: HostPort
         var connection: ClientConnection?
         var connecting: EventLoopFuture<ClientConnection>?
         var avoidUntil: NIODeadline = .uptimeNanoseconds(0)
@@ -20,11 +21,11 @@ final class Endpoints: @unchecked Sendable {
     private let connectTimeout: TimeAmount
     private var entries: [Entry]
     private var current: Int
-    private(set) var leader: Endpoint?
+    private(set) var leader: HostPort?
     private var isClosed = false
 
     init(
-        _ endpoints: [Endpoint], startingAt start: Int, tls: NIOSSLContext, connectTimeout: TimeAmount,
+        _ endpoints: [HostPort], startingAt start: Int, tls: NIOSSLContext, connectTimeout: TimeAmount,
         eventLoop: any EventLoop
     ) {
         self.eventLoop = eventLoop
@@ -35,7 +36,7 @@ final class Endpoints: @unchecked Sendable {
     }
 
     /// Follows a hint, also to an endpoint that was not configured: its certificate is judged like any other.
-    func leaderIs(_ endpoint: Endpoint?) {
+    func leaderIs(_ endpoint: HostPort?) {
         leader = endpoint
         guard let endpoint, !entries.contains(where: { $0.endpoint == endpoint }) else { return }
         // Members come and go; what nobody configured is bounded.
@@ -43,7 +44,7 @@ final class Endpoints: @unchecked Sendable {
     }
 
     /// Which endpoint to ask now.
-    func choose(preferLeader: Bool, now: NIODeadline) -> Endpoint {
+    func choose(preferLeader: Bool, now: NIODeadline) -> HostPort {
         if preferLeader, let leader,
             let entry = entries.first(where: { $0.endpoint == leader }), entry.avoidUntil <= now
         {
@@ -61,7 +62,7 @@ final class Endpoints: @unchecked Sendable {
     }
 
     /// Passes an endpoint over for a while, and does not take it for the leader any more.
-    func avoid(_ endpoint: Endpoint, for period: TimeAmount, now: NIODeadline) {
+    func avoid(_ endpoint: HostPort, for period: TimeAmount, now: NIODeadline) {
         if leader == endpoint { leader = nil }
         guard let index = entries.firstIndex(where: { $0.endpoint == endpoint }) else { return }
         entries[index].avoidUntil = now + period
@@ -69,7 +70,7 @@ final class Endpoints: @unchecked Sendable {
     }
 
     /// The connection to an endpoint: there already, or being made.
-    func connection(to endpoint: Endpoint) -> EventLoopFuture<ClientConnection> {
+    func connection(to endpoint: HostPort) -> EventLoopFuture<ClientConnection> {
         guard !isClosed, let index = entries.firstIndex(where: { $0.endpoint == endpoint }) else {
             let status = GRPCStatus(.unavailable, "the client is closed")
             return eventLoop.makeFailedFuture(CallFailure(status, mayHaveArrived: false))
@@ -88,7 +89,7 @@ final class Endpoints: @unchecked Sendable {
     }
 
     /// The connection, when it stands: what a hot path asks before it takes the slower way.
-    func standing(_ endpoint: Endpoint) -> ClientConnection? {
+    func standing(_ endpoint: HostPort) -> ClientConnection? {
         guard let entry = entries.first(where: { $0.endpoint == endpoint }), let connection = entry.connection,
             connection.isUsable
         else { return nil }
@@ -100,7 +101,7 @@ final class Endpoints: @unchecked Sendable {
         for entry in entries { entry.connection?.close() }
     }
 
-    private func connected(_ endpoint: Endpoint, _ result: Result<ClientConnection, any Error>) {
+    private func connected(_ endpoint: HostPort, _ result: Result<ClientConnection, any Error>) {
         guard let index = entries.firstIndex(where: { $0.endpoint == endpoint }) else { return }
         entries[index].connecting = nil
         guard case .success(let connection) = result else { return }

@@ -2,9 +2,7 @@ package import EsperTypes
 
 /// The queues of locks and elections, derived from the keyspace so that the first of a queue is found in O(log n).
 ///
-/// A claim is the key `_lock/NAME/SESSION` or `_election/NAME/SESSION`, attached to its session; its create revision is its
-/// place in the queue and its fencing token. In NAME, `/` and `%` are written `%2F` and `%25`, so that no name is
-/// the beginning of another's keys; SESSION is sixteen hexadecimal digits.
+/// A claim is a key as ``ClaimName`` has it, attached to its session.
 package struct ClaimIndex: Sendable {
     /// A queue's keys without the session: `_lock/NAME/`.
     package typealias Queue = [UInt8]
@@ -17,8 +15,8 @@ package struct ClaimIndex: Sendable {
 
     package static func prefix(_ kind: Grant.Kind) -> [UInt8] {
         switch kind {
-        case .lock: Array("_lock/".utf8)
-        case .election: Array("_election/".utf8)
+        case .lock: ClaimName.lockPrefix
+        case .election: ClaimName.electionPrefix
         }
     }
 
@@ -31,19 +29,9 @@ package struct ClaimIndex: Sendable {
         key.first == 0x5f && reserved.contains { $0.contains(key) }
     }
 
-    package static func escaped(_ name: String) -> [UInt8] {
-        var bytes: [UInt8] = []
-        for byte in name.utf8 {
-            switch byte {
-            case 0x2f: bytes.append(contentsOf: "%2F".utf8)
-            case 0x25: bytes.append(contentsOf: "%25".utf8)
-            default: bytes.append(byte)
-            }
-        }
-        return bytes
+    package static func queue(_ kind: Grant.Kind, _ name: String) -> Queue {
+        prefix(kind) + ClaimName.escaped(name) + [0x2f]
     }
-
-    package static func queue(_ kind: Grant.Kind, _ name: String) -> Queue { prefix(kind) + escaped(name) + [0x2f] }
 
     package static func key(_ queue: Queue, _ session: SessionID) -> [UInt8] { queue + session.description.utf8 }
 
