@@ -21,7 +21,8 @@ import Testing
                     .range(.init(.all, limit: 3, keysOnly: true, sort: .init(by: .value, .descending))),
                     .transaction(.init(success: [.delete(.init(.key("z".bytes)))])),
                 ], failure: [.range(.init(.key([1]), countOnly: true))])),
-        .compact(through: Revision(9)), .grantSession(ttl: .milliseconds(1500)), .revokeSession(SessionID(4)),
+        .compact(through: Revision(9)), .grantSession(ttl: .milliseconds(1500)),
+        .grantSession(ttl: .seconds(2), label: "räder"), .revokeSession(SessionID(4)),
         .expireSessions([SessionID(4), SessionID(5)], term: Term(3)),
         .acquireLock(.init(name: "ä/b", session: SessionID(1), waits: false)),
         .releaseLock(name: "a", session: SessionID(1)), .cancelLockWait(name: "a", session: SessionID(1)),
@@ -175,8 +176,8 @@ import Testing
         }
         #expect(throws: SnapshotError.trailingBytes) { try decode(bytes + [0]) }
         var newer = bytes
-        newer[8] = 2
-        #expect(throws: SnapshotError.unsupportedVersion(2)) { try decode(newer) }
+        newer[8] = 3
+        #expect(throws: SnapshotError.unsupportedVersion(3)) { try decode(newer) }
         #expect(throws: SnapshotError.notASnapshot) { try decode([1, 2]) }
     }
 

@@ -29,6 +29,34 @@ import Testing
         #expect(granted == granted.sorted())
     }
 
+    @Test func `whoever waited and left is told of, and nobody else`() {
+        var replica = Replica()
+        let (first, second, third) = (replica.session(), replica.session(), replica.session())
+        for session in [first, second, third] {
+            replica.run(.acquireLock(.init(name: "a", session: session)))
+            replica.run(.campaign(election: "e", session: session, value: []))
+        }
+        func departures(_ command: Command) -> [Departure] {
+            replica.run(command)
+            return replica.output.departures
+        }
+        #expect(
+            departures(.cancelLockWait(name: "a", session: second))
+                == [.init(kind: .lock, name: "a", session: second, cause: .waitEnded)])
+        #expect(departures(.cancelLockWait(name: "a", session: first)).isEmpty)
+        #expect(
+            departures(.releaseLock(name: "a", session: third))
+                == [.init(kind: .lock, name: "a", session: third, cause: .givenUp)])
+        #expect(departures(.releaseLock(name: "a", session: first)).isEmpty)
+        #expect(
+            departures(.cancelCandidacy(election: "e", session: second))
+                == [.init(kind: .election, name: "e", session: second, cause: .waitEnded)])
+        #expect(
+            departures(.resign(election: "e", session: third))
+                == [.init(kind: .election, name: "e", session: third, cause: .givenUp)])
+        #expect(departures(.resign(election: "e", session: first)).isEmpty)
+    }
+
     @Test func `asking again answers the same token`() {
         var replica = Replica()
         let (first, second) = (replica.session(), replica.session())

@@ -10,7 +10,9 @@ extension Command {
         case .delete(let delete): delete.encode(into: &writer)
         case .transaction(let transaction): transaction.encode(into: &writer)
         case .compact(let through): writer.write(through)
-        case .grantSession(let ttl): writer.write(ttl.nanoseconds)
+        case .grantSession(let ttl, let label):
+            writer.write(ttl.nanoseconds)
+            if !label.isEmpty { writer.write(label) }
         case .revokeSession(let session): writer.write(session)
         case .expireSessions(let sessions, let term):
             writer.write(term)
@@ -42,7 +44,7 @@ extension Command {
         case .delete: 2
         case .transaction: 3
         case .compact: 4
-        case .grantSession: 5
+        case .grantSession(_, let label): label.isEmpty ? 5 : 20
         case .revokeSession: 6
         case .expireSessions: 7
         case .acquireLock: 8
@@ -96,6 +98,12 @@ extension Command {
             self = .record(
                 try reader.readArray { reader throws(DecodingError) in try OutboxNote(from: &reader) }, term: term)
         case 19: self = .cancelCandidacy(election: try Self.readName(&reader), session: try reader.read())
+        case 20:
+            let ttl = try Duration(from: &reader)
+            let label = try reader.readString(atMost: CoordinationLimits.labelBytes)
+            // Written with the shorter tag.
+            guard !label.isEmpty else { throw .unknownTag(20) }
+            self = .grantSession(ttl: ttl, label: label)
         case let tag: throw .unknownTag(UInt64(tag))
         }
     }

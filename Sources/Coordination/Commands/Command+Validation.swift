@@ -10,10 +10,12 @@ extension Command {
             let count = transaction.operationCount
             guard count <= Limits.transactionOperations else { throw .tooManyOperations(count) }
             try transaction.validate(depth: 1)
-        case .grantSession(let ttl):
+        case .grantSession(let ttl, let label):
             guard ttl >= CoordinationLimits.minimumTTL, ttl <= CoordinationLimits.maximumTTL else {
                 throw .ttlOutOfRange
             }
+            let count = label.utf8.count
+            guard count <= CoordinationLimits.labelBytes else { throw .labelTooLong(count) }
         case .expireSessions(let sessions, _):
             guard sessions.count <= CoordinationLimits.sessionsPerExpiry else { throw .tooManySessions(sessions.count) }
         case .acquireLock(let request): try Self.validate(name: request.name)
@@ -39,7 +41,7 @@ extension Command {
         }
     }
 
-    private static func validate(name: String) throws(InvalidCommand) {
+    static func validate(name: String) throws(InvalidCommand) {
         let count = name.utf8.count
         guard count > 0, count <= CoordinationLimits.nameBytes else { throw .nameLength(count) }
     }

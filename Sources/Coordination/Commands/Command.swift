@@ -13,8 +13,8 @@ public enum Command: Hashable, Sendable {
     case compact(through: Revision)
 
     // Sessions
-    /// Opens a session; its ID is the log index of this entry.
-    case grantSession(ttl: Duration)
+    /// Opens a session; its ID is the log index of this entry. The label is for people and has no effect.
+    case grantSession(ttl: Duration, label: String = "")
     /// Ends a session at its owner's wish and deletes every key attached to it in one revision.
     case revokeSession(SessionID)
     /// Ends sessions whose time is up. Proposed by the leader of `term` alone, and refused as ``Refusal/staleTerm`` when the

@@ -10,6 +10,9 @@ public enum CoordinationLimits {
     public static let minimumTTL = Duration.milliseconds(100)
     public static let maximumTTL = Duration.seconds(24 * 3600)
 
+    /// What a session may be labelled with; a hundred thousand labelled sessions take 25 MiB more.
+    public static let labelBytes = 256
+
     /// Sessions one expiry command ends: with 8 bytes each they fill half an entry at most.
     public static let sessionsPerExpiry = 4096
 

@@ -101,6 +101,7 @@ extension InvalidCommand {
         case .settingOutOfRange: (14, 0)
         case .noteTooLarge: (15, 0)
         case .notReadOnly: (17, 0)
+        case .labelTooLong(let count): (18, count)
         }
     }
 
@@ -122,6 +123,7 @@ extension InvalidCommand {
         case 14: self = .settingOutOfRange
         case 15: self = .noteTooLarge
         case 17: self = .notReadOnly
+        case 18: self = .labelTooLong(detail)
         default: throw .unknownTag(UInt64(tag))
         }
     }

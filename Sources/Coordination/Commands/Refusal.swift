@@ -110,6 +110,7 @@ public enum InvalidCommand: Error, Hashable, Sendable {
     /// One branch of a transaction puts a key twice, or puts and deletes it.
     case duplicateKey
     case ttlOutOfRange
+    case labelTooLong(Int)
     case nameLength(Int)
     case tooManySessions(Int)
     case tooManyPrefixes(Int)
@@ -131,6 +132,7 @@ public enum InvalidCommand: Error, Hashable, Sendable {
         case .tooDeeplyNested: "transactions are nested too deeply"
         case .duplicateKey: "the transaction changes one key twice"
         case .ttlOutOfRange: "the time to live is outside 100 ms to 24 h"
+        case .labelTooLong(let count): "the label has \(count) bytes, more than \(CoordinationLimits.labelBytes)"
         case .nameLength(let count): "a name of \(count) bytes is outside 1 to \(CoordinationLimits.nameBytes)"
         case .tooManySessions(let count): "\(count) sessions are more than \(CoordinationLimits.sessionsPerExpiry)"
         case .tooManyPrefixes(let count):

@@ -54,6 +54,9 @@ extension StateMachine {
         guard keyspace.live.value(for: key) != nil else { throw .candidateNotFound }
         let wasElected = withdraw(key, actor: nil, reason: "resigned", &context, &output)
         keyspace.commit(into: &output.events)
+        if !wasElected {
+            output.departures.append(Departure(kind: .election, name: election, session: session, cause: .givenUp))
+        }
         return .resigned(wasElected: wasElected)
     }
 
@@ -70,6 +73,7 @@ extension StateMachine {
         }
         withdraw(key, actor: nil, reason: "candidacy cancelled", &context, &output)
         keyspace.commit(into: &output.events)
+        output.departures.append(Departure(kind: .election, name: election, session: session, cause: .waitEnded))
         return .resigned(wasElected: false)
     }
 

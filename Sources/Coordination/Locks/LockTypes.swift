@@ -75,3 +75,25 @@ public struct Grant: Hashable, Sendable {
         self.token = token
     }
 }
+
+/// A session that waited has left the queue of a lock or an election; it was never granted.
+public struct Departure: Hashable, Sendable {
+    public enum Cause: Hashable, Sendable {
+        /// A wait of the session ended (``Command/cancelLockWait(name:session:)``, ``Command/cancelCandidacy(election:session:)``).
+        case waitEnded
+        /// The session gave its place up.
+        case givenUp
+    }
+
+    public var kind: Grant.Kind
+    public var name: String
+    public var session: SessionID
+    public var cause: Cause
+
+    public init(kind: Grant.Kind, name: String, session: SessionID, cause: Cause) {
+        self.kind = kind
+        self.name = name
+        self.session = session
+        self.cause = cause
+    }
+}

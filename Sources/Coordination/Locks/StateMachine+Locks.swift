@@ -31,6 +31,9 @@ extension StateMachine {
         guard keyspace.live.value(for: key) != nil else { throw .lockNotFound }
         let wasHeld = withdraw(key, actor: nil, reason: OutboxRecord.Kind.lockReleased.name, &context, &output)
         keyspace.commit(into: &output.events)
+        if !wasHeld {
+            output.departures.append(Departure(kind: .lock, name: name, session: session, cause: .givenUp))
+        }
         return .lockReleased(wasHeld: wasHeld)
     }
 
@@ -48,6 +51,7 @@ extension StateMachine {
         }
         withdraw(key, actor: nil, reason: OutboxRecord.Kind.lockWaitCancelled.name, &context, &output)
         keyspace.commit(into: &output.events)
+        output.departures.append(Departure(kind: .lock, name: name, session: session, cause: .waitEnded))
         return .lockReleased(wasHeld: false)
     }
 

@@ -23,6 +23,8 @@ public struct ApplyOutput: Sendable {
     public var events: [WatchEvent] = []
     /// Every session that became holder or leader, those that did so at once included.
     public var grants: [Grant] = []
+    /// Every session that left a queue in which it waited, unless it left because it ended.
+    public var departures: [Departure] = []
     /// Sessions that began, for the ``SessionClock``.
     public var sessionsGranted: [SessionGrant] = []
     /// Sessions that ended, for the ``SessionClock`` and for calls that wait on their behalf.
@@ -38,6 +40,7 @@ public struct ApplyOutput: Sendable {
         results.removeAll(keepingCapacity: true)
         events.removeAll(keepingCapacity: true)
         grants.removeAll(keepingCapacity: true)
+        departures.removeAll(keepingCapacity: true)
         sessionsGranted.removeAll(keepingCapacity: true)
         sessionsEnded.removeAll(keepingCapacity: true)
         outboxGrew = false

@@ -32,10 +32,15 @@ extension StateMachine {
         case .elections(let prefix, let after, let limit):
             let (found, more) = list(.election, prefix: prefix, after: after, limit: bounded(limit))
             return .elections(found, more: more)
-        case .lock(let name, let most): return .lock(claimState(ClaimIndex.queue(.lock, name), atMost: bounded(most)))
+        case .lock(let name, let most):
+            try validName(name)
+            return .lock(claimState(ClaimIndex.queue(.lock, name), atMost: bounded(most)))
         case .election(let name, let most):
+            try validName(name)
             return .election(claimState(ClaimIndex.queue(.election, name), atMost: bounded(most)))
-        case .electionLeader(let name): return .electionLeader(leader(of: name))
+        case .electionLeader(let name):
+            try validName(name)
+            return .electionLeader(leader(of: name))
         case .outbox(let after, let limit): return .outbox(outbox.records(after: after, limit: bounded(limit)))
         case .outboxStatus: return .outboxStatus(outboxStatus)
         case .settings: return .settings(settings)
@@ -45,6 +50,10 @@ extension StateMachine {
 
     private func valid(_ body: () throws(InvalidCommand) -> Void) throws(Refusal) {
         do throws(InvalidCommand) { try body() } catch { throw .invalid(error) }
+    }
+
+    private func validName(_ name: String) throws(Refusal) {
+        try valid { () throws(InvalidCommand) in try Command.validate(name: name) }
     }
 
     /// 0 and what is above the bound mean the bound.
@@ -57,7 +66,7 @@ extension StateMachine {
     private func session(_ id: SessionID, withKeys: Bool) -> SessionInfo? {
         guard let record = sessions.records.value(for: id.rawValue) else { return nil }
         return SessionInfo(
-            id: id, ttl: record.ttl, principal: record.principal, grantedAt: record.grantedAt,
+            id: id, ttl: record.ttl, principal: record.principal, label: record.label, grantedAt: record.grantedAt,
             keyCount: keyspace.attachedCount(id), keys: withKeys ? keyspace.attachedKeys(id) : [])
     }
 
@@ -69,8 +78,8 @@ extension StateMachine {
             let session = SessionID(id)
             found.append(
                 SessionInfo(
-                    id: session, ttl: record.ttl, principal: record.principal, grantedAt: record.grantedAt,
-                    keyCount: keyspace.attachedCount(session)))
+                    id: session, ttl: record.ttl, principal: record.principal, label: record.label,
+                    grantedAt: record.grantedAt, keyCount: keyspace.attachedCount(session)))
         }
         return .sessions(found, more: false)
     }
@@ -91,7 +100,7 @@ extension StateMachine {
     private func list(
         _ kind: Grant.Kind, prefix: String, after: String?, limit: Int
     ) -> (found: [LockState], more: Bool) {
-        let range = KeyRange.prefix(ClaimIndex.prefix(kind) + ClaimIndex.escaped(prefix))
+        let range = KeyRange.prefix(ClaimIndex.prefix(kind) + ClaimName.escaped(prefix))
         var start = NumberedKey(range.lower, 0)
         if let after {
             let last = NumberedKey(ClaimIndex.queue(kind, after), .max)

@@ -6,6 +6,8 @@ public struct SessionInfo: Hashable, Sendable {
     public var ttl: Duration
     /// Who opened it.
     public var principal: String
+    /// What its owner calls it; for people.
+    public var label: String
     /// The leader's clock when it was opened, in nanoseconds since 1970.
     public var grantedAt: UInt64
     /// How many keys are attached.
@@ -14,11 +16,13 @@ public struct SessionInfo: Hashable, Sendable {
     public var keys: [[UInt8]]
 
     public init(
-        id: SessionID, ttl: Duration, principal: String, grantedAt: UInt64, keyCount: Int, keys: [[UInt8]] = []
+        id: SessionID, ttl: Duration, principal: String, label: String, grantedAt: UInt64, keyCount: Int,
+        keys: [[UInt8]] = []
     ) {
         self.id = id
         self.ttl = ttl
         self.principal = principal
+        self.label = label
         self.grantedAt = grantedAt
         self.keyCount = keyCount
         self.keys = keys

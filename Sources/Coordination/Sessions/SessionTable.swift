@@ -5,6 +5,7 @@ package struct SessionTable: Sendable {
     package struct Record: Sendable {
         package var ttl: Duration
         package var principal: String
+        package var label: String
         package var grantedAt: UInt64
     }
 

@@ -2,16 +2,18 @@ import EsperTypes
 
 extension StateMachine {
     mutating func grantSession(
-        _ ttl: Duration, _ context: inout ApplyContext, _ output: inout ApplyOutput
+        _ ttl: Duration, _ label: String, _ context: inout ApplyContext, _ output: inout ApplyOutput
     ) throws(Refusal) -> CommandResult {
         try admitAudited()
         let session = SessionID(context.index.rawValue)
         sessions.records.set(
-            session.rawValue, SessionTable.Record(ttl: ttl, principal: context.principal, grantedAt: time))
+            session.rawValue,
+            SessionTable.Record(ttl: ttl, principal: context.principal, label: label, grantedAt: time))
         output.sessionsGranted.append(SessionGrant(id: session, ttl: ttl))
         audit(
-            .sessionGranted, session.description, [.init("ttl_ms", String(ttl.nanoseconds / 1_000_000))], &context,
-            &output)
+            .sessionGranted, session.description,
+            [.init("ttl_ms", String(ttl.nanoseconds / 1_000_000))] + (label.isEmpty ? [] : [.init("label", label)]),
+            &context, &output)
         return .sessionGranted(session, ttl: ttl)
     }
 

@@ -3,14 +3,14 @@ import EsperTypes
 /// A 64-bit digest for comparing replicas: eight bytes a step, folded by a full multiplication (as in wyhash).
 ///
 /// It tells accidents apart, not adversaries.
-struct Digest64: Sendable {
+package struct Digest64: Sendable {
     private var state: UInt64
     private var count: UInt64 = 0
 
-    init(seed: UInt64 = 0) { state = seed ^ 0xa076_1d64_78bd_642f }
+    package init(seed: UInt64 = 0) { state = seed ^ 0xa076_1d64_78bd_642f }
 
     @inline(__always)
-    mutating func add(_ word: UInt64) {
+    package mutating func add(_ word: UInt64) {
         let product = (state ^ word ^ 0xe703_7ed1_a0b4_28db).multipliedFullWidth(by: 0x8ebc_6af0_9c88_c6e3)
         // Added, so that a product of zero does not forget what came before.
         state = (product.high ^ product.low) &+ (state << 23 | state >> 41)
@@ -18,7 +18,7 @@ struct Digest64: Sendable {
     }
 
     /// Adds bytes as one value: their number, then themselves.
-    mutating func add(_ bytes: [UInt8]) {
+    package mutating func add(_ bytes: [UInt8]) {
         add(UInt64(bytes.count))
         bytes.withUnsafeBytes { buffer in
             var offset = 0
@@ -35,7 +35,7 @@ struct Digest64: Sendable {
         }
     }
 
-    var value: UInt64 {
+    package var value: UInt64 {
         var last = self
         last.add(count)
         last.add(0)

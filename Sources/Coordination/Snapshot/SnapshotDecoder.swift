@@ -24,11 +24,12 @@ public struct SnapshotDecoder: Sendable {
     /// Where `buffer` starts in the stream.
     private var bufferOffset = 0
     private var hasPrelude = false
+    private var version = SnapshotFormat.version
     private var hasState = false
     private var isComplete = false
     /// The end does not agree with what came before it.
     private var isMismatched = false
-    private var digest = Digest64()
+    private var digest = SnapshotFormat.digest(SnapshotFormat.version)
     private var lastClient: UInt64?
     /// The revision whose changes are being replayed.
     private var replayed = Revision.zero
@@ -72,7 +73,11 @@ public struct SnapshotDecoder: Sendable {
     private mutating func readPrelude() throws(SnapshotError) {
         guard buffer.starts(with: SnapshotFormat.magic) else { throw .notASnapshot }
         let version = UInt16(buffer[8]) | UInt16(buffer[9]) << 8
-        guard version == SnapshotFormat.version else { throw .unsupportedVersion(version) }
+        guard (SnapshotFormat.oldestVersion...SnapshotFormat.version).contains(version) else {
+            throw .unsupportedVersion(version)
+        }
+        self.version = version
+        digest = SnapshotFormat.digest(version)
         position = SnapshotFormat.preludeBytes
         hasPrelude = true
     }
@@ -145,7 +150,8 @@ public struct SnapshotDecoder: Sendable {
             let ttl = try Duration(from: &reader)
             let grantedAt = try reader.read(UInt64.self)
             let principal = try reader.readString(atMost: CoordinationLimits.principalBytes * 3)
-            state.sessions.records.set(id, .init(ttl: ttl, principal: principal, grantedAt: grantedAt))
+            let label = version == 1 ? "" : try reader.readString(atMost: CoordinationLimits.labelBytes)
+            state.sessions.records.set(id, .init(ttl: ttl, principal: principal, label: label, grantedAt: grantedAt))
         case .client:
             let id = try reader.read(UInt64.self)
             let floor = try reader.read(UInt64.self)

@@ -21,7 +21,7 @@ public struct SnapshotEncoder: Sequence, IteratorProtocol, Sendable {
 
     private let state: StateMachine
     private var phase = Phase.prelude
-    private var digest = Digest64()
+    private var digest = SnapshotFormat.digest(SnapshotFormat.version)
 
     /// ``StateMachine/stateHash``, known once the last chunk was returned.
     public private(set) var stateHash: UInt64?
@@ -145,6 +145,7 @@ public struct SnapshotEncoder: Sequence, IteratorProtocol, Sendable {
         writer.write(record.ttl.nanoseconds)
         writer.write(record.grantedAt)
         writer.write(record.principal)
+        writer.write(record.label)
     }
 
     private func write(_ id: UInt64, _ client: RequestTable.Client, _ writer: inout ByteWriter) {

@@ -1,12 +1,16 @@
 import EsperTypes
 
-// Snapshot format 1. The stream is "ESPRSNAP", a 16-bit version, then frames: 32-bit length of the body, its CRC-32C, the
+// Snapshot format 2. The stream is "ESPRSNAP", a 16-bit version, then frames: 32-bit length of the body, its CRC-32C, the
 // body, which is records. What was live at the compacted revision comes first, then every change since, in order; replaying
-// the changes rebuilds numbers, history and indexes, so no value is written twice.
+// the changes rebuilds numbers, history and indexes, so no value is written twice. Format 1, which is read too, has no
+// labels of sessions.
 
 enum SnapshotFormat {
     static let magic = Array("ESPRSNAP".utf8)
-    static let version: UInt16 = 1
+    static let version: UInt16 = 2
+    static let oldestVersion: UInt16 = 1
+    /// The digest of the frames begins with the version, so that no stream passes for one of another; format 1 had no other.
+    static func digest(_ version: UInt16) -> Digest64 { version == 1 ? Digest64() : Digest64(seed: UInt64(version)) }
     static let preludeBytes = 10
     static let frameHeaderBytes = 8
     /// A frame is closed by the client or record that fills it; a client may have all the answers there are, which take
