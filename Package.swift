@@ -159,7 +159,8 @@ let package = Package(
             "APIDoorTests",
             [
                 "APIDoor", "RaftRuntime", "RaftCore", "RaftStorage", "PeerTransport", "Coordination", "Identity",
-                "Observability", "EsperTypes", logging, metrics, nioCore, nioPosix, nioSSL,
+                "Observability", "EsperTypes", "EsperProtocol", "GRPCTransport", "TestSupport",
+                logging, metrics, nioCore, nioPosix, nioSSL, protobuf,
             ]),
         tests(
             "EsperClientTests",

@@ -77,13 +77,15 @@ public final class ClusterNode: Sendable {
         handle = try await NodeHandle.start(
             Self.parts(settings, opened, credentials, logger), on: coreGroup.any(), observer: events)
         catalog = try NodeCatalog(settings, node: handle, events: events, health: health, logger: logger)
-        let door = try await GRPCDoor(
-            node: handle, group: doorGroup, catalogState: { [catalog] in catalog?.state ?? "disabled" })
+        let catalogState: @Sendable () -> CatalogState = { [catalog] in catalog?.state ?? .disabled }
+        let door = try await GRPCDoor(node: handle, group: doorGroup, catalogState: catalogState)
         server = GRPCServer(
             service: door, methods: GRPCDoor.methods(development: settings.development), health: probes,
             options: GRPCDoor.transportOptions)
         let options = APIOptions(host: settings.listenAPI.host, port: settings.listenAPI.port)
-        let http = HTTPDoor(node: handle, health: health, registry: registry, options: options, logger: logger)
+        let http = HTTPDoor(
+            node: handle, health: health, registry: registry, catalogState: catalogState, options: options,
+            logger: logger)
         listener = try await APIListener.start(
             options, credentials: credentials, door: http, on: doorGroup, logger: logger, date: { Date() },
             attachHTTP2: { [server] channel, principal in try server.attach(to: channel, principal: principal) })

@@ -1,3 +1,4 @@
+import APIDoor
 import Catalog
 import Coordination
 import EsperTypes
@@ -45,11 +46,11 @@ final class NodeCatalog: Sendable {
         work = Task { [projector] in await projector.run() }
     }
 
-    /// `ok` or `degraded`, for the status.
-    var state: String {
+    /// For the status.
+    var state: CatalogState {
         switch projector.health {
-        case .ok: "ok"
-        case .degraded: "degraded"
+        case .ok: .ok
+        case .degraded: .degraded
         }
     }
 

@@ -29,6 +29,7 @@ extension NodeCore {
         settleResults(now)
         settleSessions(now)
         for grant in output.grants { granted(grant) }
+        if !claims.isEmpty { for departure in output.departures { departed(departure) } }
         watches.publish(output.events, through: state.revision, into: &deliveries)
         if output.outboxGrew, role == .leader { observer.outboxGrew() }
         for index in output.malformedEntries {

@@ -77,6 +77,27 @@ extension NodeCore {
         reply(claim.caller, .command(claim.reply.granted(token)))
     }
 
+    /// A session has left a queue in which a call of it waits here: another call of it, on any node, did that.
+    ///
+    /// A wait that ended elsewhere (a client that lost its connection and came here, say) is nobody's wish to end this
+    /// one, so this call may be made again; a place that was given up is given up.
+    func departed(_ departure: Departure) {
+        let key = ClaimKey(kind: departure.kind, name: departure.name, session: departure.session)
+        // Whoever has entered again since then waits in the new place.
+        guard let claim = claims[key], case .absent = place(of: key) else { return }
+        claims[key] = nil
+        cancellable[CallerKey(claim.caller.sink, claim.caller.token)] = nil
+        switch departure.cause {
+        case _ where claim.isLeaving: notGranted(key, claim.caller)
+        case .givenUp: notGranted(key, claim.caller, because: "the session gave its place up")
+        case .waitEnded:
+            fail(
+                claim.caller, .withdrawn,
+                "another call of session \(key.session) ended its wait for '\(key.name)', and this one's with it",
+                .notCommitted)
+        }
+    }
+
     /// The session of these claims is over, so they will never be granted.
     func sessionEnded(_ session: SessionID) {
         for (key, claim) in claims where key.session == session {
@@ -134,14 +155,14 @@ extension NodeCore {
         }
     }
 
-    private func notGranted(_ key: ClaimKey, _ caller: Caller) {
+    private func notGranted(
+        _ key: ClaimKey, _ caller: Caller, because reason: String = "it was held by others until the wait was over"
+    ) {
         let holder = state.claims.head(of: key.queue).map { head in
             let claim = state.keyspace.live.value(for: ClaimIndex.key(key.queue, head.session))
             return ServiceFailure.Holder(session: head.session, token: head.token, value: claim?.value ?? [])
         }
-        fail(
-            caller, .notGranted, "'\(key.name)' was held by others until the wait was over", .notCommitted,
-            holder: holder)
+        fail(caller, .notGranted, "'\(key.name)' was not granted: \(reason)", .notCommitted, holder: holder)
     }
 }
 

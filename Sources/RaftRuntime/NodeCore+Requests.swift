@@ -51,13 +51,8 @@ extension NodeCore {
         case .watchCredit(let bytes): return watchCredit(CallerKey(caller.sink, caller.token), bytes)
         case .watchProgress: return watchProgress(CallerKey(caller.sink, caller.token))
         case .status: return reply(caller, .status(clusterStatus()))
-        case .isolate(let isIsolated):
-            self.isIsolated = isIsolated
-            recordAdministration(
-                isIsolated ? "node.isolated" : "node.healed", [.init("node", name)], by: request.principal)
-            transport.isolate(isIsolated)
-            noteReadiness()
-            return reply(caller, .done)
+        case .isolate(let names): return isolate(fromPeers: names, caller, by: request.principal)
+        case .heal: return heal(caller, by: request.principal)
         case .query(let query, linearizable: false): return reply(caller, .query(state.answer(query)))
         case .command, .claim, .query, .keepAlive, .watch, .transferLeadership: break
         }
@@ -69,6 +64,11 @@ extension NodeCore {
         }
         guard caller.deadline > now else {
             return fail(caller, .timedOut, "the deadline had passed when the request arrived", .notCommitted)
+        }
+        if let refusal = refusal(of: request.operation) {
+            return reply(
+                caller,
+                .command(CommandReply(index: appliedIndex, revision: state.revision, result: .refused(refusal))))
         }
         nextExpiry = min(nextExpiry, caller.deadline)
         switch request.operation {
@@ -86,7 +86,23 @@ extension NodeCore {
         case .keepAlive(let session): keepAlive(session, caller, reads: &reads)
         case .watch(let watch): beginWatch(watch, caller)
         case .transferLeadership(let name): transferLeadership(toMember: name, caller, by: request.principal)
-        case .cancel, .watchCredit, .watchProgress, .status, .isolate: break
+        case .cancel, .watchCredit, .watchProgress, .status, .isolate, .heal: break
+        }
+    }
+
+    /// What breaks a limit whatever the state is has no place in the log.
+    private func refusal(of operation: ServiceRequest.Operation) -> Refusal? {
+        switch operation {
+        case .command(let command, _), .claim(let command, _, _):
+            do {
+                try command.validate()
+                return nil
+            } catch {
+                return .invalid(error)
+            }
+        case .query, .keepAlive, .watch, .watchCredit, .watchProgress, .cancel, .status, .transferLeadership, .isolate,
+            .heal:
+            return nil
         }
     }
 

@@ -32,6 +32,7 @@ final class NodeCore {
     let metrics = RuntimeMetrics()
     let observer: any NodeObserver
     let mailbox: Mailbox
+    let heartbeat: Heartbeat
     let snapshotWorker: SnapshotWorker
     let log: LogWriter
     let transport: PeerTransport
@@ -109,13 +110,15 @@ final class NodeCore {
 
     static let tailMarkBytes = 1 << 20
 
-    init(_ parts: NodeParts, eventLoop: any EventLoop, observer: any NodeObserver, log: LogWriter, mailbox: Mailbox)
-        throws
-    {
+    init(
+        _ parts: NodeParts, eventLoop: any EventLoop, observer: any NodeObserver, log: LogWriter, mailbox: Mailbox,
+        heartbeat: Heartbeat
+    ) throws {
         self.eventLoop = eventLoop
         self.observer = observer
         self.log = log
         self.mailbox = mailbox
+        self.heartbeat = heartbeat
         options = parts.options
         let identity = parts.recovery.identity
         clusterID = identity.cluster
@@ -170,6 +173,7 @@ final class NodeCore {
         isTurnScheduled = false
         guard !isStopped else { return }
         let now = NodeClock.now()
+        heartbeat.beat(now)
         // Applying and refusing can step the core again; it settles because every event is consumed once.
         repeat {
             raft.flush(at: now, into: &effects)

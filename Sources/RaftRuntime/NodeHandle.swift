@@ -12,11 +12,14 @@ public final class NodeHandle: Sendable {
     private let log: LogWriter
     private let worker: SnapshotWorker
     private let asyncCalls: AsyncCalls
+    private let heartbeat: Heartbeat
 
     private init(
-        eventLoop: any EventLoop, mailbox: Mailbox, core: NIOLoopBound<NodeCore>, log: LogWriter, worker: SnapshotWorker
+        eventLoop: any EventLoop, mailbox: Mailbox, heartbeat: Heartbeat, core: NIOLoopBound<NodeCore>, log: LogWriter,
+        worker: SnapshotWorker
     ) {
         self.eventLoop = eventLoop
+        self.heartbeat = heartbeat
         self.mailbox = mailbox
         self.core = core
         self.log = log
@@ -36,14 +39,17 @@ public final class NodeHandle: Sendable {
         // The log's thread reports to a core that does not exist yet; nothing is written before it does.
         let reports = LogReports(eventLoop: eventLoop, observer: observer)
         let log = LogWriter(parts.recovery.log, now: { NodeClock.now() }, callbacks: reports.callbacks)
+        let heartbeat = Heartbeat()
         do {
             let core = try await eventLoop.submit {
-                let core = try NodeCore(parts, eventLoop: eventLoop, observer: observer, log: log, mailbox: mailbox)
+                let core = try NodeCore(
+                    parts, eventLoop: eventLoop, observer: observer, log: log, mailbox: mailbox, heartbeat: heartbeat)
                 return NIOLoopBound(core, eventLoop: eventLoop)
             }.get()
             reports.attach(core)
             let worker = try await eventLoop.submit { core.value.snapshotWorker }.get()
-            let handle = NodeHandle(eventLoop: eventLoop, mailbox: mailbox, core: core, log: log, worker: worker)
+            let handle = NodeHandle(
+                eventLoop: eventLoop, mailbox: mailbox, heartbeat: heartbeat, core: core, log: log, worker: worker)
             _ = try await eventLoop.flatSubmit { core.value.start() }.get()
             return handle
         } catch {
@@ -51,6 +57,9 @@ public final class NodeHandle: Sendable {
             throw error
         }
     }
+
+    /// How long ago the core loop last came round; more than a few report intervals: it hangs. Asks nobody.
+    public var silence: Duration { heartbeat.silence }
 
     /// Hands a batch of requests to the core loop; each is answered through the sink exactly once.
     public func submit(_ requests: [ServiceRequest], from sink: any ReplySink) {

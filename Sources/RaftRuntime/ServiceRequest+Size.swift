@@ -6,7 +6,7 @@ extension ServiceRequest.Operation {
     var isControl: Bool {
         switch self {
         case .cancel, .watchCredit, .watchProgress: true
-        case .command, .claim, .query, .keepAlive, .watch, .status, .transferLeadership, .isolate: false
+        case .command, .claim, .query, .keepAlive, .watch, .status, .transferLeadership, .isolate, .heal: false
         }
     }
 
@@ -14,7 +14,8 @@ extension ServiceRequest.Operation {
     var heldBytes: Int {
         switch self {
         case .command(let command, _), .claim(let command, _, _): command.heldBytes
-        case .query, .keepAlive, .watch, .watchCredit, .watchProgress, .cancel, .status, .transferLeadership, .isolate:
+        case .query, .keepAlive, .watch, .watchCredit, .watchProgress, .cancel, .status, .transferLeadership, .isolate,
+            .heal:
             0
         }
     }
@@ -32,9 +33,8 @@ extension Command {
             .cancelCandidacy(let name, _):
             name.utf8.count
         case .expireSessions(let sessions, _): sessions.count * 8
-        case .compact, .grantSession, .revokeSession, .registerClient, .acknowledgeOutbox, .configure,
-            .record:
-            0
+        case .grantSession(_, let label): label.utf8.count
+        case .compact, .revokeSession, .registerClient, .acknowledgeOutbox, .configure, .record: 0
         }
     }
 }

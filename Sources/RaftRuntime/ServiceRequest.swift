@@ -42,8 +42,10 @@ public struct ServiceRequest: Sendable {
         case status
         /// To the member of this name, or to the one that is furthest.
         case transferLeadership(toMember: String?)
-        /// Development only: drop all traffic with peers, or stop doing so.
-        case isolate(Bool)
+        /// Development only: drops all traffic with the peers of these names, and with no others; empty: with all.
+        case isolate(fromPeers: [String])
+        /// Ends every ``isolate(fromPeers:)``.
+        case heal
     }
 }
 
@@ -92,6 +94,10 @@ public struct ServiceFailure: Error, Hashable, Sendable {
         case compacted
         /// The lock or election was another session's until the wait ended, and the caller does not stand in its queue.
         case notGranted = "not_granted"
+        /// Another call of the same session ended its wait, which took both out of the queue.
+        case withdrawn
+        /// No member has this name.
+        case unknownMember = "unknown_member"
     }
 
     /// Who has what a claim was not granted.
@@ -126,8 +132,8 @@ public struct ServiceFailure: Error, Hashable, Sendable {
 
     public var isRetryable: Bool {
         switch code {
-        case .noLeader, .timedOut, .overloaded, .draining, .leadershipChanged, .unconfirmed: true
-        case .oversized, .sessionNotFound, .transferFailed, .compacted, .notGranted: false
+        case .noLeader, .timedOut, .overloaded, .draining, .leadershipChanged, .unconfirmed, .withdrawn: true
+        case .oversized, .sessionNotFound, .transferFailed, .compacted, .notGranted, .unknownMember: false
         }
     }
 }

@@ -1,8 +1,12 @@
 import APIDoor
+import Dispatch
 import Foundation
 import Identity
+import NIOCore
+import NIOPosix
 import NIOSSL
 import Observability
+import TestSupport
 import Testing
 
 @Suite(.serialized, .timeLimit(.minutes(2)))
@@ -129,6 +133,24 @@ struct HTTPDoorTests {
             #expect(degraded.body.contains("catalog: not reachable"))
             #expect(try await door.get("/health").status == 200)
             #expect(try await door.get("/metrics").body.contains("esper_metrics_series"))
+        }
+    }
+
+    @Test func `health fails while the core loop hangs, and says so, and passes again`() async throws {
+        try await TestDoor.run({ $0.coreSilence = .seconds(1) }) { (door) async throws in
+            #expect(try await door.get("/health").status == 200)
+            let stall = DispatchSemaphore(value: 0)
+            door.coreGroup.any().execute { stall.wait() }
+            defer { stall.signal() }
+            try await until("a failing health") { try await door.get("/health").status == 503 }
+            let answer = try await door.get("/health")
+            #expect(answer.body.contains("the core loop does not answer"))
+            #expect(try answer.json("alive") as? Bool == false)
+            let ready = try await door.get("/ready")
+            #expect(ready.status == 503)
+            #expect(ready.body.contains("core: the core loop does not answer"))
+            stall.signal()
+            try await until("health") { try await door.get("/health").status == 200 }
         }
     }
 

@@ -2,6 +2,7 @@ import APIDoor
 import Coordination
 import EsperTypes
 import Foundation
+import GRPCTransport
 import Identity
 import Logging
 import Metrics
@@ -29,13 +30,18 @@ final class TestDoor: Sendable {
     let node: NodeHandle
     private let directory: DataDirectory
     private let group: MultiThreadedEventLoopGroup
+    /// The node's own loop, which a test may stall.
+    let coreGroup: MultiThreadedEventLoopGroup
     private let path: String
 
     /// Runs `body` with a node that leads itself; stops it and removes its files, also when it fails.
+    ///
+    /// - Parameter servesGRPC: otherwise h2 connections are told who they are, and closed.
     static func run(
-        _ change: (inout APIOptions) -> Void = { _ in }, _ body: (TestDoor) async throws -> Void
+        servesGRPC: Bool = false, _ change: (inout APIOptions) -> Void = { _ in },
+        _ body: (TestDoor) async throws -> Void
     ) async throws {
-        let door = try await TestDoor(change)
+        let door = try await TestDoor(servesGRPC, change)
         do {
             try await door.waitUntilReady()
             try await body(door)
@@ -46,11 +52,12 @@ final class TestDoor: Sendable {
         await door.stop()
     }
 
-    private init(_ change: (inout APIOptions) -> Void) async throws {
+    private init(_ servesGRPC: Bool, _ change: (inout APIOptions) -> Void) async throws {
         _ = Self.registry
         path = NSTemporaryDirectory() + "/esper-door-\(UInt64.random(in: 0 ... .max))"
         authority = try CertificateAuthority(newFor: "test.local", validFor: 3600, now: Date())
         group = MultiThreadedEventLoopGroup(numberOfThreads: 2)
+        coreGroup = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         let entropy: @Sendable () -> UInt64 = { UInt64.random(in: 1 ... .max) }
         let storage = StorageOptions(segmentBytes: 1 << 20)
         try DataDirectory.create(
@@ -72,15 +79,20 @@ final class TestDoor: Sendable {
             directory: directory, recovery: try directory.recover(), state: StateMachine(), credentials: credentials,
             settings: CoordinationSettings(), options: RuntimeOptions(),
             peerOptions: PeerOptions(host: "127.0.0.1", port: 0), seed: entropy(), logger: logger, date: { Date() })
-        node = try await NodeHandle.start(parts, on: group.next(), observer: SilentObserver())
+        node = try await NodeHandle.start(parts, on: coreGroup.next(), observer: SilentObserver())
         health = Health()
         var options = APIOptions(host: "127.0.0.1", port: 0)
         change(&options)
         let door = HTTPDoor(
-            node: node, health: health, registry: Self.registry, options: options, logger: logger)
+            node: node, health: health, registry: Self.registry, catalogState: { .disabled }, options: options,
+            logger: logger)
+        let grpc = GRPCServer(
+            service: try await GRPCDoor(node: node, group: group, catalogState: { .disabled }),
+            methods: GRPCDoor.methods(development: true), options: GRPCDoor.transportOptions)
         listener = try await APIListener.start(
             options, credentials: credentials, door: door, on: group, logger: logger, date: { Date() },
             attachHTTP2: { channel, principal in
+                if servesGRPC { return try grpc.attach(to: channel, principal: principal) }
                 // Stands for gRPC: tells who was let in.
                 channel.writeAndFlush(ByteBuffer(string: "h2 for \(principal)"), promise: nil)
                 channel.close(promise: nil)
@@ -92,6 +104,7 @@ final class TestDoor: Sendable {
         await node.stop()
         directory.close()
         try? await group.shutdownGracefully()
+        try? await coreGroup.shutdownGracefully()
         try? FileManager.default.removeItem(atPath: path)
     }
 
@@ -128,6 +141,14 @@ final class TestDoor: Sendable {
 
     func connect(_ tls: TLSConfiguration?) async throws -> RawClient {
         try await RawClient.connect(port: listener.port, tls: tls)
+    }
+
+    /// A gRPC connection of a client.
+    func grpc() async throws -> ClientConnection {
+        try await ClientConnection.connect(
+            host: "127.0.0.1", port: listener.port, tls: NIOSSLContext(configuration: clientTLS(["h2"])),
+            on: group.next()
+        ).get()
     }
 
     /// One request on a connection of its own.

@@ -1,6 +1,7 @@
 import Coordination
 import EsperTypes
 import RaftRuntime
+import TestSupport
 import Testing
 
 @Suite(.serialized, .timeLimit(.minutes(2)))
@@ -52,6 +53,42 @@ struct AdministrationTests {
             }
             #expect(unknown?.message.contains("n1, n2, n3") == true)
             try await cluster.put("key", "value", on: leader)
+        }
+    }
+
+    @Test func `a node is cut off from the peers that are named, and from no others`() async throws {
+        try await TestCluster.run(3) { cluster in
+            let leader = try await cluster.leader()
+            let followers = cluster.names.filter { $0 != leader }
+            // One follower hears no more of the leader; the other is their common peer.
+            func isolate(_ name: String, from peers: [String]) async -> ServiceReply.Body {
+                await cluster[name].call(.isolate(fromPeers: peers), principal: "client/operator", timeout: .seconds(5))
+            }
+            for wrong in ["n9", followers[0], ""] {
+                guard case .failed(let failure) = await isolate(followers[0], from: [leader, wrong]) else {
+                    Issue.record("cut off from '\(wrong)'")
+                    return
+                }
+                #expect(failure.code == .unknownMember && failure.outcome == .notCommitted)
+                #expect(failure.message.contains(leader) && failure.message.contains(followers[1]))
+            }
+            try await until("a word of the leader") { try await cluster.readiness(of: followers[0]) == .ready }
+            guard case .done = await isolate(followers[0], from: [leader]) else {
+                Issue.record("not cut off")
+                return
+            }
+            // Not isolated: it goes on hearing its other peer. What the leader commits does not come, though.
+            try await cluster.put("key", "new", on: leader)
+            #expect(try await cluster.readiness(of: followers[0]) != .isolated)
+            #expect(try await cluster.get("key", on: followers[1]) == "new")
+            #expect(try await cluster.get("key", on: followers[0], linearizable: false) == nil)
+            guard case .done = await cluster[followers[0]].call(.heal, principal: "t", timeout: .seconds(5)) else {
+                Issue.record("not healed")
+                return
+            }
+            try await until("what was missed") {
+                try await cluster.get("key", on: followers[0], linearizable: false) == "new"
+            }
         }
     }
 

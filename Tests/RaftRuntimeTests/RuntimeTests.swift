@@ -192,14 +192,40 @@ struct RuntimeTests {
 
     @Test func `a command that is larger than an entry is refused before it is proposed`() async throws {
         try await TestCluster.run(1) { cluster in
-            let put = Command.put(.init(key: [1], value: [UInt8](repeating: 0, count: Limits.entryPayloadBytes)))
+            let half = [UInt8](repeating: 0, count: Limits.entryPayloadBytes / 2)
+            let whole = Command.transaction(
+                .init(success: [.put(.init(key: [1], value: half)), .put(.init(key: [2], value: half))]))
             do {
-                try await cluster.command(put, on: "n1")
+                try await cluster.command(whole, on: "n1")
                 Issue.record("accepted")
             } catch let failure as ServiceFailure {
                 #expect(failure.code == .oversized)
                 #expect(failure.outcome == .notCommitted)
             }
+        }
+    }
+
+    @Test func `a command that breaks a limit is refused with the limit, and leaves nothing in the log`() async throws {
+        try await TestCluster.run(1) { cluster in
+            try await cluster.put("key", "value", on: "n1")
+            func status() async throws -> ClusterStatus {
+                guard
+                    case .status(let status) = await cluster["n1"].call(
+                        .status, principal: "test", timeout: .seconds(5))
+                else { throw TestCluster.Unexpected(body: "no status") }
+                return status
+            }
+            let before = try await status().commitIndex
+            let long = [UInt8](repeating: 0, count: Limits.valueBytes + 1)
+            for (command, refusal) in [
+                (Command.put(.init(key: [1], value: long)), InvalidCommand.valueTooLong(long.count)),
+                (.grantSession(ttl: .milliseconds(99)), .ttlOutOfRange),
+                (.releaseLock(name: "", session: SessionID(1)), .nameLength(0)),
+            ] {
+                let reply = try await cluster.command(command, on: "n1")
+                #expect(reply.result == .refused(.invalid(refusal)))
+            }
+            #expect(try await status().commitIndex == before)
         }
     }
 
@@ -272,7 +298,7 @@ struct RuntimeTests {
                 let leader = try await cluster.leader()
                 guard leader != follower else { continue }
                 // Frames vanish while the link stands: shorter than it takes to elect another leader.
-                _ = await cluster[leader].call(.isolate(true), principal: "t", timeout: .seconds(1))
+                _ = await cluster[leader].call(.isolate(fromPeers: []), principal: "t", timeout: .seconds(1))
                 async let replies = withThrowingTaskGroup(of: Void.self) { group in
                     for _ in 0..<20 {
                         group.addTask { try await cluster.put("counter", "x", on: follower) }
@@ -280,7 +306,7 @@ struct RuntimeTests {
                     try await group.waitForAll()
                 }
                 await pause(.milliseconds(30))
-                _ = await cluster[leader].call(.isolate(false), principal: "t", timeout: .seconds(1))
+                _ = await cluster[leader].call(.heal, principal: "t", timeout: .seconds(1))
                 let clock = ContinuousClock()
                 let start = clock.now
                 try await replies

@@ -164,6 +164,69 @@ struct SessionAndLockTests {
         }
     }
 
+    /// A wait that would last longer than the test may; it ends only if something ends it.
+    private func waitOn(
+        _ node: String, _ command: Command, of cluster: TestCluster
+    ) async -> ServiceReply.Body {
+        await cluster[node].call(
+            .claim(command, nil, until: NodeClock.now() + .seconds(600)), principal: "client/test",
+            timeout: .seconds(660))
+    }
+
+    @Test func `a wait ends when another node takes the session out of the queue, and says why`() async throws {
+        try await TestCluster.run(3) { cluster in
+            let first = try await cluster.session(ttl: .seconds(60), on: "n1")
+            let second = try await cluster.session(ttl: .seconds(60), on: "n1")
+            _ = try token(await acquire("train", first, on: "n1", of: cluster))
+            let claim = Command.acquireLock(LockRequest(name: "train", session: second))
+            for (withdrawal, code) in [
+                (Command.cancelLockWait(name: "train", session: second), ServiceFailure.Code.withdrawn),
+                (.releaseLock(name: "train", session: second), .notGranted),
+            ] {
+                async let waiting = waitOn("n2", claim, of: cluster)
+                try await until("the claim in the queue") { try await queue(of: "train", cluster) == [first, second] }
+                try await cluster.command(withdrawal, on: "n3")
+                guard case .failed(let failure) = await waiting else {
+                    Issue.record("granted while held")
+                    return
+                }
+                #expect(failure.code == code && failure.outcome == .notCommitted)
+                #expect(failure.isRetryable == (code == .withdrawn))
+            }
+            // Whoever asks again stands in the queue again.
+            async let waiting = waitOn("n2", claim, of: cluster)
+            try await until("the claim in the queue") { try await queue(of: "train", cluster) == [first, second] }
+            try await cluster.command(.releaseLock(name: "train", session: first), on: "n3")
+            _ = try token(await waiting)
+        }
+    }
+
+    @Test func `a campaign ends when another node takes the session out of the election`() async throws {
+        try await TestCluster.run(3) { cluster in
+            let first = try await cluster.session(ttl: .seconds(60), on: "n1")
+            let second = try await cluster.session(ttl: .seconds(60), on: "n1")
+            func candidates() async throws -> Int {
+                let found = try await cluster.read(.election(name: "e", claims: 8), on: "n1")
+                guard case .election(let election) = found else { throw TestCluster.Unexpected(body: "\(found)") }
+                return election?.count ?? 0
+            }
+            try await cluster.command(.campaign(election: "e", session: first, value: [1]), on: "n1")
+            for (withdrawal, code) in [
+                (Command.cancelCandidacy(election: "e", session: second), ServiceFailure.Code.withdrawn),
+                (.resign(election: "e", session: second), .notGranted),
+            ] {
+                async let waiting = waitOn("n2", .campaign(election: "e", session: second, value: [2]), of: cluster)
+                try await until("the second candidate") { try await candidates() == 2 }
+                try await cluster.command(withdrawal, on: "n3")
+                guard case .failed(let failure) = await waiting else {
+                    Issue.record("elected beside another")
+                    return
+                }
+                #expect(failure.code == code && failure.outcome == .notCommitted)
+            }
+        }
+    }
+
     @Test func `a caller that goes before its claim is applied leaves nothing in the queue`() async throws {
         try await TestCluster.run(3) { cluster in
             let follower = try await cluster.follower()
@@ -184,12 +247,18 @@ struct SessionAndLockTests {
     {
         try await TestCluster.run(3) { cluster in
             let follower = try await cluster.follower()
-            let session = try await cluster.session(ttl: .milliseconds(400), on: follower)
+            let session = try await cluster.session(ttl: .seconds(1), on: follower)
             let other = try await cluster.session(ttl: .seconds(60), on: follower)
             _ = try token(await acquire("train", session, on: follower, of: cluster))
-            let clock = ContinuousClock()
-            let end = clock.now + .milliseconds(1500)
-            while clock.now < end { #expect(try await cluster.keepAlive(session, on: follower) > .zero) }
+            // Others of the same time to live, granted later and left alone, end while this one lives.
+            for _ in 0..<2 {
+                let neglected = try await cluster.session(ttl: .seconds(1), on: follower)
+                try await until("the end of a neglected session") {
+                    #expect(try await cluster.keepAlive(session, on: follower) > .zero)
+                    return try await cluster.read(.session(neglected, withKeys: false), on: follower) == .session(nil)
+                }
+            }
+            #expect(try await queue(of: "train", cluster) == [session])
             // Nobody keeps it alive from here on: the waiting session gets the lock.
             _ = try token(await acquire("train", other, on: follower, of: cluster))
             do {

@@ -8,7 +8,8 @@ import SwiftProtobuf
 /// Replies of the node turned into response messages.
 enum AnsweredCall {
     /// - Throws: ``CallFailure``, a `Refusal` or a `ServiceFailure`: what the call ends with instead.
-    static func message(_ call: DoorLane.Call, _ body: ServiceReply.Body, catalog: () -> String) throws -> [UInt8] {
+    static func message(_ call: DoorLane.Call, _ body: ServiceReply.Body, catalog: () -> CatalogState) throws -> [UInt8]
+    {
         switch body {
         case .command(let reply): return try command(call, reply)
         case .query(let reply): return try query(call, reply)
@@ -109,6 +110,8 @@ enum AnsweredCall {
             return try ProtoCampaignResponse.with {
                 $0.commit = commit
                 $0.elected = election.isElected
+                // The token of a place in the queue is no leader's.
+                guard election.isElected else { return }
                 $0.leadership = call.leadership ?? ProtoLeadership()
                 $0.leadership.fencingToken = election.token.rawValue
             }.serializedBytes()
@@ -147,21 +150,24 @@ enum AnsweredCall {
                 $0.count = UInt64(range.count)
                 $0.more = range.more
             }.serializedBytes()
-        case .sessions(let sessions, _):
+        case .sessions(let sessions, let more):
             return try ProtoListSessionsResponse.with {
                 $0.revision = revision
+                $0.nextPageToken = PageToken.next(behind: sessions, more: more)
                 $0.sessions = sessions.map { session in
                     ProtoSessionInfo.with {
                         $0.sessionID = session.id.rawValue
                         $0.ttlMs = session.ttl.wholeMilliseconds
+                        $0.label = session.label
                         $0.principal = session.principal
                         $0.keys = UInt64(session.keyCount)
                     }
                 }
             }.serializedBytes()
-        case .locks(let locks, _):
+        case .locks(let locks, let more):
             return try ProtoListLocksResponse.with {
                 $0.revision = revision
+                $0.nextPageToken = PageToken.next(behind: locks, more: more)
                 $0.locks = locks.map { lock in
                     ProtoLockInfo.with {
                         $0.name = lock.name
@@ -224,7 +230,7 @@ enum AnsweredCall {
 
     // MARK: - Status
 
-    private static func status(_ status: ClusterStatus, catalog: String) -> ProtoStatusResponse {
+    private static func status(_ status: ClusterStatus, catalog: CatalogState) -> ProtoStatusResponse {
         ProtoStatusResponse.with {
             $0.clusterID = status.clusterID.description
             $0.leader = status.leader ?? ""
@@ -235,7 +241,7 @@ enum AnsweredCall {
             $0.revision = status.revision.rawValue
             $0.answeredBy = status.answeredBy
             $0.outboxPending = UInt64(status.outboxPending)
-            $0.catalog = catalog
+            $0.catalog = catalog.rawValue
             $0.members = status.members.map { member in
                 ProtoMember.with {
                     $0.name = member.name

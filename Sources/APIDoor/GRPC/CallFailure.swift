@@ -71,7 +71,8 @@ extension ServiceFailure.Code {
         case .noLeader, .draining, .leadershipChanged, .unconfirmed: .unavailable
         case .timedOut: .deadlineExceeded
         case .overloaded: .resourceExhausted
-        case .oversized: .invalidArgument
+        case .oversized, .unknownMember: .invalidArgument
+        case .withdrawn: .aborted
         case .sessionNotFound: .notFound
         case .transferFailed, .notGranted: .failedPrecondition
         case .compacted: .outOfRange

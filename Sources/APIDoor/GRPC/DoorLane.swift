@@ -42,7 +42,7 @@ final class DoorLane {
 
     let node: NodeHandle
     let eventLoop: any EventLoop
-    let catalogState: @Sendable () -> String
+    let catalogState: @Sendable () -> CatalogState
     private lazy var sink = DoorSink(self, eventLoop)
     private var calls: [UInt64: Call] = [:]
     /// Tokens of the calls that may be cancelled or become writable.
@@ -58,7 +58,7 @@ final class DoorLane {
     /// A wait that ends takes a command to leave the queue, for which it keeps this much of the call's time.
     private static let leavingTime = Duration.milliseconds(500)
 
-    init(node: NodeHandle, eventLoop: any EventLoop, catalogState: @escaping @Sendable () -> String) {
+    init(node: NodeHandle, eventLoop: any EventLoop, catalogState: @escaping @Sendable () -> CatalogState) {
         self.node = node
         self.eventLoop = eventLoop
         self.catalogState = catalogState

@@ -37,8 +37,8 @@ public final class GRPCDoor: GRPCService {
 
     /// - Parameters:
     ///   - group: the loops that connections will live on.
-    ///   - catalogState: what the status says of the catalog: `ok`, `degraded` or `disabled`.
-    public init(node: NodeHandle, group: any EventLoopGroup, catalogState: @escaping @Sendable () -> String)
+    ///   - catalogState: what the status says of the catalog.
+    public init(node: NodeHandle, group: any EventLoopGroup, catalogState: @escaping @Sendable () -> CatalogState)
         async throws
     {
         var lanes: [ObjectIdentifier: NIOLoopBound<DoorLane>] = [:]

@@ -68,7 +68,7 @@ struct ParsedCall {
         case .grantSession:
             let message = try ProtoGrantRequest(serializedBytes: bytes)
             kind = .command(
-                .grantSession(ttl: .milliseconds(Int64(clamping: message.ttlMs))),
+                .grantSession(ttl: .milliseconds(Int64(clamping: message.ttlMs)), label: message.label),
                 message.hasRequestID ? message.requestID : nil)
         case .keepAlive:
             let message = try ProtoKeepAliveRequest(serializedBytes: bytes)
@@ -82,7 +82,9 @@ struct ParsedCall {
                 .revokeSession(SessionID(message.sessionID)), message.hasRequestID ? message.requestID : nil)
         case .listSessions:
             let message = try ProtoListSessionsRequest(serializedBytes: bytes)
-            kind = .query(.sessions(after: nil, limit: Self.listLimit), message.consistency)
+            guard let after = PageToken.session(message.pageToken) else { throw CallFailure.invalid(PageToken.refusal) }
+            kind = .query(
+                .sessions(after: after, limit: PageToken.limit(Int(message.limit))), message.consistency)
         case .acquireLock:
             let message = try ProtoAcquireRequest(serializedBytes: bytes)
             name = message.name
@@ -98,7 +100,10 @@ struct ParsedCall {
                 message.hasRequestID ? message.requestID : nil)
         case .listLocks:
             let message = try ProtoListLocksRequest(serializedBytes: bytes)
-            kind = .query(.locks(prefix: message.prefix, after: nil, limit: Self.listLimit), message.consistency)
+            kind = .query(
+                .locks(
+                    prefix: message.prefix, after: PageToken.lock(message.pageToken),
+                    limit: PageToken.limit(Int(message.limit))), message.consistency)
         case .campaign:
             let message = try ProtoCampaignRequest(serializedBytes: bytes)
             name = message.name
@@ -149,19 +154,15 @@ struct ParsedCall {
             let message = try ProtoTransferLeadershipRequest(serializedBytes: bytes)
             kind = .operation(.transferLeadership(toMember: message.target.isEmpty ? nil : message.target))
         case .registerClient:
-            let message = try ProtoRegisterClientRequest(serializedBytes: bytes)
-            _ = message.label
+            _ = try ProtoRegisterClientRequest(serializedBytes: bytes)
             kind = .command(.registerClient, nil)
         case .isolate:
-            _ = try ProtoIsolateRequest(serializedBytes: bytes)
-            kind = .operation(.isolate(true))
+            kind = .operation(.isolate(fromPeers: try ProtoIsolateRequest(serializedBytes: bytes).peers))
         case .heal:
             _ = try ProtoHealRequest(serializedBytes: bytes)
-            kind = .operation(.isolate(false))
+            kind = .operation(.heal)
         }
     }
-
-    private static let listLimit = 10_000
 
     /// What a watch gets that leaves it to us: often enough that a reader who comes back finds what it missed uncompacted.
     private static let defaultProgressInterval = Duration.seconds(30)

@@ -19,6 +19,9 @@ public struct APIOptions: Sendable {
     public var defaultTimeout = Duration.seconds(5)
     /// The longest `timeout` and the longest wait.
     public var maximumTimeout = Duration.seconds(3600)
+    /// A core loop that has not come round for this long makes `/health` fail: it comes round twice a second at least,
+    /// and no step of it takes a tenth of this.
+    public var coreSilence = Duration.seconds(5)
     /// A quiet event stream sends a comment this often, so that both ends notice a dead connection.
     public var heartbeatInterval = Duration.seconds(15)
 

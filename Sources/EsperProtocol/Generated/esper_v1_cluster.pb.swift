@@ -60,7 +60,7 @@ public nonisolated struct ProtoStatusResponse: Sendable {
   /// Audit records that wait for the catalog.
   public var outboxPending: UInt64 = 0
 
-  /// `reachable`, `unreachable` or `none`; empty on a node that does not drain the outbox.
+  /// Of the node that answers: `ok`, `degraded` (records wait until it is reached again) or `disabled` (none is configured).
   public var catalog: String = String()
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -77,7 +77,7 @@ public nonisolated struct ProtoMember: Sendable {
 
   public var id: String = String()
 
-  /// `leader`, `follower`, `candidate` or `learner`; empty when the answering node does not know.
+  /// `leader`, `follower`, `candidate` or `learner`; `unknown` before the answering node has heard of it.
   public var role: String = String()
 
   public var voter: Bool = false
@@ -134,9 +134,6 @@ public nonisolated struct ProtoRegisterClientRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
-
-  /// For people.
-  public var label: String = String()
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -416,29 +413,18 @@ nonisolated extension ProtoTransferLeadershipResponse: SwiftProtobuf.Message, Sw
 
 nonisolated extension ProtoRegisterClientRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".RegisterClientRequest"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}label\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{b}label\0\u{c}\u{1}\u{1}")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
-    while let fieldNumber = try decoder.nextFieldNumber() {
-      // The use of inline closures is to circumvent an issue where the compiler
-      // allocates stack space for every case branch when no optimizations are
-      // enabled. https://github.com/apple/swift-protobuf/issues/1034
-      switch fieldNumber {
-      case 1: try { try decoder.decodeSingularStringField(value: &self.label) }()
-      default: break
-      }
-    }
+    // Load everything into unknown fields
+    while try decoder.nextFieldNumber() != nil {}
   }
 
   public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
-    if !self.label.isEmpty {
-      try visitor.visitSingularStringField(value: self.label, fieldNumber: 1)
-    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: ProtoRegisterClientRequest, rhs: ProtoRegisterClientRequest) -> Bool {
-    if lhs.label != rhs.label {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -25,7 +25,7 @@ public nonisolated struct ProtoIsolateRequest: Sendable {
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  /// Names of the peers to be cut off from; empty: all.
+  /// Names of the peers to be cut off from, and of no others; empty: all. A name that is no peer's is refused.
   public var peers: [String] = []
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()

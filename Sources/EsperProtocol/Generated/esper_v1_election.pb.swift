@@ -93,7 +93,8 @@ public nonisolated struct ProtoCampaignResponse: Sendable {
 
   public var elected: Bool = false
 
-  /// The caller's leadership, or, when not elected, the leader's.
+  /// Whose it is stands in its `session_id`: the caller's when elected; otherwise, where somebody leads, that session's.
+  /// `mod_revision` is 0.
   public var leadership: ProtoLeadership {
     get {_leadership ?? ProtoLeadership()}
     set {_leadership = newValue}
@@ -198,7 +199,7 @@ public nonisolated struct ProtoResignResponse: Sendable {
   /// Clears the value of `commit`. Subsequent reads from it will return its default value.
   public mutating func clearCommit() {self._commit = nil}
 
-  /// False: the session was neither leader nor candidate.
+  /// False: it only stood, and does so no more. A session that does neither is refused with `candidate_not_found`.
   public var resigned: Bool = false
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()

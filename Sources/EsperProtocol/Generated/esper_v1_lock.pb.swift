@@ -117,7 +117,7 @@ public nonisolated struct ProtoReleaseResponse: Sendable {
   /// Clears the value of `commit`. Subsequent reads from it will return its default value.
   public mutating func clearCommit() {self._commit = nil}
 
-  /// False: the session neither held the lock nor waited for it.
+  /// False: it only waited, and has left the queue. A session that does neither is refused with `lock_not_found`.
   public var released: Bool = false
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -137,6 +137,12 @@ public nonisolated struct ProtoListLocksRequest: Sendable {
 
   public var consistency: ProtoConsistency = .linearizable
 
+  /// At most this many locks, and never more than 1,000; 0: as many as one answer may hold.
+  public var limit: UInt32 = 0
+
+  /// `next_page_token` of the page before; empty: from the start.
+  public var pageToken: String = String()
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -150,6 +156,9 @@ public nonisolated struct ProtoListLocksResponse: Sendable {
   public var revision: UInt64 = 0
 
   public var locks: [ProtoLockInfo] = []
+
+  /// Empty: there are no more. Each page is as of its own `revision`.
+  public var nextPageToken: String = String()
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -362,7 +371,7 @@ nonisolated extension ProtoReleaseResponse: SwiftProtobuf.Message, SwiftProtobuf
 
 nonisolated extension ProtoListLocksRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".ListLocksRequest"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}prefix\0\u{1}consistency\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}prefix\0\u{1}consistency\0\u{1}limit\0\u{3}page_token\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -372,6 +381,8 @@ nonisolated extension ProtoListLocksRequest: SwiftProtobuf.Message, SwiftProtobu
       switch fieldNumber {
       case 1: try { try decoder.decodeSingularStringField(value: &self.prefix) }()
       case 2: try { try decoder.decodeSingularEnumField(value: &self.consistency) }()
+      case 3: try { try decoder.decodeSingularUInt32Field(value: &self.limit) }()
+      case 4: try { try decoder.decodeSingularStringField(value: &self.pageToken) }()
       default: break
       }
     }
@@ -384,12 +395,20 @@ nonisolated extension ProtoListLocksRequest: SwiftProtobuf.Message, SwiftProtobu
     if self.consistency != .linearizable {
       try visitor.visitSingularEnumField(value: self.consistency, fieldNumber: 2)
     }
+    if self.limit != 0 {
+      try visitor.visitSingularUInt32Field(value: self.limit, fieldNumber: 3)
+    }
+    if !self.pageToken.isEmpty {
+      try visitor.visitSingularStringField(value: self.pageToken, fieldNumber: 4)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: ProtoListLocksRequest, rhs: ProtoListLocksRequest) -> Bool {
     if lhs.prefix != rhs.prefix {return false}
     if lhs.consistency != rhs.consistency {return false}
+    if lhs.limit != rhs.limit {return false}
+    if lhs.pageToken != rhs.pageToken {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -397,7 +416,7 @@ nonisolated extension ProtoListLocksRequest: SwiftProtobuf.Message, SwiftProtobu
 
 nonisolated extension ProtoListLocksResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".ListLocksResponse"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}revision\0\u{1}locks\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}revision\0\u{1}locks\0\u{3}next_page_token\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -407,6 +426,7 @@ nonisolated extension ProtoListLocksResponse: SwiftProtobuf.Message, SwiftProtob
       switch fieldNumber {
       case 1: try { try decoder.decodeSingularUInt64Field(value: &self.revision) }()
       case 2: try { try decoder.decodeRepeatedMessageField(value: &self.locks) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.nextPageToken) }()
       default: break
       }
     }
@@ -419,12 +439,16 @@ nonisolated extension ProtoListLocksResponse: SwiftProtobuf.Message, SwiftProtob
     if !self.locks.isEmpty {
       try visitor.visitRepeatedMessageField(value: self.locks, fieldNumber: 2)
     }
+    if !self.nextPageToken.isEmpty {
+      try visitor.visitSingularStringField(value: self.nextPageToken, fieldNumber: 3)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: ProtoListLocksResponse, rhs: ProtoListLocksResponse) -> Bool {
     if lhs.revision != rhs.revision {return false}
     if lhs.locks != rhs.locks {return false}
+    if lhs.nextPageToken != rhs.nextPageToken {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

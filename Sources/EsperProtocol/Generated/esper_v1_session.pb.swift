@@ -34,9 +34,10 @@ public nonisolated struct ProtoGrantRequest: Sendable {
   /// Clears the value of `requestID`. Subsequent reads from it will return its default value.
   public mutating func clearRequestID() {self._requestID = nil}
 
+  /// From 100 ms to 24 h; anything else is refused.
   public var ttlMs: UInt64 = 0
 
-  /// For people: who holds it.
+  /// For people: who holds it. At most 256 bytes.
   public var label: String = String()
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -62,7 +63,7 @@ public nonisolated struct ProtoGrantResponse: Sendable {
 
   public var sessionID: UInt64 = 0
 
-  /// What was granted; may be raised to the least the cluster allows.
+  /// What was granted: what was asked for.
   public var ttlMs: UInt64 = 0
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -169,6 +170,12 @@ public nonisolated struct ProtoListSessionsRequest: Sendable {
 
   public var consistency: ProtoConsistency = .linearizable
 
+  /// At most this many sessions, and never more than 1,000; 0: as many as one answer may hold.
+  public var limit: UInt32 = 0
+
+  /// `next_page_token` of the page before; empty: from the start.
+  public var pageToken: String = String()
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -181,7 +188,11 @@ public nonisolated struct ProtoListSessionsResponse: Sendable {
 
   public var revision: UInt64 = 0
 
+  /// In the order in which they were granted.
   public var sessions: [ProtoSessionInfo] = []
+
+  /// Empty: there are no more. Each page is as of its own `revision`.
+  public var nextPageToken: String = String()
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -482,7 +493,7 @@ nonisolated extension ProtoRevokeResponse: SwiftProtobuf.Message, SwiftProtobuf.
 
 nonisolated extension ProtoListSessionsRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".ListSessionsRequest"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}consistency\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}consistency\0\u{1}limit\0\u{3}page_token\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -491,6 +502,8 @@ nonisolated extension ProtoListSessionsRequest: SwiftProtobuf.Message, SwiftProt
       // enabled. https://github.com/apple/swift-protobuf/issues/1034
       switch fieldNumber {
       case 1: try { try decoder.decodeSingularEnumField(value: &self.consistency) }()
+      case 2: try { try decoder.decodeSingularUInt32Field(value: &self.limit) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.pageToken) }()
       default: break
       }
     }
@@ -500,11 +513,19 @@ nonisolated extension ProtoListSessionsRequest: SwiftProtobuf.Message, SwiftProt
     if self.consistency != .linearizable {
       try visitor.visitSingularEnumField(value: self.consistency, fieldNumber: 1)
     }
+    if self.limit != 0 {
+      try visitor.visitSingularUInt32Field(value: self.limit, fieldNumber: 2)
+    }
+    if !self.pageToken.isEmpty {
+      try visitor.visitSingularStringField(value: self.pageToken, fieldNumber: 3)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: ProtoListSessionsRequest, rhs: ProtoListSessionsRequest) -> Bool {
     if lhs.consistency != rhs.consistency {return false}
+    if lhs.limit != rhs.limit {return false}
+    if lhs.pageToken != rhs.pageToken {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -512,7 +533,7 @@ nonisolated extension ProtoListSessionsRequest: SwiftProtobuf.Message, SwiftProt
 
 nonisolated extension ProtoListSessionsResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".ListSessionsResponse"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}revision\0\u{1}sessions\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}revision\0\u{1}sessions\0\u{3}next_page_token\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -522,6 +543,7 @@ nonisolated extension ProtoListSessionsResponse: SwiftProtobuf.Message, SwiftPro
       switch fieldNumber {
       case 1: try { try decoder.decodeSingularUInt64Field(value: &self.revision) }()
       case 2: try { try decoder.decodeRepeatedMessageField(value: &self.sessions) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.nextPageToken) }()
       default: break
       }
     }
@@ -534,12 +556,16 @@ nonisolated extension ProtoListSessionsResponse: SwiftProtobuf.Message, SwiftPro
     if !self.sessions.isEmpty {
       try visitor.visitRepeatedMessageField(value: self.sessions, fieldNumber: 2)
     }
+    if !self.nextPageToken.isEmpty {
+      try visitor.visitSingularStringField(value: self.nextPageToken, fieldNumber: 3)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: ProtoListSessionsResponse, rhs: ProtoListSessionsResponse) -> Bool {
     if lhs.revision != rhs.revision {return false}
     if lhs.sessions != rhs.sessions {return false}
+    if lhs.nextPageToken != rhs.nextPageToken {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -55,7 +55,7 @@ lost = store.Txn(swap, timeout=20)
 assert not lost.succeeded and lost.results[0].delete.deleted == 1
 claim("transactions")
 
-client = status.RegisterClient(cluster.RegisterClientRequest(label="py"), timeout=20).client_id
+client = status.RegisterClient(cluster.RegisterClientRequest(), timeout=20).client_id
 number = common.RequestID(client_id=client, sequence=1)
 write = kv.PutRequest(key=b"py/once", value=b"1", request_id=number)
 assert store.Put(write, timeout=20).commit == follower_store.Put(write, timeout=20).commit

@@ -1,3 +1,4 @@
+internal import EsperTypes
 internal import HTTPTypes
 internal import HummingbirdCore
 public import Logging
@@ -14,6 +15,8 @@ public final class HTTPDoor: Sendable {
     let node: NodeHandle
     let health: Health
     let registry: PrometheusRegistry
+    private let core: HealthReporter
+    private let catalogState: @Sendable () -> CatalogState
     private let options: APIOptions
     private let logger: Logger
     private let routes: [String: [Route]]
@@ -25,11 +28,14 @@ public final class HTTPDoor: Sendable {
     private let streams = Counter(label: "api.http.streams")
 
     public init(
-        node: NodeHandle, health: Health, registry: PrometheusRegistry, options: APIOptions, logger: Logger
+        node: NodeHandle, health: Health, registry: PrometheusRegistry,
+        catalogState: @escaping @Sendable () -> CatalogState, options: APIOptions, logger: Logger
     ) {
         self.node = node
         self.health = health
         self.registry = registry
+        self.catalogState = catalogState
+        core = health.component("core", scope: .liveness, state: .ok)
         self.options = options
         self.logger = logger
         routes = Dictionary(grouping: Route.all, by: \.path)
@@ -104,11 +110,12 @@ public final class HTTPDoor: Sendable {
             }
             var query = try QueryParameters(request.uri.query ?? "")
             var context = CallContext(
-                node: node, principal: connection.principal ?? "", timeout: options.defaultTimeout,
+                node: node, principal: connection.principal ?? "", catalogState: catalogState,
+                timeout: options.defaultTimeout,
                 isTimeoutGiven: false, maximumTimeout: options.maximumTimeout,
                 lastEventID: request.headers[.lastEventID])
             if let text = query.take("timeout") {
-                guard let timeout = Duration(timeout: text), timeout > .zero else {
+                guard let timeout = Duration(written: text), timeout > .zero else {
                     throw HTTPFailure.invalid("'timeout' must be a duration such as 250ms, 5s or 2m")
                 }
                 context.timeout = min(timeout, options.maximumTimeout)
@@ -187,20 +194,50 @@ public final class HTTPDoor: Sendable {
 
     // MARK: - Probes
 
+    /// Whether the process must be restarted; asks nobody, so that it answers when nobody does.
+    func liveness() -> (HTTPResponse.Status, String) {
+        lookAtCore()
+        let report = health.report
+        return (report.isAlive ? .ok : .serviceUnavailable, report.json)
+    }
+
+    private func lookAtCore() {
+        if node.silence < options.coreSilence { core.ok() } else { core.failing("the core loop does not answer") }
+    }
+
+    /// The deadlines of calls are kept by the core loop, so its own answer is not waited for longer than this.
+    private func status(within limit: Duration) async -> ClusterStatus? {
+        await withTaskGroup(of: ClusterStatus?.self) { group in
+            group.addTask { [node] in
+                guard case .status(let status) = await node.call(.status, principal: "probe", timeout: limit) else {
+                    return nil
+                }
+                return status
+            }
+            group.addTask {
+                try? await Task.sleep(for: limit)
+                return nil
+            }
+            defer { group.cancelAll() }
+            return await group.next() ?? nil
+        }
+    }
+
     /// Whether work may be sent here, with every reason against it; a degraded component is told but does not count.
     func readiness() async -> (HTTPResponse.Status, String) {
+        let status = await status(within: .seconds(2))
+        lookAtCore()
         let report = health.report
         var reasons = report.components.filter { $0.state != .ok }.map {
             "\($0.name): \($0.reason ?? $0.state.rawValue)"
         }
         var isReady = report.isReady
-        switch await node.call(.status, principal: "probe", timeout: .seconds(2)) {
-        case .status(let status):
+        if let status {
             if let reason = status.readiness.reason, !reasons.contains("raft: \(reason)") {
                 reasons.append("raft: \(reason)")
             }
             isReady = isReady && status.readiness == .ready
-        default:
+        } else {
             isReady = false
             reasons.append("raft: the node does not answer")
         }

@@ -105,7 +105,7 @@ enum Answers {
         ])
     }
 
-    static func status(_ status: ClusterStatus) -> JSONValue {
+    static func status(_ status: ClusterStatus, catalog: CatalogState) -> JSONValue {
         let members = status.members.map { member in
             JSONValue.object([
                 "name": .text(member.name), "id": .text(member.id.description), "role": .text(member.role),
@@ -123,6 +123,7 @@ enum Answers {
             "applied_index": .unsigned(status.appliedIndex.rawValue),
             "revision": .unsigned(status.revision.rawValue), "members": .list(members),
             "answered_by": .text(status.answeredBy), "outbox_pending": .unsigned(UInt64(status.outboxPending)),
+            "catalog": .text(catalog.rawValue),
         ])
     }
 }

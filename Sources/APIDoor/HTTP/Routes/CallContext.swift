@@ -6,6 +6,7 @@ internal import RaftRuntime
 struct CallContext: Sendable {
     var node: NodeHandle
     var principal: String
+    var catalogState: @Sendable () -> CatalogState
     /// The client's `timeout`, or the default.
     var timeout: Duration
     /// Whether the client gave the timeout; otherwise a wait adds to it.
@@ -32,20 +33,6 @@ struct CallContext: Sendable {
 }
 
 extension Duration {
-    /// Reads `250us`, `30ms`, `15s`, `2m` or `1h`.
-    init?(timeout text: String) {
-        let digits = text.utf8.prefix { (0x30...0x39).contains($0) }
-        guard let count = Int64(Substring(digits)), count <= 1_000_000_000 else { return nil }
-        switch text.dropFirst(digits.count) {
-        case "us": self = .microseconds(count)
-        case "ms": self = .milliseconds(count)
-        case "s": self = .seconds(count)
-        case "m": self = .seconds(count * 60)
-        case "h": self = .seconds(count * 3600)
-        default: return nil
-        }
-    }
-
     var milliseconds: UInt64 {
         UInt64(clamping: components.seconds * 1000 + components.attoseconds / 1_000_000_000_000_000)
     }

@@ -49,7 +49,8 @@ extension HTTPFailure {
         case .timedOut: status = .gatewayTimeout
         case .oversized: status = .contentTooLarge
         case .sessionNotFound: status = .notFound
-        case .transferFailed: status = .conflict
+        case .transferFailed, .withdrawn: status = .conflict
+        case .unknownMember: status = .badRequest
         case .compacted: status = .gone
         case .notGranted: status = .init(code: 423, reasonPhrase: "Locked")
         }

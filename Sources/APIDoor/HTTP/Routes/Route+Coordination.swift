@@ -5,7 +5,6 @@ internal import RaftRuntime
 
 // Sessions, locks and elections.
 extension Route {
-    private static let listLimit = 10_000
     private static let maximumKeepAlives = 1024
 
     private static let name = Field("name", .text, isRequired: true, "The name, 1 to 1024 bytes.")
@@ -13,15 +12,30 @@ extension Route {
         "wait_ms", .unsigned, "How long to wait; 0: answer at once. A `timeout` in the query bounds it too.")
     private static let value = Field("value", .bytes, "What the leader proclaims.")
 
+    private static let page = [
+        Field("limit", .unsigned, "At most this many, and never more than 1,000; 0: as many as one answer may hold."),
+        Field("page_token", .text, "`next_page_token` of the page before; absent: from the start."),
+    ]
+    private static let nextPageToken = Field(
+        "next_page_token", .text, isRequired: true, "Empty: there are no more. Each page has its own revision.")
+
     static let sessions: [Route] = [
         command(
             "/v1/sessions/grant", "Opens a session.",
-            [Field("ttl_ms", .unsigned, isRequired: true, "How long it lives without a keep-alive.")],
+            [
+                Field(
+                    "ttl_ms", .unsigned, isRequired: true,
+                    "How long it lives without a keep-alive: from 100 ms to 24 h."),
+                Field("label", .text, "For people: who holds it. At most 256 bytes."),
+            ],
             answer: [
                 Field("session_id", .unsigned, isRequired: true, "The new session."),
                 Field("ttl_ms", .unsigned, isRequired: true, "What was granted."),
             ],
-            { .grantSession(ttl: .milliseconds(Int64(clamping: $0.unsigned("ttl_ms")))) },
+            {
+                .grantSession(
+                    ttl: .milliseconds(Int64(clamping: $0.unsigned("ttl_ms"))), label: $0.text("label") ?? "")
+            },
             reply: { result in
                 guard case .sessionGranted(let session, let ttl) = result else { return [] }
                 return [
@@ -52,28 +66,37 @@ extension Route {
                 return [.init("deleted", .unsigned(UInt64(keys)))]
             }),
         query(
-            "/v1/sessions", "Lists sessions.", [],
+            "/v1/sessions", "Lists sessions, in the order in which they were granted.", page,
             answer: [
                 Field(
                     "sessions",
                     .list(
                         .object([
                             session, Field("ttl_ms", .unsigned, isRequired: true, "Its time to live."),
+                            Field("label", .text, isRequired: true, "What its owner calls it."),
                             Field("principal", .text, isRequired: true, "Who opened it."),
                             Field("keys", .unsigned, isRequired: true, "Keys attached to it."),
-                        ])), isRequired: true, "At most 10,000."),
-                Field("more", .boolean, isRequired: true, "There are more than were listed."),
+                        ])), isRequired: true, "One page."), nextPageToken,
             ],
-            { _ in .sessions(after: nil, limit: listLimit) },
+            { fields in
+                guard let after = PageToken.session(fields.text("page_token") ?? "") else {
+                    throw HTTPFailure.invalid(PageToken.refusal)
+                }
+                return .sessions(after: after, limit: PageToken.limit(fields.count("limit")))
+            },
             reply: { result in
                 guard case .sessions(let sessions, let more) = result else { return nil }
                 let list = sessions.map { session in
                     JSONValue.object([
                         "session_id": .unsigned(session.id.rawValue), "ttl_ms": .unsigned(session.ttl.milliseconds),
-                        "principal": .text(session.principal), "keys": .unsigned(UInt64(session.keyCount)),
+                        "label": .text(session.label), "principal": .text(session.principal),
+                        "keys": .unsigned(UInt64(session.keyCount)),
                     ])
                 }
-                return [.init("sessions", .list(list)), .init("more", .boolean(more))]
+                return [
+                    .init("sessions", .list(list)),
+                    .init("next_page_token", .text(PageToken.next(behind: sessions, more: more))),
+                ]
             }),
     ]
 
@@ -138,7 +161,7 @@ extension Route {
                 return [.init("released", .boolean(wasHeld))]
             }),
         query(
-            "/v1/locks", "Lists locks that are held.", [Field("prefix", .text, "Locks whose name begins so.")],
+            "/v1/locks", "Lists locks that are held.", [Field("prefix", .text, "Locks whose name begins so.")] + page,
             answer: [
                 Field(
                     "locks",
@@ -147,13 +170,19 @@ extension Route {
                             name, Field("holder_session_id", .unsigned, isRequired: true, "Who holds it."),
                             Field("fencing_token", .unsigned, isRequired: true, "The holder's token."),
                             Field("waiting", .unsigned, isRequired: true, "Sessions in the queue behind it."),
-                        ])), isRequired: true, "At most 10,000."),
-                Field("more", .boolean, isRequired: true, "There are more than were listed."),
+                        ])), isRequired: true, "One page."), nextPageToken,
             ],
-            { .locks(prefix: $0.text("prefix") ?? "", after: nil, limit: listLimit) },
+            {
+                .locks(
+                    prefix: $0.text("prefix") ?? "", after: PageToken.lock($0.text("page_token") ?? ""),
+                    limit: PageToken.limit($0.count("limit")))
+            },
             reply: { result in
                 guard case .locks(let locks, let more) = result else { return nil }
-                return [.init("locks", .list(locks.map { Answers.lock($0) })), .init("more", .boolean(more))]
+                return [
+                    .init("locks", .list(locks.map { Answers.lock($0) })),
+                    .init("next_page_token", .text(PageToken.next(behind: locks, more: more))),
+                ]
             }),
     ]
 

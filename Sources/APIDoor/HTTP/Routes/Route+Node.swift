@@ -69,10 +69,13 @@ extension Route {
                 Field("members", .list(member), isRequired: true, "All members."),
                 Field("answered_by", .text, isRequired: true, "The node that answers."),
                 Field("outbox_pending", .unsigned, isRequired: true, "Audit records that wait for the catalog."),
+                Field(
+                    "catalog", .choice(CatalogState.allCases.map(\.rawValue)), isRequired: true,
+                    "Of the node that answers: degraded when it is not reached, disabled when none is configured."),
             ],
             action: .call { _, context in
                 switch await context.call(.status) {
-                case .status(let status): return Answers.status(status)
+                case .status(let status): return Answers.status(status, catalog: context.catalogState())
                 case .failed(let failure): throw HTTPFailure(failure)
                 default: throw HTTPFailure.unexpected
                 }
@@ -107,10 +110,7 @@ extension Route {
     static let probes: [Route] = [
         Route(
             method: .get, path: "/health", summary: "Whether the process is alive; 503 when it must be restarted.",
-            action: .probe(contentType: "application/json") { door in
-                let report = door.health.report
-                return (report.isAlive ? .ok : .serviceUnavailable, report.json)
-            }),
+            action: .probe(contentType: "application/json") { $0.liveness() }),
         Route(
             method: .get, path: "/ready", summary: "Whether work may be sent here; 503 with the reasons when not.",
             action: .probe(contentType: "application/json") { await $0.readiness() }),

@@ -1,0 +1,208 @@
+import APIDoor
+import Foundation
+import NIOSSL
+import TestSupport
+import Testing
+
+/// Every route under `/v1`: a request that is answered and one that is refused, both judged by `/openapi.json`.
+@Suite(.serialized, .timeLimit(.minutes(2)))
+struct HTTPRouteTests {
+    struct Request {
+        var target: String
+        var body: String
+
+        init(_ target: String, _ body: String = "") { (self.target, self.body) = (target, body) }
+    }
+
+    struct Row {
+        var route: String
+        var good: Request
+        /// Must stand in the answer.
+        var says: [String]
+        var bad: Request
+        var status: Int
+        var code: String
+        var isStream = false
+
+        init(
+            _ route: String, _ good: Request, says: [String], bad: Request, _ status: Int = 400,
+            _ code: String = "invalid_argument", isStream: Bool = false
+        ) {
+            (self.route, self.good, self.says, self.bad) = (route, good, says, bad)
+            (self.status, self.code, self.isStream) = (status, code, isStream)
+        }
+
+        var method: String { String(route.prefix { $0 != " " }) }
+        var path: String { String(route.drop { $0 != " " }.dropFirst()) }
+
+        /// A POST to the route's own path.
+        static func post(
+            _ path: String, _ good: String, says: [String], bad: String, _ status: Int = 400,
+            _ code: String = "invalid_argument"
+        ) -> Row {
+            Row("POST \(path)", Request(path, good), says: says, bad: Request(path, bad), status, code)
+        }
+
+        /// A GET with a query.
+        static func get(
+            _ path: String, _ good: String, says: [String], bad: String, _ status: Int = 400,
+            _ code: String = "invalid_argument", isStream: Bool = false
+        ) -> Row {
+            Row(
+                "GET \(path)", Request("\(path)?\(good)"), says: says, bad: Request("\(path)?\(bad)"), status, code,
+                isStream: isStream)
+        }
+    }
+
+    /// In an order in which each finds what it needs: session 1 holds `held` and leads `led`, 2 waits for nothing, 3 is doomed.
+    private static func rows(_ sessions: [Int]) -> [Row] {
+        let (holder, other, doomed) = (sessions[0], sessions[1], sessions[2])
+        return [
+            .post(
+                "/v1/kv/put", #"{"key":"k","value_base64":"/wA=","session_id":\#(holder),"want_previous":true}"#,
+                says: [#""outcome":"committed""#, #""previous":null"#], bad: #"{"key":"","value":"v"}"#),
+            .post(
+                "/v1/kv/put", #"{"key":"k","value":"v","want_previous":true}"#, says: [#""value_base64":"/wA=""#],
+                bad: #"{"key":"_lock/a","value":"v"}"#, 403, "reserved_key"),
+            .get("/v1/kv/get", "key=k&consistency=local", says: [#""value":"v""#], bad: "key=k&consistency=old"),
+            .get(
+                "/v1/kv/get", "key=none", says: [#""kv":null"#], bad: "key=k&revision=99999999", 400, "future_revision"),
+            .get(
+                "/v1/kv/range", "prefix=k&limit=1&descending=true", says: [#""count":1"#, #""more":false"#],
+                bad: "prefix=k&key=k"),
+            .post(
+                "/v1/kv/txn",
+                #"""
+                {"compares":[{"key":"k","target":"value","relation":"equal","value":"v"}],"success":[
+                 {"put":{"key":"t","value":"1","want_previous":true}},{"range":{"prefix":""}},
+                 {"delete":{"key":"k","want_previous":true}}],"failure":[{"range":{"key":"k"}}]}
+                """#, says: [#""succeeded":true"#, #""deleted":1"#], bad: #"{"success":[{}]}"#),
+            .post(
+                "/v1/kv/delete", #"{"start":"t","end":"u","want_previous":true}"#, says: [#""deleted":1"#], bad: "{}"),
+            .post(
+                "/v1/kv/compact", #"{"revision":2}"#, says: [#""outcome":"committed""#], bad: #"{"revision":99999999}"#,
+                400, "future_revision"),
+            .get("/v1/kv/get", "key=k", says: [], bad: "key=k&revision=1", 410, "compacted"),
+            .post(
+                "/v1/sessions/grant", #"{"ttl_ms":60000,"label":"night run"}"#, says: [#""ttl_ms":60000"#],
+                bad: #"{"ttl_ms":99}"#),
+            .post(
+                "/v1/sessions/grant", #"{"ttl_ms":86400000}"#, says: [], bad: #"{"ttl_ms":18446744073709551615}"#),
+            .post(
+                "/v1/sessions/keep-alive", #"{"session_ids":[\#(holder),99999999]}"#,
+                says: [#""alive":true"#, #""alive":false"#], bad: #"{"session_ids":[]}"#),
+            .get(
+                "/v1/sessions", "limit=1", says: [#""label":"holder""#, #""next_page_token":"0"#], bad: "page_token=%21"
+            ),
+            .get(
+                "/v1/sessions", "limit=5000", says: [#""label":"night run""#, #""next_page_token":"""#], bad: "more=1"),
+            .post(
+                "/v1/sessions/revoke", #"{"session_id":\#(doomed)}"#, says: [#""deleted":0"#],
+                bad: #"{"session_id":\#(doomed)}"#, 404, "session_not_found"),
+            .post(
+                "/v1/locks/acquire", #"{"name":"held","session_id":\#(holder)}"#, says: [#""granted":true"#],
+                bad: #"{"name":"","session_id":\#(holder)}"#),
+            .post(
+                "/v1/locks/acquire", #"{"name":"held","session_id":\#(other),"wait_ms":20}"#,
+                says: [#""granted":false"#, #""outcome":"not_committed""#, #""holder_session_id":\#(holder)"#],
+                bad: #"{"name":"held","session_id":99999999}"#, 404, "session_not_found"),
+            .get("/v1/locks", "prefix=h&limit=1", says: [#""name":"held""#, #""waiting":0"#], bad: "limit=-1"),
+            .post(
+                "/v1/locks/release", #"{"name":"held","session_id":\#(holder)}"#, says: [#""released":true"#],
+                bad: #"{"name":"held","session_id":\#(other)}"#, 404, "lock_not_found"),
+            .post(
+                "/v1/elections/campaign", #"{"name":"led","session_id":\#(holder),"value":"me"}"#,
+                says: [#""elected":true"#], bad: #"{"name":"led"}"#),
+            .post(
+                "/v1/elections/campaign", #"{"name":"led","session_id":\#(other),"value":"you"}"#,
+                says: [#""elected":false"#, #""fencing_token":0"#], bad: #"{"name":1,"session_id":1}"#),
+            .post(
+                "/v1/elections/proclaim", #"{"name":"led","session_id":\#(holder),"value":"new"}"#,
+                says: [#""outcome":"committed""#], bad: #"{"name":"led","session_id":\#(other),"value":"x"}"#, 404,
+                "candidate_not_found"),
+            .get("/v1/elections/leader", "name=led", says: [#""value":"new""#], bad: "name="),
+            .get("/v1/elections/leader", "name=nobody", says: [#""leadership":null"#], bad: ""),
+            .get("/v1/elections/observe", "name=led", says: [#""value":"new""#], bad: "", isStream: true),
+            .post(
+                "/v1/elections/resign", #"{"name":"led","session_id":\#(holder)}"#, says: [#""resigned":true"#],
+                bad: #"{"name":"led","session_id":\#(holder)}"#, 404, "candidate_not_found"),
+            .get(
+                "/v1/watch", "prefix=&from_revision=3&want_previous=true", says: [#""kind":"put""#],
+                bad: "from_revision=2",
+                isStream: true),
+            .get(
+                "/v1/cluster/status", "", says: [#""leader":"n1""#, #""catalog":"disabled""#], bad: "verbose=1"),
+            .post(
+                "/v1/cluster/transfer", #"{"target":"n1"}"#, says: [#""leader":"n1""#], bad: #"{"target":"n9"}"#, 409,
+                "transfer_failed"),
+            .post("/v1/clients/register", "", says: [#""client_id":"#], bad: #"{"label":"me"}"#),
+        ]
+    }
+
+    @Test func `every route answers as openapi says, and refuses as it says`() async throws {
+        try await TestDoor.run { (door) async throws in
+            let description = try OpenAPIDocument(try await door.get("/openapi.json").body)
+            var sessions: [Int] = []
+            for label in ["holder", "other", "doomed"] {
+                let granted = try await door.post("/v1/sessions/grant", #"{"ttl_ms":600000,"label":"\#(label)"}"#)
+                sessions.append(try #require(try granted.number("session_id")))
+            }
+            let rows = Self.rows(sessions)
+            #expect(Set(rows.map(\.route)) == Set(HTTPDoor.servedRoutes.filter { $0.contains(" /v1/") }))
+            for row in rows {
+                if row.isStream {
+                    let data = try await firstEvent(row, door)
+                    for text in row.says { #expect(data.contains(text), "\(row.route): \(data)") }
+                    let problems = description.problems(
+                        with: data, to: row.method, row.path, status: 200, contentType: "text/event-stream")
+                    #expect(problems == [])
+                } else {
+                    let answer = try await door.request(row.method, row.good.target, body: row.good.body)
+                    #expect(answer.status == 200, "\(row.route): \(answer.body)")
+                    for text in row.says { #expect(answer.body.contains(text), "\(row.route): \(answer.body)") }
+                    let problems = description.problems(
+                        with: answer.body, to: row.method, row.path, status: answer.status)
+                    #expect(problems == [])
+                }
+                let refused = try await door.request(row.method, row.bad.target, body: row.bad.body)
+                #expect(refused.status == row.status, "\(row.route): \(refused.body)")
+                #expect(try refused.text("error", "code") == row.code, "\(row.route): \(refused.body)")
+                #expect(try refused.text("error", "outcome") == "not_committed", "\(row.route)")
+                let problems = description.problems(
+                    with: refused.body, to: row.method, row.path, status: refused.status)
+                #expect(problems == [])
+            }
+        }
+    }
+
+    /// The data of a stream's first event.
+    private func firstEvent(_ row: Row, _ door: TestDoor) async throws -> String {
+        let client = try await door.connect(try door.clientTLS())
+        client.send("\(row.method) \(row.good.target) HTTP/1.1\r\nHost: test\r\n\r\n")
+        defer { client.close() }
+        _ = try await client.received(containing: "\ndata: ")
+        let text = try await client.received(containing: "}\n\n")
+        let lines = text.split(separator: "\n").map(String.init)
+        return String(try #require(lines.first { $0.hasPrefix("data: ") }).dropFirst(6))
+    }
+
+    @Test func `the judge of answers sees what is missing, undeclared, of a wrong kind or no choice`() throws {
+        let description = try OpenAPIDocument(
+            #"""
+            {"paths":{"/a":{"get":{"responses":{"200":{"content":{"application/json":{"schema":{"type":"object",
+             "additionalProperties":false,"required":["n"],"properties":{"n":{"type":"integer","minimum":0},
+             "c":{"type":"string","enum":["x"]},"o":{"oneOf":[{"type":"string"},{"type":"null"}]},
+             "l":{"type":"array","items":{"type":"boolean"}}}}}}}}}}}}
+            """#)
+        func problems(_ answer: String) -> Int {
+            description.problems(with: answer, to: "GET", "/a", status: 200).count
+        }
+        #expect(problems(#"{"n":1,"c":"x","o":null,"l":[true]}"#) == 0)
+        for wrong in [
+            "{}", #"{"n":-1}"#, #"{"n":1.5}"#, #"{"n":true}"#, #"{"n":1,"z":1}"#, #"{"n":1,"c":"y"}"#,
+            #"{"n":1,"o":2}"#, #"{"n":1,"l":[1]}"#, "[]", "{",
+        ] {
+            #expect(problems(wrong) > 0, "\(wrong)")
+        }
+    }
+}
