@@ -138,7 +138,7 @@ final class CallEngine: @unchecked Sendable {
     private func register() {
         guard !isRegistering else { return }
         isRegistering = true
-        perform(.registration(label: options.label)) { result in self.registered(result) }
+        perform(.registration) { result in self.registered(result) }
     }
 
     private func registered(_ result: Result<ClientReply, EsperError>) {
@@ -211,7 +211,7 @@ final class CallEngine: @unchecked Sendable {
     }
 
     private func send(
-        _ request: [UInt8], of run: OperationRun, on connection: ClientConnection, to endpoint: Endpoint,
+        _ request: [UInt8], of run: OperationRun, on connection: ClientConnection, to endpoint: HostPort,
         now: NIODeadline
     ) {
         let left = run.deadline - now
@@ -239,7 +239,7 @@ final class CallEngine: @unchecked Sendable {
         perform(question) { result in
             self.isFindingLeader = false
             guard let reply = try? result.get(), let status = try? ProtoStatusResponse(serializedBytes: reply.message),
-                let endpoint = Endpoint(status.leaderEndpoint)
+                let endpoint = HostPort(endpoint: status.leaderEndpoint)
             else { return }
             self.endpoints.leaderIs(endpoint)
         }
@@ -252,13 +252,13 @@ final class CallEngine: @unchecked Sendable {
     private static let confirmationInterval = TimeAmount.seconds(5)
 
     /// Decides what a failed attempt means.
-    private func failed(_ run: OperationRun, _ failure: CallFailure, at endpoint: Endpoint) {
+    private func failed(_ run: OperationRun, _ failure: CallFailure, at endpoint: HostPort) {
         let now = NIODeadline.now()
         let reading = FailureReading(failure, isMutating: run.operation.isMutating)
         let error = reading.error
         run.lastError = error
         // A leader that refuses names itself: that is no other place to go.
-        let hint = reading.leaderEndpoint.flatMap { Endpoint($0) }.flatMap { $0 == endpoint ? nil : $0 }
+        let hint = reading.leaderEndpoint.flatMap { HostPort(endpoint: $0) }.flatMap { $0 == endpoint ? nil : $0 }
         if let hint {
             endpoints.leaderIs(hint)
         } else if !reading.isJudged || error.isRetryable {

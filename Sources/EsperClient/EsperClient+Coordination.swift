@@ -36,20 +36,29 @@ extension EsperClient {
     /// Ends a session now; says how many keys went with it.
     @discardableResult
     public func revoke(_ session: SessionID) async throws(EsperError) -> (Commit, UInt64) {
-        let request = ProtoRevokeRequest.with { $0.sessionID = session.rawValue }
-        let response = try await run(.command(.revokeSession, request), ProtoRevokeResponse.self)
+        let response = try await run(Self.revoke(session, timeout: nil), ProtoRevokeResponse.self)
         return (Commit(response.commit), response.deleted)
     }
 
-    /// Sessions that are alive.
+    /// Sessions that are alive, however many: asked for page by page, so one that ends meanwhile may be among them.
     public func sessions() async throws(EsperError) -> [SessionInfo] {
-        let response = try await run(
-            .repeatable(.listSessions, ProtoListSessionsRequest(), prefersLeader: true), ProtoListSessionsResponse.self)
-        return response.sessions.map { session in
-            SessionInfo(
-                id: SessionID(session.sessionID), ttl: .milliseconds(session.ttlMs), label: session.label,
-                principal: session.principal, keys: session.keys)
-        }
+        var found: [SessionInfo] = []
+        var request = ProtoListSessionsRequest()
+        repeat {
+            let response = try await run(
+                .repeatable(.listSessions, request, prefersLeader: true), ProtoListSessionsResponse.self)
+            found += response.sessions.map { session in
+                SessionInfo(
+                    id: SessionID(session.sessionID), ttl: .milliseconds(session.ttlMs), label: session.label,
+                    principal: session.principal, keys: session.keys)
+            }
+            request.pageToken = response.nextPageToken
+        } while !request.pageToken.isEmpty
+        return found
+    }
+
+    static func revoke(_ session: SessionID, timeout: Duration?) -> Operation {
+        .command(.revokeSession, ProtoRevokeRequest.with { $0.sessionID = session.rawValue }, timeout: timeout)
     }
 
     static func keepAlive(_ sessions: [SessionID], timeout: Duration?) -> Operation {
@@ -70,28 +79,35 @@ extension EsperClient {
         return LockGrant(response, name: name, session: session)
     }
 
-    /// Gives a lock back, or leaves its queue. Nothing happens when the session is in neither.
+    /// Gives a lock back, or leaves its queue.
+    ///
+    /// - Throws: ``EsperError``, with code `lock_not_found` when the session does neither.
     @discardableResult
     public func release(_ name: String, session: SessionID) async throws(EsperError) -> Commit {
         try await releaseAnswer(name, session: session).0
     }
 
-    /// As ``release(_:session:)``, and says whether there was anything to give back.
+    /// As ``release(_:session:)``, and says whether the session held the lock; otherwise it had only waited.
     public func releaseAnswer(_ name: String, session: SessionID) async throws(EsperError) -> (Commit, Bool) {
         let response = try await run(Self.release(name, session), ProtoReleaseResponse.self)
         return (Commit(response.commit), response.released)
     }
 
-    /// Locks whose names begin with `prefix` and are held.
+    /// Locks whose names begin with `prefix` and are held, however many: asked for page by page.
     public func locks(prefix: String = "") async throws(EsperError) -> [LockInfo] {
-        let request = ProtoListLocksRequest.with { $0.prefix = prefix }
-        let response = try await run(
-            .repeatable(.listLocks, request, prefersLeader: true), ProtoListLocksResponse.self)
-        return response.locks.map { lock in
-            LockInfo(
-                name: lock.name, holder: SessionID(lock.holderSessionID), token: FencingToken(lock.fencingToken),
-                waiting: lock.waitingSessionIds.map { SessionID($0) })
-        }
+        var found: [LockInfo] = []
+        var request = ProtoListLocksRequest.with { $0.prefix = prefix }
+        repeat {
+            let response = try await run(
+                .repeatable(.listLocks, request, prefersLeader: true), ProtoListLocksResponse.self)
+            found += response.locks.map { lock in
+                LockInfo(
+                    name: lock.name, holder: SessionID(lock.holderSessionID), token: FencingToken(lock.fencingToken),
+                    waiting: lock.waitingSessionIds.map { SessionID($0) })
+            }
+            request.pageToken = response.nextPageToken
+        } while !request.pageToken.isEmpty
+        return found
     }
 
     /// As ``acquire(_:session:wait:)``; `completion` is called once, on ``eventLoop``.
@@ -133,35 +149,6 @@ extension EsperClient {
         return .command(.releaseLock, request)
     }
 
-    /// Runs `body` while holding a lock, in a session of its own.
-    ///
-    /// When the session ends under it, `body` is cancelled and the whole fails with code `session_ended`: the lock may be
-    /// another's by then, so whatever is guarded must check the fencing token.
-    ///
-    /// - Throws: ``EsperError``, with code `not_granted` when the wait is over; or what `body` throws.
-    public func withLock<Value: Sendable>(
-        _ name: String, ttl: Duration = .seconds(10), wait: Duration,
-        onLoss: (@Sendable () -> Void)? = nil,
-        _ body: @escaping @Sendable (LockGrant) async throws -> Value
-    ) async throws -> Value {
-        let session = try await openSession(ttl: ttl)
-        do {
-            let grant = try await acquire(name, session: session.id, wait: wait)
-            guard grant.token != nil else {
-                throw EsperError(
-                    code: EsperError.Code.notGranted, message: "\(name) is held by session \(grant.holder)",
-                    outcome: .notCommitted, isRetryable: true)
-            }
-            let value = try await session.whileAlive(onLoss: onLoss) { try await body(grant) }
-            try await session.close()
-            return value
-        } catch {
-            // Best effort: a session that cannot be ended now ends by itself after its time to live.
-            try? await session.close()
-            throw error
-        }
-    }
-
     // MARK: Elections
 
     /// Becomes a candidate and waits to lead.
@@ -193,13 +180,15 @@ extension EsperClient {
         return Commit(try await run(.command(.proclaim, request), ProtoProclaimResponse.self).commit)
     }
 
-    /// Gives leadership up, or stops being a candidate. Nothing happens when the session is neither.
+    /// Gives leadership up, or stops being a candidate.
+    ///
+    /// - Throws: ``EsperError``, with code `candidate_not_found` when the session is neither.
     @discardableResult
     public func resign(_ name: String, session: SessionID) async throws(EsperError) -> Commit {
         try await resignAnswer(name, session: session).0
     }
 
-    /// As ``resign(_:session:)``, and says whether there was anything to give up.
+    /// As ``resign(_:session:)``, and says whether the session led; otherwise it had only stood.
     public func resignAnswer(_ name: String, session: SessionID) async throws(EsperError) -> (Commit, Bool) {
         let request = ProtoResignRequest.with {
             $0.name = name

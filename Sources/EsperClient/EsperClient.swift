@@ -24,7 +24,7 @@ public final class EsperClient: Sendable {
     public init(
         _ settings: ClientSettings, options: ClientOptions = ClientOptions(), eventLoop: (any EventLoop)? = nil
     ) throws(EsperError) {
-        let endpoints = settings.endpoints.compactMap { Endpoint($0) }
+        let endpoints = settings.endpoints.compactMap { HostPort(endpoint: $0) }
         guard !endpoints.isEmpty else { throw Self.settings("no endpoint is known") }
         let context: NIOSSLContext
         do {
@@ -75,6 +75,16 @@ public final class EsperClient: Sendable {
             }
         } onCancel: {
             pending.cancel()
+        }
+        return try result.get()
+    }
+
+    /// As ``run(_:_:)``, whatever becomes of the task: for what must be put in order before it ends.
+    func runUncancelled<Response: Message>(
+        _ operation: Operation, _: Response.Type
+    ) async throws(EsperError) -> Response {
+        let result: Result<Response, EsperError> = await withCheckedContinuation { continuation in
+            start(operation, Response.self) { continuation.resume(returning: $0) }
         }
         return try result.get()
     }

@@ -44,12 +44,9 @@ struct Operation: Sendable {
     }
 
     /// The registration of a client id: a second one costs an unused id and nothing else.
-    static func registration(label: String) -> Operation {
-        let request = ProtoRegisterClientRequest.with { $0.label = label }
-        return Operation(
-            method: .registerClient, isMutating: true, encode: { _ in try request.serializedBytes() },
-            needsRequestID: false, isIdempotent: true, prefersLeader: true, wait: .zero, timeout: nil)
-    }
+    static let registration = Operation(
+        method: .registerClient, isMutating: true, encode: { _ in try ProtoRegisterClientRequest().serializedBytes() },
+        needsRequestID: false, isIdempotent: true, prefersLeader: true, wait: .zero, timeout: nil)
 
     /// Something that changes the cluster and has no request id; asked again only when it certainly did not arrive.
     static func once(_ method: ProtoMethod, _ request: some Message, timeout: Duration? = nil) -> Operation {

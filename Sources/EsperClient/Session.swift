@@ -67,11 +67,13 @@ public final class Session: Sendable {
         }
     }
 
-    /// Ends the session, here and in the cluster.
+    /// Ends the session, here and in the cluster; for a cancelled task too, which waits for that no longer than the
+    /// session would live.
     public func close() async throws(EsperError) {
         guard finish(.closed) else { return }
+        let revocation = EsperClient.revoke(id, timeout: min(ttl, client.options.timeout))
         do {
-            try await client.revoke(id)
+            _ = try await client.runUncancelled(revocation, ProtoRevokeResponse.self)
         } catch {
             // Gone is what was wanted.
             if error.code != "session_not_found" { throw error }
@@ -87,20 +89,42 @@ public final class Session: Sendable {
     public func whileAlive<Value: Sendable>(
         onLoss: (@Sendable () -> Void)? = nil, _ body: @escaping @Sendable () async throws -> Value
     ) async throws -> Value {
-        try await withThrowingTaskGroup(of: Value?.self) { group in
-            group.addTask { try await body() }
-            group.addTask {
-                guard let end = await self.waitUntilEnded() else { return nil }
-                onLoss?()
-                throw EsperError(
-                    code: EsperError.Code.sessionEnded, message: "session \(self.id) ended (\(end))", outcome: .unknown)
-            }
+        try await whileAlive(onLoss: onLoss, watching: nil, body)
+    }
+
+    /// As ``whileAlive(onLoss:_:)``, until `watch` answers with a loss too.
+    func whileAlive<Value: Sendable>(
+        onLoss: (@Sendable () -> Void)?, watching watch: (@Sendable () async -> EsperError?)?,
+        _ body: @escaping @Sendable () async throws -> Value
+    ) async throws -> Value {
+        try await withThrowingTaskGroup(of: Step<Value>.self) { group in
+            group.addTask { .done(try await body()) }
+            group.addTask { await self.waitUntilEnded().map { .lost(self.lost($0)) } ?? .nothing }
+            if let watch { group.addTask { await watch().map { .lost($0) } ?? .nothing } }
             defer { group.cancelAll() }
-            while let value = try await group.next() {
-                if let value { return value }
+            while let step = try await group.next() {
+                switch step {
+                case .done(let value): return value
+                case .lost(let loss):
+                    onLoss?()
+                    throw loss
+                case .nothing: break
+                }
             }
             throw CancellationError()
         }
+    }
+
+    /// What one of the tasks of ``whileAlive(onLoss:watching:_:)`` came to.
+    private enum Step<Value: Sendable>: Sendable {
+        case done(Value)
+        case lost(EsperError)
+        /// The task was cancelled.
+        case nothing
+    }
+
+    private func lost(_ end: End) -> EsperError {
+        EsperError(code: EsperError.Code.sessionEnded, message: "session \(id) ended (\(end))", outcome: .unknown)
     }
 
     // MARK: Keep-alive

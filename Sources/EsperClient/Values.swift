@@ -181,5 +181,6 @@ public struct ClusterView: Hashable, Sendable {
     public let members: [Member]
     public let answeredBy: String
     public let outboxPending: UInt64
+    /// `ok`, `degraded` or `disabled`.
     public let catalog: String
 }

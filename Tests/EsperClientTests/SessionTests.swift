@@ -1,6 +1,7 @@
 import EsperClient
 import EsperProtocol
 import EsperTypes
+import Foundation
 import GRPCTransport
 import NIOCore
 import SwiftProtobuf
@@ -85,6 +86,102 @@ struct SessionTests {
             }
             #expect(error?.code == EsperError.Code.sessionEnded)
             #expect(losses.withLock { $0 } == 1)
+        }
+    }
+
+    @Test func `a cancelled task gives its lock back at once, when its work has ended`() async throws {
+        try await ScriptedServer.run(Self.script(ttl: 60_000) { _ in true }) { server, client in
+            let order = Mutex<[String]>([])
+            let task = Task {
+                try await client.withLock("train", ttl: .seconds(60), wait: .zero) { _ in
+                    order.withLock { $0.append("begun") }
+                    defer {
+                        let revoked = server.service.requests(.revokeSession).count
+                        order.withLock { $0.append("ended after \(revoked) revocations") }
+                    }
+                    // Waits for its cancellation.
+                    try await eventually { false }
+                }
+            }
+            try await eventually { order.withLock { !$0.isEmpty } }
+            task.cancel()
+            await #expect(throws: CancellationError.self) { try await task.value }
+            #expect(order.withLock { $0 } == ["begun", "ended after 0 revocations"])
+            #expect(server.service.requests(.revokeSession).count == 1)
+        }
+    }
+
+    @Test func `a task that is cancelled while it waits for its lock leaves no session behind`() async throws {
+        let script: ScriptedService.Script = { method, _, _ in
+            switch method {
+            case .grantSession: .reply(ProtoGrantResponse.with { ($0.sessionID, $0.ttlMs) = (9, 60_000) })
+            case .revokeSession: .reply(ProtoRevokeResponse())
+            default: .silence
+            }
+        }
+        try await ScriptedServer.run(script) { server, client in
+            let task = Task { try await client.withLock("train", ttl: .seconds(60), wait: .seconds(60)) { _ in } }
+            try await eventually { server.service.requests(.acquireLock).count == 1 }
+            task.cancel()
+            let error = await #expect(throws: EsperError.self) { try await task.value }
+            #expect(error?.code == EsperError.Code.cancelled)
+            #expect(server.service.requests(.revokeSession).count == 1)
+        }
+    }
+
+    @Test func `work is cancelled when its lock is given back under it`() async throws {
+        let session = Self.script(ttl: 60_000) { _ in true }
+        let script: ScriptedService.Script = { method, request, number in
+            guard method == .watch else { return session(method, request, number) }
+            let deletion = ProtoWatchResponse.with {
+                $0.revision = 50
+                $0.events = [.with { ($0.kind, $0.kv.modRevision) = (.delete, 50) }]
+            }
+            return .messages([deletion], then: .open)
+        }
+        try await ScriptedServer.run(script) { server, client in
+            let losses = Mutex(0)
+            let error = await #expect(throws: EsperError.self) {
+                try await client.withLock(
+                    "a/b", ttl: .seconds(60), wait: .zero, onLoss: { losses.withLock { $0 += 1 } }
+                ) { _ in try await eventually { false } }
+            }
+            #expect(error?.code == EsperError.Code.lockLost)
+            #expect(losses.withLock { $0 } == 1)
+            let watched = try ProtoWatchRequest(serializedBytes: server.service.requests(.watch)[0])
+            #expect(watched.range.key == Data("_lock/a%2Fb/0000000000000009".utf8))
+            #expect(watched.fromRevision == 43)
+            #expect(server.service.requests(.revokeSession).count == 1)
+        }
+    }
+
+    @Test func `lists are asked for page by page`() async throws {
+        let script: ScriptedService.Script = { method, _, number in
+            switch method {
+            case .listSessions:
+                .reply(
+                    ProtoListSessionsResponse.with {
+                        $0.sessions = [.with { ($0.sessionID, $0.label) = (UInt64(number), "s\(number)") }]
+                        $0.nextPageToken = number < 3 ? "behind \(number)" : ""
+                    })
+            case .listLocks:
+                .reply(
+                    ProtoListLocksResponse.with {
+                        $0.locks = [.with { $0.name = "l\(number)" }]
+                        $0.nextPageToken = number < 2 ? "behind \(number)" : ""
+                    })
+            default: .silence
+            }
+        }
+        try await ScriptedServer.run(script) { server, client in
+            #expect(try await client.sessions().map(\.label) == ["s1", "s2", "s3"])
+            let asked = try server.service.requests(.listSessions).map {
+                try ProtoListSessionsRequest(serializedBytes: $0).pageToken
+            }
+            #expect(asked == ["", "behind 1", "behind 2"])
+            #expect(try await client.locks(prefix: "l").map(\.name) == ["l1", "l2"])
+            let locks = try server.service.requests(.listLocks).map { try ProtoListLocksRequest(serializedBytes: $0) }
+            #expect(locks.map(\.pageToken) == ["", "behind 1"] && locks.allSatisfy { $0.prefix == "l" })
         }
     }
 

@@ -3,17 +3,36 @@ import EsperClient
 
 struct DevPartition: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "partition", abstract: "Cut nodes off from their peers; their API ports go on answering.")
+        commandName: "partition", abstract: "Cut nodes off from their peers; their API ports go on answering.",
+        discussion: "Each partition of a node replaces the one before it; 'esper dev heal' ends it.")
 
     @OptionGroup var targets: TargetOptions
+
+    @Option(name: .customLong("from"), help: "Only from these peers: names, with commas between them.")
+    var peers: PeerList?
 
     func run() async throws {
         let cluster = try targets.development.cluster()
         let nodes = try await targets.nodes(of: cluster)
-        for node in nodes { try await cluster.withClient(of: node) { try await $0.isolate() } }
+        let names = peers?.names ?? []
+        for node in nodes { try await cluster.withClient(of: node) { try await $0.isolate(from: names) } }
         targets.output.print(
-            .fields(["action": "partitioned", "nodes": .array(nodes.map { .string($0.name) })]),
-            text: "partitioned: \(nodes.map(\.name).joined(separator: ", ")); 'esper dev heal' ends it")
+            .fields([
+                "action": "partitioned", "nodes": .array(nodes.map { .string($0.name) }),
+                "peers": .array(names.map { .string($0) }),
+            ]),
+            text: "partitioned: \(nodes.map(\.name).joined(separator: ", "))"
+                + (names.isEmpty ? "" : " from \(names.joined(separator: ", "))") + "; 'esper dev heal' ends it")
+    }
+}
+
+/// `n2` or `n2,n3`.
+package struct PeerList: ExpressibleByArgument, Equatable, Sendable {
+    package var names: [String]
+
+    package init?(argument: String) {
+        names = argument.split(separator: ",", omittingEmptySubsequences: false).map(String.init)
+        guard names.allSatisfy({ !$0.isEmpty }) else { return nil }
     }
 }
 

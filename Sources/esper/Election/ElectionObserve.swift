@@ -70,13 +70,12 @@ struct ElectionResign: AsyncParsableCommand {
     func run() async throws {
         try await cluster.changing { client in
             let (commit, resigned) = try await client.resignAnswer(name, session: session.id)
-            guard resigned else {
-                throw CommandFailure(
-                    .failed, "session \(session.id) neither leads \(name) nor waits to", reason: "not_a_candidate",
-                    outcome: "not_committed")
-            }
             cluster.output.print(
-                .object(commit.fields + [.init(name: "name", value: .string(name))]), text: "resigned from \(name)")
+                .object(
+                    commit.fields + [
+                        .init(name: "name", value: .string(name)), .init(name: "resigned", value: .bool(resigned)),
+                    ]),
+                text: resigned ? "resigned from \(name)" : "no candidate for \(name) any more")
         }
     }
 }

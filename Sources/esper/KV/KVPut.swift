@@ -19,10 +19,13 @@ struct KVPut: AsyncParsableCommand {
 
     func run() async throws {
         let bytes = value == "-" ? [UInt8](FileHandle.standardInput.readDataToEndOfFile()) : Bytes.of(value)
-        guard bytes.count <= Limits.valueBytes else {
-            throw CommandFailure("the value has \(bytes.count) bytes; the limit is \(Limits.valueBytes)")
-        }
         try await cluster.changing { client in
+            // Not even sent: standard input may be of any size.
+            guard bytes.count <= Limits.valueBytes else {
+                throw CommandFailure(
+                    .failed, "the value has \(bytes.count) bytes, more than \(Limits.valueBytes)",
+                    reason: "invalid_argument", outcome: "not_committed")
+            }
             let commit = try await client.put(Bytes.of(key), bytes, session: session?.id)
             cluster.output.print(
                 .object(commit.fields + [.init(name: "key", value: .string(key))]),

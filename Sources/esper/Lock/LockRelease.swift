@@ -16,13 +16,12 @@ struct LockRelease: AsyncParsableCommand {
     func run() async throws {
         try await cluster.changing { client in
             let (commit, released) = try await client.releaseAnswer(name, session: session.id)
-            guard released else {
-                throw CommandFailure(
-                    .failed, "session \(session.id) neither holds \(name) nor waits for it; see 'esper lock list'",
-                    reason: "not_held", outcome: "not_committed")
-            }
             cluster.output.print(
-                .object(commit.fields + [.init(name: "name", value: .string(name))]), text: "released \(name)")
+                .object(
+                    commit.fields + [
+                        .init(name: "name", value: .string(name)), .init(name: "released", value: .bool(released)),
+                    ]),
+                text: released ? "released \(name)" : "left the queue of \(name)")
         }
     }
 }

@@ -1,0 +1,73 @@
+import ClusterSupport
+import EsperTypes
+import Foundation
+import TestSupport
+import Testing
+
+/// `esper` as people and scripts call it, against real nodes.
+@Suite(.timeLimit(.minutes(3)))
+struct CommandTests {
+    private struct Result {
+        var code: Int32
+        var output: String
+        var errors: [String]
+    }
+
+    private func esper(_ cluster: LocalCluster, _ arguments: [String]) async throws -> Result {
+        let process = Process()
+        process.executableURL = URL(fileURLWithPath: NodeProcess.binary).deletingLastPathComponent()
+            .appendingPathComponent("esper")
+        process.arguments = arguments + ["--config", cluster.clientFile]
+        let files = try ["out", "err"].map { name in
+            let file = "\(cluster.root)/esper-\(UInt64.random(in: 0 ... .max)).\(name)"
+            try Data().write(to: URL(fileURLWithPath: file))
+            return file
+        }
+        process.standardOutput = try FileHandle(forWritingTo: URL(fileURLWithPath: files[0]))
+        process.standardError = try FileHandle(forWritingTo: URL(fileURLWithPath: files[1]))
+        try process.run()
+        try await until("esper \(arguments[0]) \(arguments[1])") { !process.isRunning }
+        let texts = try files.map { try String(contentsOfFile: $0, encoding: .utf8) }
+        return Result(
+            code: process.terminationStatus, output: texts[0], errors: texts[1].split(separator: "\n").map(String.init))
+    }
+
+    @Test func `the longest key and value are put, and a byte more is refused in one line`() async throws {
+        try await LocalCluster.run(1) { cluster in
+            let key = String(repeating: "k", count: Limits.keyBytes)
+            let value = String(repeating: "v", count: Limits.valueBytes)
+            let put = try await esper(cluster, ["kv", "put", key, value])
+            #expect(put.code == 0 && put.errors == [])
+            #expect(try await esper(cluster, ["kv", "get", key]).output == value + "\n")
+            for (key, value, message) in [
+                (key, value + "v", "the value has \(Limits.valueBytes + 1) bytes, more than \(Limits.valueBytes)"),
+                (key + "k", value, "the key has \(Limits.keyBytes + 1) bytes, more than \(Limits.keyBytes)"),
+            ] {
+                let refused = try await esper(cluster, ["kv", "put", key, value, "--output", "json"])
+                #expect(refused.code == 1)
+                #expect(refused.errors == ["esper: \(message)"])
+                #expect(refused.output.contains(#""outcome":"not_committed""#))
+                #expect(refused.output.contains(#""code":"invalid_argument""#))
+            }
+        }
+    }
+
+    @Test func `a session is listed with its label, and its lock is released once`() async throws {
+        try await LocalCluster.run(1) { cluster in
+            let held = try await esper(
+                cluster, ["lock", "acquire", "train", "--ttl", "60s", "--label", "night run", "--output", "json"])
+            #expect(held.code == 0, "\(held)")
+            let sessions = try await esper(cluster, ["session", "list"])
+            #expect(sessions.output.contains("night run"))
+            let list = try await esper(cluster, ["session", "list", "--output", "json"])
+            #expect(list.output.contains(#""label":"night run""#))
+            let document = try JSONSerialization.jsonObject(with: Data(held.output.utf8)) as? [String: Any]
+            let session = try #require(document?["session_id"] as? String)
+            let released = try await esper(cluster, ["lock", "release", "train", "--session", session])
+            #expect(released.code == 0 && released.output == "released train\n")
+            let again = try await esper(cluster, ["lock", "release", "train", "--session", session])
+            #expect(again.code == 1)
+            #expect(again.errors == ["esper: the session neither holds nor waits for the lock"])
+        }
+    }
+}
