@@ -119,6 +119,39 @@ struct ServiceTests {
         }
     }
 
+    @Test func `work under a lock is cancelled when the lock is released, and a cancelled task frees its lock at once`()
+        async throws
+    {
+        try await LocalCluster.run(3) { cluster in
+            let client = try client(cluster)
+            defer { client.close() }
+            /// Takes the lock and holds it until it is cancelled, long before its time to live is over.
+            func hold() async throws -> (Task<Void, any Error>, LockGrant) {
+                let (grants, begun) = AsyncStream.makeStream(of: LockGrant.self, bufferingPolicy: .bufferingNewest(1))
+                let task = Task {
+                    try await client.withLock("a/b", ttl: .seconds(600), wait: .seconds(20)) { grant in
+                        begun.yield(grant)
+                        try await until("the cancellation", within: .seconds(120)) { false }
+                    }
+                }
+                var iterator = grants.makeAsyncIterator()
+                return (task, try #require(await iterator.next()))
+            }
+            let (first, grant) = try await hold()
+            try await client.release("a/b", session: grant.session)
+            let loss = await #expect(throws: EsperError.self) { try await first.value }
+            #expect(loss?.code == EsperError.Code.lockLost)
+            let (second, next) = try await hold()
+            #expect(try #require(next.token) > #require(grant.token))
+            second.cancel()
+            await #expect(throws: CancellationError.self) { try await second.value }
+            let session = try await client.openSession(ttl: .seconds(60))
+            #expect(try await client.acquire("a/b", session: session.id, wait: .zero).token != nil)
+            #expect(try await client.sessions().map(\.id) == [session.id])
+            try await session.close()
+        }
+    }
+
     @Test func `a refused call names the leader and where its API answers`() async throws {
         try await LocalCluster.run(3) { cluster in
             for member in cluster.members { try await ready(cluster, member.name) }
