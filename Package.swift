@@ -128,6 +128,13 @@ let package = Package(
 
         tests("EsperTypesTests", ["EsperTypes"]),
         tests("RaftCoreTests", ["RaftCore", "EsperTypes"]),
+        // The published data-driven format for quorums and configurations, run against the core.
+        .target(
+            name: "RaftScript", dependencies: ["RaftCore", "EsperTypes"], path: "Tests/RaftScript",
+            swiftSettings: settings),
+        .executableTarget(
+            name: "raft-script", dependencies: ["RaftScript"], path: "Tests/raft-script", swiftSettings: settings),
+        tests("RaftScriptTests", ["RaftScript"], exclude: ["cases"]),
         tests("CoordinationTests", ["Coordination", "EsperTypes"]),
         tests("SimulationTests", ["Simulation", "RaftCore", "Coordination", "EsperTypes"]),
         tests("RaftStorageTests", ["RaftStorage", "RaftCore", "EsperTypes", logging]),
