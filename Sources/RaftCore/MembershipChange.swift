@@ -118,9 +118,11 @@ extension RaftNode {
     /// committed one does. Without the second, a leader that had appended its own removal could hold the longest log that
     /// a quorum needs, and neither lead nor vote for anybody (dissertation §4.2.2).
     var mayCampaign: Bool {
-        for record in log.configurations.reversed() {
-            if record.configuration.isVoter(id) { return true }
-            if record.index <= commit { return false }
+        var position = log.configurations.count
+        while position > 0 {
+            position -= 1
+            if log.configurations[position].configuration.isVoter(id) { return true }
+            if log.configurations[position].index <= commit { return false }
         }
         return false
     }

@@ -26,6 +26,8 @@ extension RaftNode {
             log.base.index <= snapshot?.index ?? .zero,
             "the log begins after \(log.base), snapshot \(snapshot?.id as Any)")
         precondition((snapshot?.index ?? .zero) <= commit, "snapshot \(snapshot?.id as Any) beyond commit \(commit)")
+        precondition(
+            snapshot?.configuration.isValid ?? true, "a snapshot that names nobody: \(snapshot as Any)")
         precondition(log.last.term <= hardState.term, "log \(log.last) beyond term \(hardState.term)")
         precondition(
             pendingRestore != nil || log.base.index <= scheduled, "handed over \(scheduled), log after \(log.base)")

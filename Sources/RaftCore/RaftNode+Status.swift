@@ -27,6 +27,9 @@ extension RaftNode {
     public var currentTerm: Term { hardState.term }
     public var currentLeader: NodeID? { leader }
     public var commitIndex: LogIndex { commit }
+    /// The configuration in force, and the entry that brought it; zero for the first one.
+    public var configuration: Configuration { log.configuration.configuration }
+    public var configurationIndex: LogIndex { log.configuration.index }
 
     /// Payload bytes the log holds in memory; what the driver's compaction policy looks at.
     public var logBytes: Int { log.payloadBytes }

@@ -51,7 +51,7 @@ extension RaftNode {
     /// Former members are let go when they have the configuration that leaves them out and were told that it is
     /// committed, or when that takes too long: then the votes of the others keep them from disturbing.
     private mutating func dismissDeparted(at now: Instant) {
-        guard peers.contains(where: \.isDeparting) else { return }
+        guard peers.indices.contains(where: { peers[$0].departsAt != nil }) else { return }
         let index = log.configuration.index
         peers.removeAll { peer in
             guard let departsAt = peer.departsAt else { return false }

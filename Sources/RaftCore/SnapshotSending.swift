@@ -2,10 +2,13 @@ public import EsperTypes
 
 /// The leader's side of snapshots: cutting its own log, and bringing followers over what it has cut (§7).
 extension RaftNode {
-    /// What a snapshot of the state machine at `index` must name; nil when the log does not hold `index` any more.
+    /// What a snapshot of the state machine at `index` must name.
+    ///
+    /// - Returns: nil when the log does not hold `index` any more, and on a node that joined later and does not know who
+    ///   voted then: a snapshot without a configuration would be of no use to anybody.
     public func snapshotBasis(at index: LogIndex) -> SnapshotBasis? {
         guard index <= commit, let id = log.id(at: index),
-            let record = log.configurations.last(where: { $0.index <= index })
+            let record = log.configurations.last(where: { $0.index <= index }), record.configuration.isValid
         else { return nil }
         return SnapshotBasis(id: id, configuration: record.configuration, configurationIndex: record.index)
     }

@@ -213,6 +213,19 @@ import Testing
         #expect(lone.node.status.configuration == newer)
     }
 
+    @Test func `a node that does not know who voted at an index makes no snapshot there`() {
+        let cluster = Cluster(4, configuration: Configuration(voters: [me, ada, bob]))
+        let leader = cluster.elect()
+        cluster.propose(3, on: leader)
+        #expect(cluster.run { cluster.hasConverged })
+        cluster.change([.addLearner(cyd)], on: leader)
+        #expect(cluster.run { cluster[cyd].appliedIndex == cluster[leader].status.last.index })
+        let index = cluster[cyd].status.configurationIndex
+        #expect(cluster[cyd].node.snapshotBasis(at: index.previous) == nil)
+        #expect(cluster[cyd].node.snapshotBasis(at: index)?.configurationIndex == index)
+        #expect(cluster[leader].node.snapshotBasis(at: index.previous)?.configuration.incoming == [me, ada, bob])
+    }
+
     @Test func `a configuration without voters in an entry is nonsense, and dropped`() {
         var lone = LoneNode()
         let effects = lone.receive(append(term: 1, [configurationEntry(1, 1, .none)]))

@@ -55,6 +55,7 @@ import Testing
         case 11: cluster.heal()
         case 12:
             guard member.isUp, member.appliedIndex > member.status.snapshot?.index ?? .zero else { return }
+            guard member.node.snapshotBasis(at: member.appliedIndex) != nil else { return }
             let room = Int(member.appliedIndex.rawValue - member.status.first.rawValue) + 1
             cluster.takeSnapshot(
                 on: id, bytes: Int.random(in: 1...300, using: &generator),
