@@ -6,6 +6,13 @@ public struct Script: Sendable {
         public var title: String
         public var expected: String
         public var actual: String
+
+        public init(line: Int, title: String, expected: String, actual: String) {
+            self.line = line
+            self.title = title
+            self.expected = expected
+            self.actual = actual
+        }
     }
 
     public let cases: [ScriptCase]
