@@ -28,11 +28,22 @@ struct SeedRange: ExpressibleByArgument {
     }
 }
 
+/// - Throws: ``ValidationError`` with the names that there are.
+private func storm(named name: String) throws -> SeedRunner.Storm {
+    guard let storm = SeedRunner.Storm(rawValue: name) else {
+        throw ValidationError("\(name) is not \(SeedRunner.Storm.allCases.map(\.rawValue).joined(separator: " or "))")
+    }
+    return storm
+}
+
 struct Run: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Runs every seed of a range.")
 
     @Option(help: "The seeds, as A..<B.")
     var seeds: SeedRange
+
+    @Option(help: "Turn every plan to elections or members, all the time.", transform: storm(named:))
+    var storm: SeedRunner.Storm?
 
     @Option(help: "How many threads share the work.")
     var jobs = 2
@@ -40,9 +51,10 @@ struct Run: AsyncParsableCommand {
     func run() async throws {
         let clock = ContinuousClock()
         let start = clock.now
-        let summary = await SeedRunner.run(seeds: seeds.range, jobs: jobs) { report in
+        let summary = await SeedRunner.run(seeds: seeds.range, storm: storm, jobs: jobs) { report in
             guard let failure = report.failure else { return }
-            print("seed \(report.seed) \(failure)\n  to see it: simulate replay --seed \(report.seed)")
+            let option = storm.map { " --storm \($0.rawValue)" } ?? ""
+            print("seed \(report.seed) \(failure)\n  to see it: simulate replay --seed \(report.seed)\(option)")
         }
         let elapsed = (clock.now - start) / .seconds(1)
         let counters = summary.counters
@@ -54,7 +66,8 @@ struct Run: AsyncParsableCommand {
             \(counters.steps) steps, \(counters.messages) messages, \(counters.operations) operations \
             (\(counters.reads) reads, \(counters.duplicates) answered again), \(counters.committed) entries committed
             \(counters.elections) elections, \(counters.faults) faults, \(counters.crashes) crashes, \
-            \(counters.transfers) transfers, \(counters.truncations) truncations, \(counters.snapshots) snapshots, \
+            \(counters.transfers) transfers, \(counters.membershipChanges) of \(counters.membershipRequests) changes of \
+            membership, \(counters.truncations) truncations, \(counters.snapshots) snapshots, \
             \(counters.installedSnapshots) installed, \(counters.undecided) histories undecided
             recovery after the last fault: \(counters.recoveryNanoseconds / UInt64(summary.seeds) / 1_000_000) ms on \
             average, \(summary.slowestRecovery.nanoseconds / 1_000_000) ms at most (seed \(summary.slowestRecovery.seed))
@@ -66,17 +79,43 @@ struct Run: AsyncParsableCommand {
 }
 
 struct Replay: ParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Runs one seed and tells its story.")
+    static let configuration = CommandConfiguration(
+        abstract: "Runs one seed and tells its story, or writes the steps of the cores to a file.")
 
     @Option(help: "The seed.")
     var seed: UInt64
 
+    @Option(help: "The storm in which the seed was run: elections or members.", transform: storm(named:))
+    var storm: SeedRunner.Storm?
+
     @Flag(help: "Write the history of the clients as JSON lines instead of the story.")
     var history = false
 
+    @Option(help: "Write every step of every core to this file, as JSON lines.")
+    var trace: String?
+
     func run() throws {
+        guard let trace else { return try replay(trace: nil) }
+        guard let stream = fopen(trace, "wb") else {
+            throw ValidationError("\(trace): \(String(cString: strerror(errno)))")
+        }
+        defer { fclose(stream) }
+        try replay { line in
+            if fputs(line, stream) < 0 || fputc(10, stream) < 0 { failWriting(trace) }
+        }
+        if fflush(stream) != 0 { failWriting(trace) }
+    }
+
+    private func failWriting(_ file: String) -> Never {
+        writeLine("\(file): \(String(cString: strerror(errno)))", to: STDERR_FILENO)
+        Glibc.exit(1)
+    }
+
+    private func replay(trace: ((String) -> Void)?) throws {
         // Each line at once: a run that traps has told its story until then.
-        let report = SeedRunner.run(seed: seed, transcript: history ? nil : { writeLine($0, to: STDOUT_FILENO) })
+        let isStory = !history && trace == nil
+        let report = SeedRunner.run(
+            seed: seed, storm: storm, transcript: isStory ? { writeLine($0, to: STDOUT_FILENO) } : nil, trace: trace)
         if history {
             print(report.history.text, terminator: "")
         } else {

@@ -20,6 +20,8 @@ enum Occurrence {
     case restart(node: Int)
     case resume(node: Int)
     case fault
+    /// The operator may ask for another membership.
+    case membership
     case endOfFault(Int)
     case heal
 }

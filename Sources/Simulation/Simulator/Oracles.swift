@@ -24,6 +24,13 @@ struct Oracles {
     private var written: [EntryID: Written] = [:]
     private var committed: [Committed] = []
     private(set) var elections = 0
+    private(set) var configurations: ConfigurationOracle
+    private let founders: Configuration
+
+    init(founders: Configuration) {
+        self.founders = founders
+        configurations = ConfigurationOracle(founders: founders)
+    }
 
     var committedThrough: LogIndex { LogIndex(UInt64(committed.count)) }
 
@@ -65,7 +72,7 @@ struct Oracles {
             throw SimulationFailure(.monotonicTerm, "n\(node.index + 1) went from term \(node.lastTerm) to \(term)")
         }
         node.lastTerm = term
-        if node.raft.currentRole == .leader { try leads(node, in: term) }
+        if node.raft.currentRole == .leader { try leads(node, in: term, among: nodes) }
         let commit = node.raft.commitIndex
         guard commit >= node.lastCommit else {
             throw SimulationFailure(
@@ -75,10 +82,11 @@ struct Oracles {
             try commits(node, node.lastCommit.next, among: nodes)
             node.lastCommit = node.lastCommit.next
         }
+        try configurations.check(node, founders: founders)
     }
 
     private mutating func leads<Machine>(
-        _ node: SimulatedNode<Machine>, in term: Term
+        _ node: SimulatedNode<Machine>, in term: Term, among nodes: [SimulatedNode<Machine>]
     ) throws(SimulationFailure) {
         if let known = leaders[term] {
             guard known == node.index else {
@@ -88,6 +96,7 @@ struct Oracles {
         }
         leaders[term] = node.index
         elections += 1
+        try configurations.checkVotes(of: node, among: nodes)
         let status = node.raft.status
         // Whoever hears late of votes for an earlier term leads that one, without what later terms have committed (§5.4).
         let due = LogIndex(UInt64(committed.lastIndex { $0.term <= term }.map { $0 + 1 } ?? 0))
@@ -126,12 +135,17 @@ struct Oracles {
             throw SimulationFailure(
                 .committedNeverChanges, "n\(node.index + 1) commits \(index), which it does not have and nobody did")
         }
-        let holders = nodes.filter { $0.disk.image.holds(entry.id) }.count
-        guard holders * 2 > nodes.count else {
+        // The leader is the first to commit; the configuration in force there decides.
+        let configuration = node.raft.configuration
+        let result = configuration.quorum.result { id in nodes.first { $0.id == id }?.disk.image.holds(entry.id) }
+        guard result == .won else {
+            let holders = nodes.filter { $0.disk.image.holds(entry.id) }.map { "n\($0.index + 1)" }
             throw SimulationFailure(
                 .committedIsDurable,
-                "n\(node.index + 1) commits \(entry.id), durable on \(holders) of \(nodes.count)")
+                "n\(node.index + 1) commits \(entry.id), durable on \(holders.joined(separator: " ")) of "
+                    + "\(configuration)")
         }
+        try configurations.commits(entry, by: node.index)
         committed.append(Committed(id: entry.id, digest: Self.digest(entry), term: node.raft.currentTerm))
     }
 

@@ -28,16 +28,36 @@ public enum SeedRunner {
 
     /// Runs one seed.
     ///
-    /// - Parameter transcript: takes the story of the run line by line; without it nothing is written and nothing costs.
-    public static func run(seed: UInt64, transcript: ((String) -> Void)? = nil) -> SimulationReport {
-        run(SimulationPlan(seed: seed), mutant: nil, transcript: transcript)
+    /// - Parameters:
+    ///   - transcript: takes the story of the run line by line; without it nothing is written and nothing costs.
+    ///   - trace: takes every step of every core as a JSON object, line by line.
+    public static func run(
+        seed: UInt64, storm: Storm? = nil, transcript: ((String) -> Void)? = nil, trace: ((String) -> Void)? = nil
+    ) -> SimulationReport {
+        run(storm?.plan(seed: seed) ?? SimulationPlan(seed: seed), mutant: nil, transcript: transcript, trace: trace)
     }
 
     package static func run(
-        _ plan: SimulationPlan, mutant: Mutant?, transcript: ((String) -> Void)? = nil
+        _ plan: SimulationPlan, mutant: Mutant?, transcript: ((String) -> Void)? = nil,
+        trace: ((String) -> Void)? = nil
     ) -> SimulationReport {
         transcript?("\(plan)")
-        return Simulator<RegisterMachine>(plan: plan, mutant: mutant, transcript: transcript.map(Transcript.init)).run()
+        return Simulator<RegisterMachine>(
+            plan: plan, mutant: mutant, transcript: transcript.map(Transcript.init), steps: trace.map(StepTrace.init)
+        ).run()
+    }
+
+    /// Plans in which one thing happens all the time.
+    public enum Storm: String, CaseIterable, Sendable {
+        case elections
+        case members
+
+        package func plan(seed: UInt64) -> SimulationPlan {
+            switch self {
+            case .elections: SimulationPlan(electionStorm: seed)
+            case .members: SimulationPlan(membershipStorm: seed)
+            }
+        }
     }
 
     /// Runs every seed of a range.
@@ -45,13 +65,15 @@ public enum SeedRunner {
     /// The cores trap when their own state contradicts itself; ``CrashReport`` then names the seeds that were running.
     ///
     /// - Parameters:
+    ///   - storm: turns every plan to one thing; nil leaves them as the seeds draw them.
     ///   - jobs: how many threads share the work.
     ///   - finished: called for every seed, on any of the threads, one at a time.
     public static func run(
-        seeds: Range<UInt64>, jobs: Int = 2, finished: @escaping @Sendable (SimulationReport) -> Void = { _ in }
+        seeds: Range<UInt64>, storm: Storm? = nil, jobs: Int = 2,
+        finished: @escaping @Sendable (SimulationReport) -> Void = { _ in }
     ) async -> Summary {
         CrashReport.install()
-        let work = Work(seeds)
+        let work = Work(seeds, storm)
         await withTaskGroup(of: Void.self) { group in
             for job in 0..<max(1, jobs) {
                 group.addTask { work.run(job: job, finished) }
@@ -64,9 +86,11 @@ public enum SeedRunner {
     private final class Work: Sendable {
         let next: Atomic<UInt64>
         let end: UInt64
+        let storm: Storm?
         let summary = Mutex(Summary())
 
-        init(_ seeds: Range<UInt64>) {
+        init(_ seeds: Range<UInt64>, _ storm: Storm?) {
+            self.storm = storm
             next = Atomic(seeds.lowerBound)
             end = seeds.upperBound
         }
@@ -76,7 +100,8 @@ public enum SeedRunner {
                 let seed = next.wrappingAdd(1, ordering: .relaxed).oldValue
                 guard seed < end else { return }
                 CrashReport.begins(seed: seed, job: job)
-                let report = SeedRunner.run(seed: seed)
+                let plan = storm?.plan(seed: seed) ?? SimulationPlan(seed: seed)
+                let report = SeedRunner.run(plan, mutant: nil)
                 summary.withLock {
                     $0.add(report)
                     finished(report)

@@ -42,6 +42,9 @@ final class SimulatedNode<Machine: ReplicatedMachine> {
     // What the oracles remember of this life.
     var lastTerm = Term.zero
     var lastCommit = LogIndex.zero
+    var lastConfiguration: (index: LogIndex, configuration: Configuration)?
+    /// The term that it led when it was last looked at.
+    var ledTerm: Term?
 
     private let clockOffset: UInt64
     private let clockDrift: Int

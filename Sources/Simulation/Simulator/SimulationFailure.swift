@@ -14,6 +14,8 @@ public struct SimulationFailure: Error, Hashable, Sendable, CustomStringConverti
         case committedNeverChanges
         /// Committed means durable on a quorum.
         case committedIsDurable
+        /// A configuration that is no legal step, came too early, or is not what the log says (dissertation §4).
+        case configurationSafety
         case monotonicTerm
         case monotonicCommit
         case monotonicApplied

@@ -71,8 +71,19 @@ public struct SimulationPlan: Sendable {
         public var padding: Int
     }
 
+    public struct MembershipPlan: Sendable {
+        /// So many nodes vote in the beginning; the others wait to be added.
+        public var founders: Int
+        /// Between one request and the next on average, in nanoseconds.
+        public var interval: Int
+        /// Of a hundred changes of voters so many have to be ended by another request.
+        public var explicitLeavePercent: Int
+    }
+
     public var seed: UInt64
     public var nodes: Int
+    /// Changes of who votes; nil is none.
+    public var membership: MembershipPlan?
     public var raft: RaftOptions
     public var network: NetworkPlan
     public var disk: DiskPlan
@@ -153,7 +164,32 @@ public struct SimulationPlan: Sendable {
         clockDrift = random.chance(1, in: 2) ? 0 : random.int(in: 1...50_000)
         turnDelay = random.chance(1, in: 3) ? 0 : random.int(in: 1...300_000)
         crashPointPerMille = faults.contains(.crashAtPoint) ? random.int(in: 1...200) : 0
-        if random.chance(1, in: 8) { becomeElectionStorm() }
+        if random.chance(1, in: 8) {
+            becomeElectionStorm()
+        } else if random.chance(1, in: 3) {
+            let interval = random.int(in: 30...500) * ms
+            changeMembership(every: interval, &random)
+        }
+    }
+
+    /// The plan of a seed, with members that come and go all the time.
+    package init(membershipStorm seed: UInt64) {
+        self.init(seed: seed)
+        var random = SeededRandom(seed: seed ^ 0x6d65_6d62)
+        let ms = Self.millisecond
+        if membership == nil { changeMembership(every: 0, &random) }
+        membership?.interval = random.int(in: 10...80) * ms
+        faults.formUnion([.crash, .leaderCrash, .isolate])
+        faultInterval = random.int(in: 40...200) * ms
+        faultDuration = random.int(in: 20...300) * ms
+    }
+
+    private mutating func changeMembership(every interval: Int, _ random: inout SeededRandom) {
+        nodes = min(nodes, 5)
+        membership = MembershipPlan(
+            founders: nodes, interval: interval, explicitLeavePercent: random.chance(1, in: 2) ? 0 : 30)
+        nodes += random.int(in: 0...2)
+        raft.maximumPromotionLag = random.int(in: 0...60)
     }
 
     /// The plan of a seed, turned to elections.
@@ -167,6 +203,7 @@ public struct SimulationPlan: Sendable {
         var random = SeededRandom(seed: seed ^ 0x57_0421)
         let ms = Self.millisecond
         nodes = 3
+        membership = nil
         raft.heartbeatInterval = .milliseconds(10)
         raft.electionTimeout = .milliseconds(random.int(in: 30...50))
         network = NetworkPlan(
@@ -193,7 +230,7 @@ extension SimulationPlan: CustomStringConvertible {
         ]
         for (fault, name) in zip(Faults.all, all) where faults.contains(fault) { names.append(name) }
         return """
-            seed \(seed): \(nodes) nodes, heartbeat \(raft.heartbeatInterval), election \(raft.electionTimeout), \
+            seed \(seed): \(nodes) nodes\(membership.map { ", \($0.founders) of them founders" } ?? ""), heartbeat \(raft.heartbeatInterval), election \(raft.electionTimeout), \
             network \(network.isOrdered ? "ordered" : "unordered") loss \(network.lossPerMille)‰ \
             duplicates \(network.duplicatePerMille)‰ spikes \(network.spikePerMille)‰, \
             \(workload.clients) clients on \(workload.keys) keys, \

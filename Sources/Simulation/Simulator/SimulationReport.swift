@@ -12,6 +12,9 @@ public struct SimulationCounters: Hashable, Sendable {
     public var faults = 0
     public var crashes = 0
     public var transfers = 0
+    /// Requests to change who votes, and those that came to their end.
+    public var membershipRequests = 0
+    public var membershipChanges = 0
     public var truncations = 0
     public var snapshots = 0
     public var compactions = 0
@@ -33,6 +36,8 @@ public struct SimulationCounters: Hashable, Sendable {
         left.faults += right.faults
         left.crashes += right.crashes
         left.transfers += right.transfers
+        left.membershipRequests += right.membershipRequests
+        left.membershipChanges += right.membershipChanges
         left.truncations += right.truncations
         left.snapshots += right.snapshots
         left.compactions += right.compactions

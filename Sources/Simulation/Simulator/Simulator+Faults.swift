@@ -83,6 +83,7 @@ extension Simulator {
         node.held = []
         node.writes = [:]
         node.reads = [:]
+        steps?.add("crash", of: node, at: clock.now)
         let end = clock.now + (downAtMost.map { UInt64(random.int(in: 1_000_000...$0)) } ?? duration())
         note("crash", "n\(node.index + 1), \(lost) writes lost", until: end)
         for peer in nodes where peer !== node { closeLink(node.index, peer.index, told: plan.network.tellsClosedLinks) }
@@ -91,9 +92,12 @@ extension Simulator {
 
     func restart(_ node: Node) throws(SimulationFailure) {
         guard !node.isUp else { return }
+        if mutant == .rejoinsWiped { node.disk = Disk() }
         let image = node.disk.image
+        var first = node.founding(founders)
+        if mutant == .keepsTruncatedConfiguration, let known = node.lastConfiguration { first = known.configuration }
         let restored = RestoredState(
-            hardState: image.hardState, configuration: configuration, snapshot: image.snapshot,
+            hardState: image.hardState, configuration: first, snapshot: image.snapshot,
             compactedThrough: image.compactedThrough, entries: image.entries)
         node.machine = Machine()
         node.life += 1
@@ -106,12 +110,15 @@ extension Simulator {
         node.workerFreeAt = clock.now
         node.lastTerm = image.hardState.term
         node.lastCommit = image.snapshot?.index ?? .zero
+        node.lastConfiguration = nil
+        node.ledTerm = nil
         if let snapshot = image.snapshot { try loadMachine(node, snapshot) }
         node.raft = RaftNode(
             options: plan.raft, id: node.id, restored: restored, seed: random.next(), at: node.localTime(clock.now))
         say(
             "n\(node.index + 1) restarts: \(image.hardState), snapshot \(image.snapshot?.id.description ?? "none"), log to \(image.last)"
         )
+        steps?.add("restart", of: node, at: clock.now)
         for peer in nodes where peer !== node { openLink(node.index, peer.index) }
         scheduleTurn(node)
     }

@@ -42,38 +42,47 @@ extension Simulator {
         var inbox: [Input] = []
         swap(&inbox, &node.inbox)
         for input in inbox { take(input, node, now) }
-        if now >= node.raft.nextDeadline { node.raft.step(.deadlineReached, at: now, into: &effects) }
+        if now >= node.raft.nextDeadline { step(node, .deadlineReached, now) }
+        mistakes(after: node, now)
         repeat {
             node.raft.flush(at: now, into: &effects)
+            steps?.add("flush", of: node, at: clock.now)
             try oracles.check(node, among: nodes)
             try perform(node, now)
         } while !effects.isEmpty
-        node.raft.checkInvariants()
+        // A core that is made to break its rules would trap; then the oracles are the ones to find out.
+        if !(mutant?.breaksCore ?? false) { node.raft.checkInvariants() }
         traceState(node)
         setTimer(node)
     }
 
+    /// Steps the core of a node.
+    private func step(_ node: Node, _ event: Event, _ now: Instant) {
+        node.raft.step(event, at: now, into: &effects)
+        steps?.add(event, of: node, at: clock.now)
+    }
+
     private func take(_ input: Input, _ node: Node, _ now: Instant) {
         switch input {
+        case .event(.changeConfiguration(_, let request)) where mistakes(request, of: node, now): break
         case .event(let event):
-            node.raft.step(event, at: now, into: &effects)
+            step(node, event, now)
         case .durable(let sequence):
             node.durableThrough = max(node.durableThrough, sequence)
             for held in node.held where held.after <= sequence { send(held.message, from: node, to: held.to) }
             node.held.removeAll { $0.after <= sequence }
-            node.raft.step(.persisted(through: sequence), at: now, into: &effects)
+            step(node, .persisted(through: sequence), now)
         case .write(let request):
             node.writes[request.attempt] = request
             let payload = Machine.encode(
                 request, padding: plan.workload.padding, time: 1_000_000_000_000_000_000 + now.nanoseconds)
-            node.raft.step(
-                .propose([Proposal(token: request.attempt, payload: payload)]), at: now, into: &effects)
+            step(node, .propose([Proposal(token: request.attempt, payload: payload)]), now)
         case .read(let request):
             node.reads[request.attempt] = request
             if mutant == .readsAnywhere || mutant == .readsWithoutRound && node.raft.currentRole == .leader {
                 serveRead(request.attempt, node)
             } else {
-                node.raft.step(.read([request.attempt]), at: now, into: &effects)
+                step(node, .read([request.attempt]), now)
             }
         }
     }
@@ -137,13 +146,18 @@ extension Simulator {
         case .writeSnapshotChunk(let descriptor, let offset, let bytes, let isLast):
             work(node, .received(descriptor, offset: offset, bytes: bytes, isLast: isLast))
         case .restoreStateMachine(let descriptor): try restoreMachine(node, descriptor, now)
-        case .configurationChange, .configurationChanged: break
+        case .configurationChange(let token, let outcome): configurationOutcome(outcome, of: token, at: node)
+        case .configurationChanged(let configuration, let index):
+            say("n\(node.index + 1) has \(configuration) of \(index)")
         }
     }
 
     private func send(_ message: Message, from node: Node, to: NodeID) {
         let target = Int(to.rawValue) - 1
-        let message = mutant?.forges(message) ?? message
+        // Nodes that only a broken cluster has.
+        guard target < nodes.count else { return }
+        let message = mutant?.forges(message, from: node, to: nodes[target]) ?? message
+        steps?.send(message, from: node, to: to, at: clock.now)
         let arrivals = network.arrivals(from: node.index, to: target, now: clock.now, isHealed: isHealed)
         let epoch = network.epoch(from: node.index, to: target)
         for time in [arrivals.first, arrivals.second] {
@@ -213,7 +227,7 @@ extension Simulator {
             reply(to: request, .answer(answer))
         }
         node.appliedSinceSnapshot += entries.count
-        node.raft.step(.applied(through: node.machine.applied), at: now, into: &effects)
+        step(node, .applied(through: node.machine.applied), now)
         snapshotIfDue(node)
     }
 
@@ -244,9 +258,11 @@ extension Simulator {
         node.isSnapshotRunning = true
         node.appliedSinceSnapshot = 0
         let bytes = node.machine.snapshot()
+        let isStale = mutant == .snapshotsFirstConfiguration
         let descriptor = SnapshotDescriptor(
-            id: basis.id, configuration: basis.configuration, configurationIndex: basis.configurationIndex,
-            sizeBytes: UInt64(bytes.count), checksum: CRC32C.checksum(bytes), stateHash: node.machine.stateHash)
+            id: basis.id, configuration: isStale ? founders : basis.configuration,
+            configurationIndex: isStale ? .zero : basis.configurationIndex, sizeBytes: UInt64(bytes.count),
+            checksum: CRC32C.checksum(bytes), stateHash: node.machine.stateHash)
         let retain = UInt64(plan.retainedEntries)
         let retainFrom = basis.id.index.rawValue > retain ? basis.id.index.rawValue - retain : 1
         counters.snapshots += 1
@@ -305,7 +321,7 @@ extension Simulator {
         try loadMachine(node, descriptor)
         say("n\(node.index + 1) restored its state at \(descriptor.id)")
         node.appliedSinceSnapshot = 0
-        node.raft.step(.applied(through: descriptor.index), at: now, into: &effects)
+        step(node, .applied(through: descriptor.index), now)
     }
 
     func loadMachine(_ node: Node, _ descriptor: SnapshotDescriptor) throws(SimulationFailure) {
@@ -317,5 +333,6 @@ extension Simulator {
             throw SimulationFailure(.stateHash, "n\(node.index + 1) restored \(descriptor.id) to another state")
         }
         try oracles.state(at: descriptor.index, chain: node.machine.chain, of: node.index)
+        try oracles.configurations.check(descriptor, of: node.index)
     }
 }

@@ -14,32 +14,40 @@ final class Simulator<Machine: ReplicatedMachine> {
     var network: Network
     var nodes: [SimulatedNode<Machine>] = []
     var workload: Workload
-    var oracles = Oracles()
+    var oracles: Oracles
     var trace = Trace()
     var transcript: Transcript?
+    var steps: StepTrace?
     var counters = SimulationCounters()
     var faults = ActiveFaults()
     var isHealed = false
     var effects: [Effect] = []
-    let configuration: Configuration
+    /// Who votes in the beginning. The other nodes know nobody.
+    let founders: Configuration
 
-    init(plan: SimulationPlan, mutant: Mutant? = nil, transcript: Transcript? = nil) {
+    init(
+        plan: SimulationPlan, mutant: Mutant? = nil, transcript: Transcript? = nil, steps: StepTrace? = nil
+    ) {
         self.plan = plan
         self.mutant = mutant
         self.transcript = transcript
+        self.steps = steps
         var random = SeededRandom(seed: plan.seed)
         network = Network(plan: plan.network, nodes: plan.nodes, random: random.split())
         workload = Workload(plan: plan.workload, nodes: plan.nodes, random: random.split())
         self.random = random.split()
-        configuration = Configuration(voters: (1...plan.nodes).map { NodeID(UInt64($0)) })
+        founders = Configuration(voters: (1...(plan.membership?.founders ?? plan.nodes)).map { NodeID(UInt64($0)) })
+        oracles = Oracles(founders: founders)
         for index in 0..<plan.nodes { nodes.append(makeNode(index)) }
     }
 
     private func makeNode(_ index: Int) -> SimulatedNode<Machine> {
         let offset = UInt64(random.int(in: 1...1_000_000_000_000))
         let drift = plan.clockDrift == 0 ? 0 : random.int(in: -plan.clockDrift...plan.clockDrift)
+        let id = NodeID(UInt64(index + 1))
+        let restored = RestoredState(configuration: founders.contains(id) ? founders : .none)
         let raft = RaftNode(
-            options: plan.raft, id: NodeID(UInt64(index + 1)), restored: RestoredState(configuration: configuration),
+            options: plan.raft, id: id, restored: restored,
             seed: random.next(), at: SimulatedNode<Machine>.localTime(0, offset: offset, drift: drift))
         return SimulatedNode(index: index, raft: raft, clockOffset: offset, clockDrift: drift)
     }
@@ -82,6 +90,9 @@ final class Simulator<Machine: ReplicatedMachine> {
             setDue(client, after: workload.pauseBeforeNext())
         }
         if !plan.faults.isEmpty { clock.schedule(.fault, after: UInt64(random.int(in: 0...plan.faultInterval * 2))) }
+        if let membership = plan.membership {
+            clock.schedule(.membership, after: UInt64(random.int(in: 0...membership.interval * 2)))
+        }
         clock.schedule(.heal, at: plan.healAt)
     }
 
@@ -105,6 +116,7 @@ final class Simulator<Machine: ReplicatedMachine> {
         case .restart(let node): try restart(nodes[node])
         case .resume(let node): resume(nodes[node])
         case .fault: try injectFault()
+        case .membership: changeMembership()
         case .endOfFault(let number): endFault(number)
         case .heal: try heal()
         }
@@ -112,17 +124,22 @@ final class Simulator<Machine: ReplicatedMachine> {
 
     // MARK: The end
 
-    /// Everybody is up, idle, and at the same point; every client was served after the cluster was healed.
+    /// The members are up, idle, and at the same point; every client was served after the cluster was healed.
     private func hasRecovered() throws(SimulationFailure) -> Bool {
         guard workload.clients.allSatisfy(\.isDone) else { return false }
         let through = oracles.committedThrough
+        guard let leader = currentLeader else { return false }
+        let configuration = nodes[leader].raft.configuration
+        guard !configuration.isJoint, nodes[leader].raft.configurationIndex <= through else { return false }
+        let members = nodes.filter { configuration.contains($0.id) }
+        guard members.count == configuration.members.count else { return false }
         var leaders = 0
-        for node in nodes {
+        for node in members {
             guard node.isUp, node.machine.applied == through, node.raft.commitIndex == through else { return false }
             if node.raft.currentRole == .leader { leaders += 1 }
         }
         guard leaders == 1 else { return false }
-        let hashes = nodes.map(\.machine.stateHash)
+        let hashes = members.map(\.machine.stateHash)
         guard hashes.allSatisfy({ $0 == hashes[0] }) else {
             throw SimulationFailure(.stateHash, "after \(through) the machines differ: \(hashes)")
         }
@@ -161,6 +178,6 @@ extension SimulatedNode {
         let status = raft.status
         let state = isUp ? isPaused ? " paused" : "" : " down"
         return "n\(index + 1)\(state) \(status.role) term \(status.term) log \(status.first)...\(status.last) "
-            + "durable \(status.durable) commit \(status.commit) applied \(status.applied)"
+            + "durable \(status.durable) commit \(status.commit) applied \(status.applied) \(status.configuration)"
     }
 }

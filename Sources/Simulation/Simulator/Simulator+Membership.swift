@@ -1,0 +1,110 @@
+import EsperTypes
+import RaftCore
+
+/// The operator: asks for changes of membership at random moments, whatever else is going on.
+extension Simulator {
+    /// Another request, now and then; after the faults only what ends a joint configuration that does not end by itself.
+    func changeMembership() {
+        guard let membership = plan.membership else { return }
+        clock.schedule(
+            .membership,
+            after: isHealed ? UInt64(membership.interval) : UInt64(random.int(in: 0...membership.interval * 2)))
+        guard let leader = currentLeader else { return }
+        let configuration = nodes[leader].raft.configuration
+        if isHealed {
+            guard configuration.isJoint, !configuration.autoLeave, mutant != .forgetsToLeave else { return }
+            ask(nodes[leader], .leaveJoint)
+            return
+        }
+        let target = random.chance(1, in: 12) ? random.int(in: 0...plan.nodes - 1) : leader
+        if configuration.isJoint, mutant != .forgetsToLeave, random.chance(1, in: 2) {
+            ask(nodes[target], .leaveJoint)
+            return
+        }
+        var autoLeave = !random.chance(membership.explicitLeavePercent, in: 100)
+        if mutant == .forgetsToLeave { autoLeave = false }
+        ask(nodes[target], .change(drawChanges(configuration), autoLeave: autoLeave))
+    }
+
+    private func ask(_ node: Node, _ request: ConfigurationRequest) {
+        counters.membershipRequests += 1
+        say("n\(node.index + 1) is asked: \(request)")
+        receive(node, .event(.changeConfiguration(token: UInt64(counters.membershipRequests), request)))
+    }
+
+    /// Mostly sensible: strangers become learners, learners voters, and the cluster keeps about its size.
+    private func drawChanges(_ configuration: Configuration) -> [ConfigurationChange] {
+        var strangers = nodes.map(\.id).filter { !configuration.contains($0) }
+        var learners = configuration.learners
+        var voters = configuration.incoming
+        func take(_ from: inout [NodeID]) -> NodeID? {
+            guard let node = random.pick(from) else { return nil }
+            from.removeAll { $0 == node }
+            return node
+        }
+        var changes: [ConfigurationChange] = []
+        for _ in 0..<random.int(in: 1...3) {
+            switch random.int(in: 0...9) {
+            case 0...2: if let node = take(&strangers) { changes.append(.addLearner(node)) }
+            case 3...5: if let node = take(&learners) { changes.append(.addVoter(node)) }
+            case 6: if let node = take(&voters) { changes.append(.remove(node)) }
+            case 7: if let node = take(&voters) { changes.append(.demote(node)) }
+            case 8: if let node = take(&learners) { changes.append(.remove(node)) }
+            default:
+                if let new = take(&learners), let old = take(&voters) { changes.append(.replace(old, with: new)) }
+            }
+        }
+        return changes
+    }
+
+    func configurationOutcome(_ outcome: ConfigurationOutcome, of token: UInt64, at node: Node) {
+        switch outcome {
+        case .done: counters.membershipChanges += 1
+        case .accepted, .refused, .unknown: break
+        }
+        trace.mix(token)
+        say("n\(node.index + 1) answers request \(token): \(outcome)")
+    }
+
+    // MARK: Mistakes made on purpose
+
+    /// What a broken core would do with a request that it should treat with more care.
+    ///
+    /// - Returns: whether the request has been dealt with.
+    func mistakes(_ request: ConfigurationRequest, of node: Node, _ now: Instant) -> Bool {
+        guard let mutant, node.raft.currentRole == .leader, case .change(let changes, _) = request else { return false }
+        let status = node.raft.status
+        let current = status.configuration
+        guard !current.isJoint else { return false }
+        let isOwnTermCommitted = node.raft.entry(at: status.commit)?.term == status.term
+        var next: Configuration?
+        switch mutant {
+        case .switchesWithoutJoint:
+            guard !status.isConfigurationPending, isOwnTermCommitted else { return false }
+            next = (try? Changer(current).enterJoint(autoLeave: true, changes)).flatMap {
+                try? Changer($0).leaveJoint()
+            }
+        case .stacksChanges:
+            if status.isConfigurationPending { next = try? Changer(current).simple(changes) }
+        case .changesBeforeOwnTerm:
+            if !status.isConfigurationPending, !isOwnTermCommitted { next = try? Changer(current).simple(changes) }
+        case .addsNodesNeverStarted:
+            guard !status.isConfigurationPending, isOwnTermCommitted else { return false }
+            let ghosts = current.incoming.indices.map { ConfigurationChange.addVoter(NodeID(UInt64(1000 + $0))) }
+            next = try? Changer(current).enterJoint(autoLeave: true, ghosts)
+        default: break
+        }
+        guard let next, next.isValid, next != current else { return false }
+        node.raft.appendConfiguration(next, at: now, into: &effects)
+        return true
+    }
+
+    /// What a broken leader would append without being asked.
+    func mistakes(after node: Node, _ now: Instant) {
+        guard mutant == .leavesJointEarly, node.raft.currentRole == .leader, node.raft.configuration.autoLeave,
+            node.raft.configurationIndex > node.raft.commitIndex,
+            let left = try? Changer(node.raft.configuration).leaveJoint()
+        else { return }
+        node.raft.appendConfiguration(left, at: now, into: &effects)
+    }
+}
