@@ -13,8 +13,10 @@ struct DevPartition: AsyncParsableCommand {
 
     func run() async throws {
         let cluster = try targets.development.cluster()
-        let nodes = try await targets.nodes(of: cluster)
         let names = peers?.names ?? []
+        let chosen = try await targets.nodes(of: cluster)
+        // 'all --from n2' is about all others; a single node cut from itself is a mistake that the node points out.
+        let nodes = chosen.count > 1 ? chosen.filter { !names.contains($0.name) } : chosen
         for node in nodes { try await cluster.withClient(of: node) { try await $0.isolate(from: names) } }
         targets.output.print(
             .fields([
