@@ -143,8 +143,11 @@ extension Mutant {
         switch self {
         case .votesBeforeDurable, .losesVote, .grantsEveryVote:
             [.electionSafety, .leaderCompleteness, .logMatching, .committedNeverChanges, .stateMachineSafety]
-        case .acknowledgementsBeforeDurable, .losesSyncedEntries, .claimsMissingEntries:
+        case .acknowledgementsBeforeDurable, .claimsMissingEntries:
             [.committedIsDurable, .leaderCompleteness, .committedNeverChanges, .stateMachineSafety]
+        case .losesSyncedEntries:
+            // A leader never sends again what it was told is durable, so such a follower may also stay behind for ever.
+            [.committedIsDurable, .leaderCompleteness, .committedNeverChanges, .stateMachineSafety, .liveness]
         case .switchesWithoutJoint, .leavesJointEarly, .stacksChanges, .changesBeforeOwnTerm,
             .keepsTruncatedConfiguration, .snapshotsFirstConfiguration:
             [.configurationSafety]
