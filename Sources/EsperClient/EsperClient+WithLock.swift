@@ -27,10 +27,10 @@ extension EsperClient {
             let value = try await session.whileAlive(
                 onLoss: onLoss, watching: { await self.loss(of: name, session.id, token) },
                 { try await body(grant) })
-            try await session.close()
+            // `body` is done, whatever becomes of the session: one that cannot be ended now ends after its time to live.
+            try? await session.close()
             return value
         } catch {
-            // Best effort: a session that cannot be ended now ends by itself after its time to live.
             try? await session.close()
             throw error
         }

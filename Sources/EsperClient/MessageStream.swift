@@ -13,8 +13,7 @@ final class MessageStream: Sendable {
     }
 
     private struct State {
-        var messages: [[UInt8]] = []
-        var head = 0
+        var messages = CircularBuffer<[UInt8]>()
         var stream: ClientStream?
         var ending: Step?
         var waiting: Once<Step>?
@@ -33,15 +32,7 @@ final class MessageStream: Sendable {
             await withCheckedContinuation { continuation in
                 let once = Once(continuation)
                 let (step, stream) = state.withLock { state -> (Step?, ClientStream?) in
-                    if state.head < state.messages.count {
-                        let message = state.messages[state.head]
-                        state.head += 1
-                        if state.head == state.messages.count {
-                            state.messages.removeAll(keepingCapacity: state.head <= 64)
-                            state.head = 0
-                        }
-                        return (.message(message), state.stream)
-                    }
+                    if let message = state.messages.popFirst() { return (.message(message), state.stream) }
                     if let ending = state.ending { return (ending, nil) }
                     state.waiting = once
                     return (nil, nil)

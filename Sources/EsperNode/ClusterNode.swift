@@ -116,8 +116,10 @@ public final class ClusterNode: Sendable {
             let credentials = try await NIOThreadPool.singleton.runIfActive { [settings] in
                 try Self.credentials(settings)
             }
-            try listener.updateCredentials(credentials)
+            // Both change or neither: whatever is wrong with the files is found before the first.
+            try listener.check(credentials)
             try await handle.updateCredentials(credentials)
+            try listener.updateCredentials(credentials)
             logger.notice(
                 "certificates reloaded",
                 metadata: ["identity": "\(credentials.identity)", "valid.until": "\(credentials.notValidAfter)"])

@@ -101,7 +101,7 @@ extension RaftNode {
         if role == .leader {
             deadline = min(deadline, election.quorumDeadline)
             for peer in peers {
-                deadline = min(deadline, peer.lastSent + options.heartbeatInterval)
+                deadline = min(deadline, peer.lastSent + options.heartbeatInterval, peer.departsAt ?? .distantFuture)
                 if let since = peer.noticeSince { deadline = min(deadline, since + options.commitNoticeDelay) }
                 if let transfer = peer.transfer, case .awaiting(let since) = transfer.step {
                     deadline = min(deadline, since + options.snapshotRetryInterval)

@@ -55,7 +55,9 @@ extension RaftNode {
         let index = log.configuration.index
         peers.removeAll { peer in
             guard let departsAt = peer.departsAt else { return false }
-            return now >= departsAt || peer.match >= index && peer.commitTold >= index
+            // Whoever needs a snapshot would not have it in time.
+            let isBehind = peer.state != .snapshot && log.term(at: peer.next.previous) == nil
+            return now >= departsAt || isBehind || peer.match >= index && peer.commitTold >= index
         }
     }
 

@@ -85,6 +85,9 @@ public final class APIListener: Sendable {
         self.server = server
     }
 
+    /// Throws what ``updateCredentials(_:)`` would throw.
+    public func check(_ credentials: TLSCredentials) throws { try ServedCredentials.check(credentials) }
+
     /// Uses other certificates for connections from now on; those that stand keep theirs.
     ///
     /// - Throws: when the credentials are not accepted; the old ones stay in force.

@@ -14,6 +14,8 @@ final class ServedCredentials: Sendable {
 
     init(_ credentials: TLSCredentials) throws { state = Mutex(try Self.state(credentials)) }
 
+    static func check(_ credentials: TLSCredentials) throws { _ = try state(credentials) }
+
     /// For handshakes from now on.
     func update(_ credentials: TLSCredentials) throws {
         let new = try Self.state(credentials)
