@@ -214,6 +214,7 @@ extension WireReader {
         case 6: reason = .leadershipLost
         case 7: reason = .unconfirmed
         case 8: reason = .oversized
+        case 9: reason = .storageFull
         case let tag: throw .unknownTag(UInt64(tag))
         }
         let count = try count(smallestElement: 8)

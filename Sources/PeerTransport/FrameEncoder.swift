@@ -238,6 +238,7 @@ extension ByteBuffer {
         case .leadershipLost: writeInteger(6, as: UInt8.self)
         case .unconfirmed: writeInteger(7, as: UInt8.self)
         case .oversized: writeInteger(8, as: UInt8.self)
+        case .storageFull: writeInteger(9, as: UInt8.self)
         }
         writeInteger(UInt32(tokens.count), endianness: .little)
         for token in tokens { writeInteger(token, endianness: .little) }

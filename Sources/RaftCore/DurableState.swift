@@ -115,6 +115,8 @@ public struct RestoredState: Hashable, Sendable {
     public var compactedThrough: EntryID
     /// Consecutive entries after `compactedThrough`. They reach at least to the snapshot when they begin before it.
     public var entries: [Entry]
+    /// What this node promised in terms up to this one may have been lost with damaged storage; see ``Quarantine``.
+    public var lostThrough: Term?
 
     /// - Parameter compactedThrough: the snapshot's entry when nil, or the beginning of the log without a snapshot.
     public init(
@@ -122,12 +124,14 @@ public struct RestoredState: Hashable, Sendable {
         configuration: Configuration,
         snapshot: SnapshotDescriptor? = nil,
         compactedThrough: EntryID? = nil,
-        entries: [Entry] = []
+        entries: [Entry] = [],
+        lostThrough: Term? = nil
     ) {
         self.hardState = hardState
         self.configuration = configuration
         self.snapshot = snapshot
         self.compactedThrough = compactedThrough ?? snapshot?.id ?? .zero
         self.entries = entries
+        self.lostThrough = lostThrough
     }
 }

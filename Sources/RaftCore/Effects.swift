@@ -94,6 +94,8 @@ public enum RefusalReason: Hashable, Sendable {
     case storageStalled
     /// The leader's links to a quorum are down.
     case quorumUnreachable
+    /// The leader's disk is full.
+    case storageFull
     /// The driver paused admission.
     case paused
     /// Leadership ended before the read was confirmed.

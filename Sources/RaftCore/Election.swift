@@ -84,7 +84,8 @@ extension RaftNode {
     mutating func preVoteRequested(
         _ request: PreVoteRequest, by candidate: NodeID, at now: Instant, into effects: inout [Effect]
     ) {
-        let isGranted = request.term > hardState.term && request.last >= log.last && !isLeaderLive(at: now)
+        let isPossible = quarantine == nil && request.term > hardState.term && request.last >= log.last
+        let isGranted = isPossible && !isLeaderLive(at: now)
         let response = PreVoteResponse(term: hardState.term, isGranted: isGranted, round: request.round)
         effects.append(.send(.preVoteResponse(response), to: candidate, after: nil))
     }
@@ -149,7 +150,7 @@ extension RaftNode {
         if request.term > hardState.term {
             follow(nil, term: request.term, reason: .newerTerm, at: now, into: &effects)
         }
-        let isFree = hardState.vote == nil || hardState.vote == candidate
+        let isFree = quarantine == nil && (hardState.vote == nil || hardState.vote == candidate)
         let isUndecided = role == .follower || role == .preCandidate
         let isGranted = isFree && isUndecided && leader == nil && request.last >= log.last
         if isGranted {

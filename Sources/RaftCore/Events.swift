@@ -37,6 +37,8 @@ public enum Event: Hashable, Sendable {
     /// The driver's own view that the disk hangs, or works again. The node also finds out by itself, from writes
     /// that take longer than ``RaftOptions/storageStallLimit``.
     case storageStalled(Bool)
-    /// Refuse (or accept again) proposals for a reason outside consensus, such as a full disk or a slow apply.
+    /// The disk has no room (or has room again) for more than terms and votes: take no entries.
+    case storageFull(Bool)
+    /// Refuse (or accept again) proposals for a reason outside consensus, such as a slow apply.
     case admission(paused: Bool)
 }

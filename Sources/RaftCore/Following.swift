@@ -80,15 +80,20 @@ extension RaftNode {
         let configurationBefore = log.configuration
         if log.last.index > previous.index {
             while let entry = entries.first, log.holds(entry.id) { entries = entries.dropFirst() }
-            if let entry = entries.first, entry.index <= log.last.index {
+            if let entry = entries.first, entry.index <= log.last.index, !isStorageFull {
                 // A leader that contradicts what is committed is no leader; do not let it.
                 guard entry.index > commit else { return }
                 log.truncate(from: entry.index)
                 following.matched = min(following.matched, entry.index.previous)
             }
         }
-        if !entries.isEmpty { log.append(contentsOf: entries) }
-        let through = append.previous.index.advanced(by: append.entries.count)
+        var through = append.previous.index.advanced(by: append.entries.count)
+        if isStorageFull {
+            // As if lost on the way: the leader repeats them, and does without this node meanwhile.
+            through = entries.first?.index.previous ?? through
+        } else if !entries.isEmpty {
+            log.append(contentsOf: entries)
+        }
         following.matched = max(following.matched, through)
         announceConfiguration(unless: configurationBefore, into: &effects)
     }

@@ -69,7 +69,7 @@ extension RaftNode {
         _ order: TimeoutNow, from sender: NodeID, at now: Instant, into effects: inout [Effect]
     ) {
         guard
-            order.term == hardState.term, role == .follower, leader == sender, isVoter,
+            order.term == hardState.term, role == .follower, leader == sender, isVoter, mayCampaign,
             log.last >= order.last, log.durable >= order.last.index, !isStorageStalled(at: now)
         else { return }
         campaign(isTransfer: true, at: now, into: &effects)

@@ -165,6 +165,7 @@ extension RaftNode {
         guard role == .leader else { return .notLeader(hint: leader) }
         if isDriverStalled || lastStallAttempt != nil { return .storageStalled }
         if transfer != nil { return .transferring }
+        if isStorageFull { return .storageFull }
         if isPaused { return .paused }
         if isQuorumUnreachable { return .quorumUnreachable }
         return nil

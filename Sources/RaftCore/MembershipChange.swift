@@ -36,7 +36,7 @@ extension RaftNode {
         guard role == .leader else { throw .notLeader(hint: leader) }
         if isDriverStalled || lastStallAttempt != nil { throw .storageStalled }
         if transfer != nil { throw .transferring }
-        if isPaused { throw .paused }
+        if isPaused || isStorageFull { throw .paused }
         guard commit >= termStart else { throw .termNotCommitted }
         guard log.configuration.index <= commit else { throw .changePending(log.configuration.index) }
         let current = log.configuration.configuration
@@ -118,6 +118,7 @@ extension RaftNode {
     /// committed one does. Without the second, a leader that had appended its own removal could hold the longest log that
     /// a quorum needs, and neither lead nor vote for anybody (dissertation §4.2.2).
     var mayCampaign: Bool {
+        guard quarantine == nil else { return false }
         var position = log.configurations.count
         while position > 0 {
             position -= 1

@@ -31,6 +31,9 @@ extension RaftNode {
     public var configuration: Configuration { log.configuration.configuration }
     public var configurationIndex: LogIndex { log.configuration.index }
 
+    /// Whether this node abstains from elections until it holds again what it may have lost.
+    public var isQuarantined: Bool { quarantine != nil }
+
     /// Payload bytes the log holds in memory; what the driver's compaction policy looks at.
     public var logBytes: Int { log.payloadBytes }
 

@@ -52,6 +52,7 @@ extension RaftNode {
         guard sequence > durableSequence else { return }
         durableSequence = sequence
         log.persisted(through: sequence)
+        endQuarantineIfPossible()
         ownVotePersisted(at: now, into: &effects)
     }
 

@@ -29,6 +29,8 @@ public struct RaftNode: Sendable {
     var log: RaftLog
     /// The newest snapshot that is durable here.
     var snapshot: SnapshotDescriptor?
+    /// While it is there this node neither votes nor campaigns.
+    var quarantine: Quarantine?
 
     // Volatile on every node.
     var commit: LogIndex
@@ -78,6 +80,8 @@ public struct RaftNode: Sendable {
     // Admission.
     var isDriverStalled = false
     var isPaused = false
+    /// What is left of the disk is kept for terms and votes.
+    var isStorageFull = false
     var lastStallAttempt: Instant?
 
     /// - Parameters:
@@ -95,6 +99,7 @@ public struct RaftNode: Sendable {
         hardState = restored.hardState
         log = RaftLog(restored: restored)
         snapshot = restored.snapshot
+        quarantine = Quarantine(restored)
         let start = restored.snapshot?.index ?? .zero
         commit = start
         scheduled = start
@@ -134,6 +139,7 @@ public struct RaftNode: Sendable {
         case .snapshotInstalled(let descriptor): snapshotInstalled(descriptor, into: &effects)
         case .snapshotWriteFailed(let descriptor): snapshotWriteFailed(descriptor)
         case .storageStalled(let isStalled): isDriverStalled = isStalled
+        case .storageFull(let isFull): isStorageFull = isFull
         case .admission(let paused): isPaused = paused
         }
     }

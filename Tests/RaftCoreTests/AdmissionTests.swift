@@ -115,3 +115,33 @@ import Testing
         #expect(!lone.loseLeader().preVoteRequests.isEmpty)
     }
 }
+
+@Suite struct `A full disk` {
+    @Test func `of the leader refuses proposals with the reason, and admits them again`() {
+        var lone = LoneNode()
+        _ = lone.becomeLeader()
+        _ = lone.turn(.storageFull(true))
+        let refused = lone.turn(.propose([Proposal(token: 1, payload: [])]))
+        #expect(refused.contains(.proposalsRefused([1], .storageFull)))
+        _ = lone.turn(.storageFull(false))
+        #expect(
+            lone.turn(.propose([Proposal(token: 2, payload: [])])).contains(.proposalsAppended([2], first: id(1, 2))))
+    }
+
+    @Test func `of a follower takes no entries and vouches for none, until there is space`() {
+        let cluster = Cluster(3)
+        let leader = cluster.elect()
+        #expect(cluster.run { cluster.hasConverged })
+        let full = cluster.followers(of: leader)[0]
+        let held = cluster[full].status.last
+        cluster.turn(cluster[full], [.storageFull(true)])
+        cluster.propose(10, on: leader)
+        // The others are a majority.
+        #expect(cluster.run { cluster[leader].status.commit == cluster[leader].status.last.index })
+        cluster.run(for: .seconds(1))
+        #expect(cluster[full].status.last == held)
+        #expect(cluster[leader].status.peers.first { $0.id == full }?.match == held.index)
+        cluster.turn(cluster[full], [.storageFull(false)])
+        #expect(cluster.run { cluster.hasConverged })
+    }
+}

@@ -14,11 +14,12 @@ struct LoneNode {
 
     init(
         voters: [NodeID] = [me, ada, bob], configuration: Configuration? = nil, hardState: HardState = HardState(),
-        entries: [Entry] = [], snapshot: SnapshotDescriptor? = nil, options: RaftOptions = RaftOptions()
+        entries: [Entry] = [], snapshot: SnapshotDescriptor? = nil, options: RaftOptions = RaftOptions(),
+        lostThrough: Term? = nil
     ) {
         let restored = RestoredState(
             hardState: hardState, configuration: configuration ?? Configuration(voters: voters), snapshot: snapshot,
-            entries: entries)
+            entries: entries, lostThrough: lostThrough)
         node = RaftNode(options: options, id: Self.me, restored: restored, seed: 1, at: now)
     }
 

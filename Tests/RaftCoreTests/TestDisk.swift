@@ -8,6 +8,7 @@ struct TestDisk {
     private(set) var snapshot: SnapshotDescriptor?
     private(set) var base = EntryID.zero
     private(set) var entries: [Entry] = []
+    private(set) var lostThrough: Term?
     private(set) var durable = WriteSequence.zero
     private(set) var pending: [(batch: WriteBatch, at: Instant)] = []
     /// A frozen disk accepts writes and finishes none.
@@ -18,7 +19,7 @@ struct TestDisk {
     var restored: RestoredState {
         RestoredState(
             hardState: hardState, configuration: configuration, snapshot: snapshot, compactedThrough: base,
-            entries: entries)
+            entries: entries, lostThrough: lostThrough)
     }
 
     mutating func restore(_ state: RestoredState) {
@@ -27,6 +28,16 @@ struct TestDisk {
         snapshot = state.snapshot
         base = state.compactedThrough
         entries = state.entries
+        lostThrough = state.lostThrough
+    }
+
+    /// Loses everything to damage; what storage does about it is in docs/DURABILITY.md.
+    mutating func damage(of node: NodeID) {
+        lostThrough = hardState.term
+        hardState = HardState(term: hardState.term.next, vote: node)
+        snapshot = nil
+        base = .zero
+        entries = []
     }
 
     mutating func write(_ batch: WriteBatch, doneAt: Instant) {
