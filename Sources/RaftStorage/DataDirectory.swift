@@ -14,11 +14,11 @@ public final class DataDirectory: Sendable {
     public let path: String
     public let identity: StorageIdentity
     public let snapshots: SnapshotStore
-    private let fileSystem: any FileSystem
-    private let options: StorageOptions
-    private let entropy: @Sendable () -> UInt64
+    let fileSystem: any FileSystem
+    let options: StorageOptions
+    let entropy: @Sendable () -> UInt64
     private let lock: any FileLock
-    private let metadata: MetadataFile
+    let metadata: MetadataFile
 
     private init(
         path: String, metadata: MetadataFile, fileSystem: any FileSystem, options: StorageOptions,
@@ -63,19 +63,14 @@ public final class DataDirectory: Sendable {
         }
         try refuseOrphanedLog(path, in: fileSystem)
         do throws(FileError) {
-            let log = logDirectory(path)
-            let file = try SegmentPool.makeFile(
-                SegmentPool.path(log, 1), sizeBytes: options.segmentBytes, in: fileSystem, directory: log, pause: nil)
             let header = SegmentHeader(
                 identity: identity, ordinal: 1, salt: SegmentSalt(entropy()), sectorBytes: options.sectorBytes,
                 segmentBytes: options.segmentBytes, previousEnd: 0, previousChain: 0, firstSequence: 1,
                 durableThrough: 0, state: LogState(baseConfiguration: configuration))
-            try file.writeBytes(header.encoded(), at: 0)
-            try file.synchronize()
-            file.close()
+            try SegmentPool.makeFirst(header, in: fileSystem, directory: logDirectory(path))
             let unfinished = metadataPath(path) + SegmentPool.unfinishedSuffix
             let metadata = Metadata(identity: identity, durableThrough: 0, activeSegment: 1, generation: 1)
-            try MetadataFile.create(unfinished, metadata, in: fileSystem).close()
+            try MetadataFile.create(unfinished, metadata, in: fileSystem).closeFile()
             try fileSystem.synchronizeDirectory(path)
             // From here on the directory counts.
             try fileSystem.rename(unfinished, to: metadataPath(path))
@@ -129,17 +124,42 @@ public final class DataDirectory: Sendable {
         public var log: RecoveredLogEnd
         /// Where a write that nobody was told about was cut off by a crash.
         public var tornTail: (path: String, offset: UInt64)?
+        /// What this start found damaged and gave up: the log begins anew, and `restored` says what may be lost.
+        public var damage: StorageError?
     }
 
     /// Reads the log, checks it, removes leftovers and begins a new life of the log. Once per opened directory.
     ///
-    /// - Throws: `corrupted` with file and offset when something acknowledged is unreadable; nothing is changed then.
-    public func recover() throws(StorageError) -> Recovery {
+    /// Damage to what was acknowledged makes the log begin anew behind the newest snapshot that is sound, in a term above all
+    /// that this node promised anything in: the rest has to come from the other members (docs/DURABILITY.md).
+    ///
+    /// - Parameter check: reads a snapshot as its user will, and throws `corrupted` or `snapshotMissing` when it is no good; the
+    ///   default looks at header, size and footer.
+    /// - Throws: `corrupted` with file and offset when something acknowledged is unreadable and either the term of this node's
+    ///   promises cannot be told, or there is no other voter to fetch anything from; nothing is changed then.
+    public func recover(
+        checking check: ((SnapshotDescriptor) throws(StorageError) -> Void)? = nil
+    ) throws(StorageError) -> Recovery {
+        let check = check ?? snapshots.check
+        do throws(StorageError) {
+            return try recoverUndamaged(checking: check)
+        } catch {
+            guard error.isDamage else { throw error }
+            try beginAnew(after: error, checking: check)
+            var recovery = try recoverUndamaged(checking: check)
+            recovery.damage = error
+            return recovery
+        }
+    }
+
+    private func recoverUndamaged(
+        checking check: (SnapshotDescriptor) throws(StorageError) -> Void
+    ) throws(StorageError) -> Recovery {
         let directory = Self.logDirectory(path)
         let recovered = try LogRecovery(
             fileSystem: fileSystem, directory: directory, metadata: metadata.metadata
         ).run()
-        if let snapshot = recovered.state.snapshot { try snapshots.check(snapshot) }
+        if let snapshot = recovered.state.snapshot { try check(snapshot) }
         try snapshots.removeLeftovers(keeping: recovered.state.snapshot)
         let pool: SegmentPool
         do throws(FileError) {
@@ -157,7 +177,7 @@ public final class DataDirectory: Sendable {
         let restored = RestoredState(
             hardState: recovered.state.hardState, configuration: recovered.state.baseConfiguration,
             snapshot: recovered.state.snapshot, compactedThrough: recovered.state.compactedThrough,
-            entries: recovered.entries)
+            entries: recovered.entries, lostThrough: metadata.metadata.lostThrough)
         return Recovery(
             identity: identity, restored: restored,
             log: RecoveredLogEnd(log: log, metadata: metadata, options: options), tornTail: recovered.tornTail)
@@ -165,7 +185,7 @@ public final class DataDirectory: Sendable {
 
     /// Lets go of the directory. After the log writer is closed.
     public func close() {
-        metadata.close()
+        metadata.closeFile()
         lock.release()
     }
 
@@ -229,7 +249,7 @@ public final class DataDirectory: Sendable {
         }
     }
 
-    private static func logDirectory(_ path: String) -> String { path + "/log" }
+    static func logDirectory(_ path: String) -> String { path + "/log" }
     private static func snapshotDirectory(_ path: String) -> String { path + "/snapshots" }
     private static func metadataPath(_ path: String) -> String { path + "/metadata" }
 }

@@ -35,7 +35,9 @@ struct Specimen {
     var paths: [String] { disk.paths.filter { $0.hasSuffix(".segment") || $0.hasSuffix("/metadata") } }
 
     enum Outcome: Equatable {
-        case complete, shortened, refused
+        case complete, shortened
+        /// Damage was found: the node starts anew in quarantine, or not at all.
+        case refused
     }
 
     /// Alters one file on a copy and starts.
@@ -45,6 +47,15 @@ struct Specimen {
         do throws(StorageError) {
             let store = try Store(on: copy, options: Self.options, seed: 99)
             store.directory.close()
+            if let damage = store.recovery.damage {
+                // Nothing that was promised may be promised again.
+                let restored = store.restored
+                guard let lost = restored.lostThrough, lost >= final.hardState.term, lost >= final.last.term,
+                    restored.hardState == HardState(term: lost.next, vote: identity.node), restored.entries.isEmpty,
+                    restored.snapshot == nil || states.contains(where: { $0.snapshot == restored.snapshot })
+                else { return (.shortened, damage) }
+                return (.refused, damage)
+            }
             return (Model(store.restored) == final ? .complete : .shortened, nil)
         } catch {
             return (.refused, error)
@@ -126,6 +137,7 @@ struct Specimen {
             try copy.remove(path)
             do throws(StorageError) {
                 let store = try Store(on: copy, options: Specimen.options)
+                if let damage = store.recovery.damage { throw damage }
                 #expect(Model(store.restored) == specimen.final)
             } catch {
                 refused += 1

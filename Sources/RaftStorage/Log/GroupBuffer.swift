@@ -10,6 +10,8 @@ final class GroupBuffer {
     private var lastRecord: (offset: Int, header: RecordHeader)?
     private(set) var chain: UInt32 = 0
     private var salt = SegmentSalt(0)
+    /// The term that the records written next are written in.
+    private var termInForce = Term.zero
 
     init(capacity: Int = 256 << 10) {
         memory = .allocate(byteCount: capacity, alignment: 4096)
@@ -19,8 +21,9 @@ final class GroupBuffer {
 
     var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: memory[..<count]) }
 
-    func begin(salt: SegmentSalt, chain: UInt32, prefix: [UInt8] = []) {
+    func begin(salt: SegmentSalt, chain: UInt32, termInForce: Term, prefix: [UInt8] = []) {
         self.salt = salt
+        self.termInForce = termInForce
         self.chain = chain
         lastRecord = nil
         count = 0
@@ -44,15 +47,15 @@ final class GroupBuffer {
         lastRecord = (
             offset,
             RecordHeader(
-                kind: kind, flags: [], entryKind: entryKind, payloadBytes: UInt32(payload.count),
-                payloadChecksum: CRC32C.checksum(payload), chain: 0, sequence: sequence,
-                durableThrough: durableThrough, term: term.rawValue, index: index.rawValue)
+                kind: kind, entryKind: entryKind, payload: payload, sequence: sequence,
+                durableThrough: durableThrough, term: term, index: index, termInForce: termInForce)
         )
         count += size
     }
 
     func append(_ batch: WriteBatch, sequence: UInt64, durableThrough: UInt64) {
         if let hardState = batch.hardState {
+            termInForce = hardState.term
             var payload = ByteWriter(capacity: 32)
             payload.write(hardState)
             append(.hardState, sequence: sequence, durableThrough: durableThrough, payload: payload.bytes)

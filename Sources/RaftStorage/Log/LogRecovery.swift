@@ -29,7 +29,7 @@ struct LogRecovery {
     let directory: String
     let metadata: Metadata
 
-    private struct Segment {
+    struct Segment {
         var ordinal: UInt64
         var path: String
         var file: any File
@@ -147,7 +147,7 @@ struct LogRecovery {
     }
 
     /// The segments in use, ascending, and the numbers of the other segment files.
-    private func openSegments() throws(StorageError) -> (used: [Segment], unused: [UInt64]) {
+    func openSegments() throws(StorageError) -> (used: [Segment], unused: [UInt64]) {
         var used: [Segment] = []
         var unused: [UInt64] = []
         var newer: (path: String, version: UInt32)?
@@ -163,7 +163,8 @@ struct LogRecovery {
                 let file = try fileSystem.open(path)
                 let start = try file.readBytes(64 << 10, at: 0)
                 switch start.withUnsafeBytes({ SegmentHeader.read($0) }) {
-                case .header(let header, let bytes, let checksum, let isComplete) where header.ordinal == ordinal:
+                case .header(let header, let bytes, let checksum, let isComplete)
+                where header.ordinal == ordinal && ordinal >= metadata.firstSegment:
                     used.append(
                         Segment(
                             ordinal: ordinal, path: path, file: file, header: header, headerBytes: bytes,

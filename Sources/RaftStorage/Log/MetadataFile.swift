@@ -1,4 +1,4 @@
-internal import EsperTypes
+package import EsperTypes
 internal import Synchronization
 
 /// What the two metadata slots remember outside the log.
@@ -10,6 +10,12 @@ package struct Metadata: Hashable, Sendable {
     package var activeSegment: UInt64
     /// Grows with every write; the slot with the higher one counts.
     package var generation: UInt64
+    /// The log begins with this segment; what earlier ones hold was given up after damage. 0 while that never happened.
+    package var firstSegment: UInt64 = 0
+    /// The term in force at the log's end, while `durableThrough` is the end: from a clean stop to the next start.
+    package var closedIn: Term?
+    /// What this node promised in terms up to this one may have been lost with damage.
+    package var lostThrough: Term?
 }
 
 /// Two slots, written in turn and each with a checksum, so that a torn write leaves the other. Format: docs/formats/log.md.
@@ -85,17 +91,52 @@ package final class MetadataFile: Sendable {
                 var next = metadata
                 next.durableThrough = max(durableThrough, metadata.durableThrough)
                 next.activeSegment = max(activeSegment, metadata.activeSegment)
-                next.generation += 1
-                try writeSlot(next)
-                try file.synchronize()
-                metadata = next
+                next.closedIn = nil
+                try write(next, over: &metadata)
             }
         } catch {
             throw StorageError(error)
         }
     }
 
-    func close() { file.close() }
+    /// Says that the log ends here, in this term: nothing may be written after.
+    package func close(durableThrough: UInt64, activeSegment: UInt64, term: Term) throws(StorageError) {
+        do throws(FileError) {
+            try current.withLock { (metadata) throws(FileError) in
+                var next = metadata
+                next.durableThrough = durableThrough
+                next.activeSegment = activeSegment
+                next.closedIn = term
+                try write(next, over: &metadata)
+            }
+        } catch {
+            throw StorageError(error)
+        }
+    }
+
+    /// The commit point of a log that begins anew after damage, in both slots: whichever is lost later, the other knows.
+    func beginAnew(firstSegment: UInt64, durableThrough: UInt64, lostThrough: Term) throws(FileError) {
+        try current.withLock { (metadata) throws(FileError) in
+            var next = metadata
+            next.durableThrough = durableThrough
+            next.activeSegment = firstSegment
+            next.firstSegment = firstSegment
+            next.closedIn = nil
+            next.lostThrough = lostThrough
+            for _ in 0...1 { try write(next, over: &metadata) }
+        }
+    }
+
+    /// Makes `next` durable in the slot that holds the older state.
+    private func write(_ next: Metadata, over metadata: inout Metadata) throws(FileError) {
+        var next = next
+        next.generation = metadata.generation + 1
+        try writeSlot(next)
+        try file.synchronize()
+        metadata = next
+    }
+
+    func closeFile() { file.close() }
 
     private func writeSlot(_ metadata: Metadata) throws(FileError) {
         try file.writeBytes(
@@ -116,6 +157,9 @@ package final class MetadataFile: Sendable {
         body.write(metadata.durableThrough)
         body.write(metadata.activeSegment)
         body.write(metadata.generation)
+        body.write(metadata.firstSegment)
+        body.write(optional: metadata.closedIn) { $0.write($1) }
+        body.write(optional: metadata.lostThrough) { $0.write($1) }
         var slot = ByteWriter(capacity: slotBytes)
         slot.write(magic)
         slot.write(storageFormatVersion)
@@ -144,9 +188,20 @@ package final class MetadataFile: Sendable {
             let incarnation = try? body.read(Incarnation.self), let durableThrough = try? body.read(UInt64.self),
             let activeSegment = try? body.read(UInt64.self), let generation = try? body.read(UInt64.self)
         else { return .unreadable }
-        return .metadata(
-            Metadata(
-                identity: StorageIdentity(cluster: cluster, node: node, incarnation: incarnation),
-                durableThrough: durableThrough, activeSegment: activeSegment, generation: generation))
+        var metadata = Metadata(
+            identity: StorageIdentity(cluster: cluster, node: node, incarnation: incarnation),
+            durableThrough: durableThrough, activeSegment: activeSegment, generation: generation)
+        // A slot of an early release has zeros from here on, which say that none of this ever happened.
+        guard let firstSegment = try? body.read(UInt64.self), let closedIn = try? body.readOptional(readTerm),
+            let lostThrough = try? body.readOptional(readTerm)
+        else { return .unreadable }
+        metadata.firstSegment = firstSegment
+        metadata.closedIn = closedIn
+        metadata.lostThrough = lostThrough
+        return .metadata(metadata)
+    }
+
+    private static func readTerm(_ reader: inout ByteReader) throws(DecodingError) -> Term {
+        try reader.read(Term.self)
     }
 }

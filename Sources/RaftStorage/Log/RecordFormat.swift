@@ -28,6 +28,8 @@ package struct RecordHeader: Hashable, Sendable {
         static let endOfBatch = Flags(rawValue: 1)
         /// The last record of one write: the next one starts at the next sector.
         static let endOfGroup = Flags(rawValue: 2)
+        /// The record says which term was in force; those of early releases do not.
+        static let saysTerm = Flags(rawValue: 4)
     }
 
     var kind: RecordKind
@@ -40,8 +42,37 @@ package struct RecordHeader: Hashable, Sendable {
     var sequence: UInt64
     /// The last batch known durable when this record was written.
     var durableThrough: UInt64
+    /// Of the entry; of any other record, the term in force.
     var term: UInt64
     var index: UInt64
+    /// How far the term in force is ahead of the entry's; the highest value means this or more.
+    var termLead: UInt8 = 0
+
+    init(
+        kind: RecordKind, entryKind: UInt8, payload: [UInt8], sequence: UInt64, durableThrough: UInt64, term: Term,
+        index: LogIndex, termInForce: Term
+    ) {
+        self.kind = kind
+        flags = .saysTerm
+        self.entryKind = entryKind
+        payloadBytes = UInt32(payload.count)
+        payloadChecksum = CRC32C.checksum(payload)
+        chain = 0
+        self.sequence = sequence
+        self.durableThrough = durableThrough
+        self.term = kind == .entry ? term.rawValue : termInForce.rawValue
+        self.index = index.rawValue
+        if kind == .entry { termLead = UInt8(clamping: max(termInForce, term).rawValue - term.rawValue) }
+    }
+
+    /// The term in force when the record was written; nil when it does not say.
+    ///
+    /// Every record says it, so that damage that hides a change of the term leaves word of it further on.
+    var termInForce: Term? {
+        guard flags.contains(.saysTerm) else { return nil }
+        if kind != .entry { return Term(term) }
+        return termLead < .max ? Term(term &+ UInt64(termLead)) : nil
+    }
 
     /// - Returns: the header checksum, which the next record carries as its chain.
     @discardableResult
@@ -56,7 +87,7 @@ package struct RecordHeader: Hashable, Sendable {
         store(kind.rawValue, 20)
         store(flags.rawValue, 21)
         store(entryKind, 22)
-        store(UInt8(0), 23)
+        store(termLead, 23)
         store(sequence, 24)
         store(durableThrough, 32)
         store(term, 40)
@@ -76,11 +107,24 @@ package struct RecordHeader: Hashable, Sendable {
         guard salt.checksum(UnsafeRawBufferPointer(start: source + 4, count: bytes - 4)) == checksum,
             let kind = RecordKind(rawValue: load(20))
         else { return nil }
-        let header = RecordHeader(
-            kind: kind, flags: Flags(rawValue: load(21)), entryKind: load(22), payloadBytes: load(16),
-            payloadChecksum: load(12), chain: load(8), sequence: load(24), durableThrough: load(32), term: load(40),
-            index: load(48))
-        return (header, checksum)
+        return (RecordHeader(kind: kind, bytes: UnsafeRawBufferPointer(start: source, count: bytes)), checksum)
+    }
+
+    private init(kind: RecordKind, bytes: UnsafeRawBufferPointer) {
+        func load<Value: FixedWidthInteger>(_ offset: Int) -> Value {
+            Value(littleEndian: bytes.loadUnaligned(fromByteOffset: offset, as: Value.self))
+        }
+        self.kind = kind
+        flags = Flags(rawValue: load(21))
+        entryKind = load(22)
+        termLead = load(23)
+        payloadBytes = load(16)
+        payloadChecksum = load(12)
+        chain = load(8)
+        sequence = load(24)
+        durableThrough = load(32)
+        term = load(40)
+        index = load(48)
     }
 }
 

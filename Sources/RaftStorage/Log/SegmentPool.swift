@@ -135,6 +135,18 @@ package final class SegmentPool: Sendable {
             path(ordinal), sizeBytes: segmentBytes, in: fileSystem, directory: directory, pause: pause)
     }
 
+    /// The first segment of a log, with its header and no group yet, durable with its name.
+    static func makeFirst(
+        _ header: SegmentHeader, in fileSystem: any FileSystem, directory: String
+    ) throws(FileError) {
+        let file = try makeFile(
+            path(directory, header.ordinal), sizeBytes: header.segmentBytes, in: fileSystem, directory: directory,
+            pause: nil)
+        defer { file.close() }
+        try file.writeBytes(header.encoded(), at: 0)
+        try file.synchronize()
+    }
+
     /// A new file full of zeros under its final name, durable with its name.
     static func makeFile(
         _ path: String, sizeBytes: Int, in fileSystem: any FileSystem, directory: String, pause: (@Sendable () -> Void)?

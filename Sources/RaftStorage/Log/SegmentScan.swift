@@ -72,20 +72,27 @@ struct SegmentScan {
     func inspectRemainder() -> (durableThrough: UInt64, hasTornRecords: Bool) {
         var highest = durableThrough
         var hasTornRecords = false
-        guard let base = bytes.baseAddress else { return (highest, false) }
+        forEachReadableRecord(from: position) { header, _ in
+            highest = max(highest, header.durableThrough)
+            if header.kind != .idleMark, header.sequence > sequence { hasTornRecords = true }
+        }
+        return (highest, hasTornRecords)
+    }
+
+    /// Every record of this use of the file whose header is readable, wherever it stands and whatever came before it.
+    func forEachReadableRecord(from start: Int, _ body: (RecordHeader, _ offset: Int) -> Void) {
+        guard let base = bytes.baseAddress else { return }
         let mark = salt.mark.littleEndian
-        var offset = position
+        var offset = start
         while offset + RecordHeader.bytes <= bytes.count {
             // The mark is compared alone first: one load for every eight bytes of a mostly empty file.
             if base.loadUnaligned(fromByteOffset: offset + 4, as: UInt32.self) == mark,
                 let (header, _) = header(at: offset)
             {
-                highest = max(highest, header.durableThrough)
-                if header.kind != .idleMark, header.sequence > sequence { hasTornRecords = true }
+                body(header, offset)
             }
             offset += RecordHeader.alignment
         }
-        return (highest, hasTornRecords)
     }
 
     private func header(at offset: Int) -> (header: RecordHeader, checksum: UInt32)? {

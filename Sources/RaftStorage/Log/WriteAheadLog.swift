@@ -129,7 +129,7 @@ package final class WriteAheadLog: @unchecked Sendable {
         else { return }
         try latching { () throws(StorageError) in
             let mark = GroupBuffer(capacity: segment.sectorBytes)
-            mark.begin(salt: segment.salt, chain: segment.chain)
+            mark.begin(salt: segment.salt, chain: segment.chain, termInForce: state.hardState.term)
             mark.append(.idleMark, sequence: durableThrough, durableThrough: durableThrough)
             mark.endBatch()
             mark.seal(sectorBytes: segment.sectorBytes)
@@ -150,13 +150,16 @@ package final class WriteAheadLog: @unchecked Sendable {
     package func close() throws(StorageError) {
         try writeIdleMark()
         try latching { () throws(StorageError) in
-            try metadata.update(durableThrough: durableThrough, activeSegment: segment.ordinal)
+            try metadata.close(
+                durableThrough: durableThrough, activeSegment: segment.ordinal, term: state.hardState.term)
         }
         segment.file.close()
     }
 
     private func startGroup() {
-        buffer.begin(salt: segment.salt, chain: segment.chain, prefix: segment.unwrittenHeader)
+        buffer.begin(
+            salt: segment.salt, chain: segment.chain, termInForce: state.hardState.term,
+            prefix: segment.unwrittenHeader)
     }
 
     private func writeGroup() throws(StorageError) {
