@@ -97,6 +97,8 @@ public protocol File: AnyObject, Sendable {
     func synchronize() throws(FileError)
     /// Gives the file this size and reserves the space for it.
     func reserve(_ sizeBytes: UInt64) throws(FileError)
+    /// Lets the next reads come from the device, as far as the operating system can be asked to.
+    func dropCached()
     func close()
 }
 

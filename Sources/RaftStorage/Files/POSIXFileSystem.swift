@@ -163,6 +163,9 @@ final class POSIXFile: File {
         guard fdatasync(handle) == 0 else { throw FileError(.synchronize, path, code: errno) }
     }
 
+    /// Best effort: what is dirty stays.
+    func dropCached() { _ = posix_fadvise(handle, 0, 0, POSIX_FADV_DONTNEED) }
+
     func reserve(_ sizeBytes: UInt64) throws(FileError) {
         let code = posix_fallocate(handle, 0, off_t(sizeBytes))
         guard code == 0 else { throw FileError(.reserve, path, code: code) }

@@ -375,6 +375,8 @@ private final class SimulatedFile: File {
         node.content.withLock { SimulatedFileSystem.resize(&$0.visible, to: max(Int(sizeBytes), $0.visible.count)) }
     }
 
+    func dropCached() {}
+
     func close() {}
 
     private func store(_ bytes: UnsafeRawBufferPointer, at offset: Int) {

@@ -123,7 +123,7 @@ public final class SnapshotStore: Sendable {
         try remove { $0 != kept && ($0.hasSuffix(SnapshotFormat.suffix) || $0.hasSuffix(SnapshotFormat.partialSuffix)) }
     }
 
-    func path(_ descriptor: SnapshotDescriptor) -> String { directory + "/" + SnapshotFormat.name(descriptor) }
+    package func path(_ descriptor: SnapshotDescriptor) -> String { directory + "/" + SnapshotFormat.name(descriptor) }
 
     private func remove(where matches: (String) -> Bool) throws(StorageError) {
         do throws(FileError) {

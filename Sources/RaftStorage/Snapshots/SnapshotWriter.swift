@@ -149,5 +149,7 @@ public final class SnapshotReader: Sendable {
         return (wanted, end == descriptor.sizeBytes)
     }
 
+    func dropCached() { file.dropCached() }
+
     public func close() { file.close() }
 }
