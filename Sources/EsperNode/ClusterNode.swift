@@ -179,6 +179,8 @@ public final class ClusterNode: Sendable {
         options.raft.heartbeatInterval = settings.raft.heartbeat
         options.raft.electionTimeout = settings.raft.electionTimeout
         options.snapshotAfterBytes = settings.raft.snapshotAfterBytes
+        options.scrubInterval = settings.raft.scrubInterval
+        options.scrubBytesPerSecond = settings.raft.scrubBytesPerSecond
         options.historyRevisions = settings.historyRevisions
         var random = SystemRandomNumberGenerator()
         return NodeParts(
@@ -236,11 +238,11 @@ private struct OpenedDirectory: Sendable {
             settings.dataDirectory, cluster: settings.clusterID, node: settings.member.id, in: fileSystem,
             options: options, entropy: entropy)
         do {
-            recovery = try directory.recover()
-            state =
-                try recovery.restored.snapshot.map { [directory] in
-                    try StateMachine(restoring: $0, from: directory.snapshots)
-                } ?? StateMachine()
+            var restored: StateMachine?
+            recovery = try directory.recover { [directory] snapshot throws(StorageError) in
+                restored = try StateMachine(restoring: snapshot, from: directory.snapshots)
+            }
+            state = recovery.restored.snapshot == nil ? StateMachine() : restored ?? StateMachine()
         } catch {
             directory.close()
             throw error
@@ -254,7 +256,13 @@ public struct StartError: Error, CustomStringConvertible {
 
     init(message: String) { self.message = message }
 
-    init(_ error: any Error) { message = (error as? StartError)?.message ?? "\(error)" }
+    init(_ error: any Error) {
+        switch error {
+        case let error as StartError: message = error.message
+        case let error as StorageError: message = "\(error). \(error.advice)"
+        default: message = "\(error)"
+        }
+    }
 
     public var description: String { message }
 }

@@ -9,6 +9,7 @@ extension NodeCore {
     func start() -> EventLoopFuture<SocketAddress> {
         let now = NodeClock.now()
         nextReport = now
+        scheduleScrub(now)
         scheduleTurn()
         return transport.start(delegate: self)
     }

@@ -271,6 +271,8 @@ extension NodeCore {
             hold(numbers, now)
         case .overloaded, .paused:
             end(numbers, .overloaded, "the leader has too much to write; try again")
+        case .storageFull:
+            end(numbers, .storageFull, "the leader's disk is full: it writes nothing until there is space again")
         case .oversized:
             end(numbers, .oversized, "the command is larger than an entry may be")
         }

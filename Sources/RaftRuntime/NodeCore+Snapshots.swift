@@ -10,12 +10,15 @@ import RaftStorage
 extension NodeCore {
     /// Starts a snapshot when the log has grown enough. The copy is O(1), so apply goes on while it is written.
     func snapshotIfDue() {
-        guard logBytesSinceSnapshot >= options.snapshotAfterBytes, !isSnapshotRunning,
+        guard logBytesSinceSnapshot >= options.snapshotAfterBytes || isRepairDue, !isSnapshotRunning,
             let basis = raft.snapshotBasis(at: appliedIndex)
         else { return }
         isSnapshotRunning = true
         logBytesSinceSnapshot = 0
-        let retainFrom = min(tailMarks.first ?? basis.id.index, basis.id.index)
+        // After damage nothing before the new snapshot is kept, so that the damaged files go.
+        let retainFrom =
+            isRepairDue ? basis.id.index.next : min(tailMarks.first ?? basis.id.index, basis.id.index)
+        isRepairDue = false
         logger.info("snapshot begins", metadata: ["raft.index": "\(basis.id.index)"])
         run({ [state] worker in try worker.write(state, basis) }) { core, result in
             core.isSnapshotRunning = false

@@ -34,6 +34,7 @@ final class NodeCore {
     let mailbox: Mailbox
     let heartbeat: Heartbeat
     let snapshotWorker: SnapshotWorker
+    let scrubber: Scrubber
     let log: LogWriter
     let transport: PeerTransport
 
@@ -98,6 +99,9 @@ final class NodeCore {
     var isLogFull = false
     var logBytesSinceSnapshot = 0
     var isSnapshotRunning = false
+    /// What a start or the scrub found damaged, and is not made up for yet.
+    var isRepairDue = false
+    var nextScrub = Instant.distantFuture
     /// The write that names the newest snapshot, while older files must be kept for a start before it is durable.
     var pruneAfter: WriteSequence?
     /// Every so many bytes of applied log, where it stood: to find the index that keeps a tail of given size.
@@ -130,6 +134,7 @@ final class NodeCore {
         logger = parts.logger
         settings = parts.settings
         snapshotWorker = SnapshotWorker(store: parts.directory.snapshots)
+        scrubber = Scrubber(parts.directory, bytesPerSecond: parts.options.scrubBytesPerSecond)
         let now = NodeClock.now()
         raft = RaftNode(
             options: parts.options.raft, id: identity.node, restored: parts.recovery.restored, seed: parts.seed, at: now
@@ -238,16 +243,16 @@ final class NodeCore {
         if isCongested { metrics.congestedWrites.increment() }
         guard isCongested != self.isLogCongested else { return }
         self.isLogCongested = isCongested
-        step(.admission(paused: isCongested || isLogFull))
+        step(.admission(paused: isCongested))
     }
 
-    /// Without room for the next segment proposals are refused, while the log itself still has room.
+    /// Without room for the next segment no entries are taken, while the log itself still has room for terms and votes.
     func logSpaceReserved(_ isReserved: Bool) {
         isLogFull = !isReserved
         logger.log(
             level: isReserved ? .notice : .error,
             isReserved ? "the log has room again" : "the disk is full: commands are refused until space is freed")
-        step(.admission(paused: isLogFull || isLogCongested))
+        step(.storageFull(isLogFull))
     }
 
     func persisted(through sequence: WriteSequence) {
@@ -257,7 +262,9 @@ final class NodeCore {
             transport.send(.raft(held.message), to: held.to)
             heldMessages.removeFirst()
         }
+        let wasQuarantined = raft.isQuarantined
         step(.persisted(through: sequence))
+        if wasQuarantined, !raft.isQuarantined { quarantineEnded() }
         if let due = pruneAfter, due <= sequence {
             pruneAfter = nil
             pruneSnapshots()
@@ -346,7 +353,7 @@ final class NodeCore {
 
     /// One timer for everything; it is only moved forward in time by firing, so most turns leave it alone.
     private func schedule(_ now: Instant) {
-        var deadline = min(raft.nextDeadline, nextReport, nextExpiry)
+        var deadline = min(raft.nextDeadline, nextReport, nextExpiry, nextScrub)
         if !waitingProposals.isEmpty || !waitingReads.isEmpty { deadline = min(deadline, nextRetry) }
         if role == .leader, let next = sessions.nextDeadline { deadline = min(deadline, next) }
         guard deadline < timerDeadline else { return }
@@ -365,6 +372,7 @@ final class NodeCore {
         if raft.nextDeadline <= now { step(.deadlineReached) }
         if nextReport <= now { report(now) }
         if nextExpiry <= now { expireRequests(now) }
+        if nextScrub <= now { scrub() }
         if nextRetry <= now { retryWaiting(now) }
         if role == .leader, let next = sessions.nextDeadline, next <= now { expireSessions(now) }
         scheduleTurn()

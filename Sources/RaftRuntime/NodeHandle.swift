@@ -11,12 +11,13 @@ public final class NodeHandle: Sendable {
     private let core: NIOLoopBound<NodeCore>
     private let log: LogWriter
     private let worker: SnapshotWorker
+    private let scrubber: Scrubber
     private let asyncCalls: AsyncCalls
     private let heartbeat: Heartbeat
 
     private init(
         eventLoop: any EventLoop, mailbox: Mailbox, heartbeat: Heartbeat, core: NIOLoopBound<NodeCore>, log: LogWriter,
-        worker: SnapshotWorker
+        worker: SnapshotWorker, scrubber: Scrubber
     ) {
         self.eventLoop = eventLoop
         self.heartbeat = heartbeat
@@ -24,6 +25,7 @@ public final class NodeHandle: Sendable {
         self.core = core
         self.log = log
         self.worker = worker
+        self.scrubber = scrubber
         asyncCalls = AsyncCalls()
     }
 
@@ -47,10 +49,17 @@ public final class NodeHandle: Sendable {
                 return NIOLoopBound(core, eventLoop: eventLoop)
             }.get()
             reports.attach(core)
-            let worker = try await eventLoop.submit { core.value.snapshotWorker }.get()
+            let (worker, scrubber) = try await eventLoop.submit {
+                (core.value.snapshotWorker, core.value.scrubber)
+            }.get()
             let handle = NodeHandle(
-                eventLoop: eventLoop, mailbox: mailbox, heartbeat: heartbeat, core: core, log: log, worker: worker)
-            _ = try await eventLoop.flatSubmit { core.value.start() }.get()
+                eventLoop: eventLoop, mailbox: mailbox, heartbeat: heartbeat, core: core, log: log, worker: worker,
+                scrubber: scrubber)
+            let damage = parts.recovery.damage
+            _ = try await eventLoop.flatSubmit {
+                core.value.reportDamage(damage)
+                return core.value.start()
+            }.get()
             return handle
         } catch {
             log.close()
@@ -103,7 +112,8 @@ public final class NodeHandle: Sendable {
         try? await eventLoop.flatSubmit { [core] in core.value.stop() }.get()
         await withCheckedContinuation { continuation in
             // Joining threads blocks, so it must not happen on a cooperative thread.
-            worker.submit { [log] in
+            worker.submit { [log, scrubber] in
+                scrubber.stop()
                 log.close()
                 continuation.resume()
             }

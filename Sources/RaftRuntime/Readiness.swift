@@ -10,6 +10,8 @@ public enum Readiness: Hashable, Sendable {
     /// Cut off from its peers on purpose (development).
     case isolated
     case draining
+    /// Storage was found damaged at the start, and what is lost has not come back from the leader yet.
+    case quarantined
 
     /// For an operator; nil when ready.
     public var reason: String? {
@@ -19,6 +21,8 @@ public enum Readiness: Hashable, Sendable {
         case .behind: "this node has not caught up with the leader"
         case .isolated: "this node is cut off from its peers on purpose; esper dev heal ends it"
         case .draining: "the node is stopping"
+        case .quarantined:
+            "this node's storage was damaged; it neither votes nor leads until it has fetched from the leader what it lost"
         }
     }
 }
@@ -33,6 +37,7 @@ extension NodeCore {
     var readiness: Readiness {
         if isDraining { return .draining }
         if isIsolated { return .isolated }
+        if raft.isQuarantined { return .quarantined }
         guard let leader else { return .noLeader }
         if role == .leader { return appliedTerm == term ? .ready : .behind }
         guard let report = reports[leader], report.role == .leader else { return .behind }

@@ -20,6 +20,13 @@ struct RuntimeMetrics {
     /// Entries applied.
     let applied = Metrics.Counter(label: "raft.entries.applied")
     let snapshots = Metrics.Counter(label: "raft.snapshots.written")
+    /// Passes of the scrub that were finished.
+    let scrubPasses = Metrics.Counter(label: "storage.scrub.passes")
+    let scrubBytes = Metrics.Counter(label: "storage.scrub.bytes")
+    /// Files that a pass found damaged.
+    let scrubDamages = Metrics.Counter(label: "storage.scrub.damages")
+    /// One while this node neither votes nor leads, because its storage was damaged.
+    let quarantined = Gauge(label: "raft.quarantined")
     let expiredSessions = Metrics.Counter(label: "coordination.sessions.expired")
     let malformedQuestions = Metrics.Counter(label: "runtime.questions.malformed")
 

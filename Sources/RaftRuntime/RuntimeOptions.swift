@@ -23,6 +23,10 @@ public struct RuntimeOptions: Sendable {
     public var retryInterval = Duration.milliseconds(10)
     /// How long a new leader waits beyond a session's full time before it expires it.
     public var sessionGrace = Duration.seconds(1)
+    /// How often sealed log segments and snapshots are read back and checked; zero never does.
+    public var scrubInterval = Duration.seconds(3600)
+    /// The most that the check reads in a second: a small part of what any disk gives.
+    public var scrubBytesPerSecond = 8 << 20
 
     public init() {}
 }

@@ -82,6 +82,8 @@ public struct ServiceFailure: Error, Hashable, Sendable {
         /// The time given was over.
         case timedOut = "timed_out"
         case overloaded
+        /// The leader's disk is full; it serves reads, and commands again as soon as there is space.
+        case storageFull = "storage_full"
         /// The node is stopping; ask another one.
         case draining
         /// The leader changed while the request was on its way.
@@ -132,7 +134,8 @@ public struct ServiceFailure: Error, Hashable, Sendable {
 
     public var isRetryable: Bool {
         switch code {
-        case .noLeader, .timedOut, .overloaded, .draining, .leadershipChanged, .unconfirmed, .withdrawn: true
+        case .noLeader, .timedOut, .overloaded, .storageFull, .draining, .leadershipChanged, .unconfirmed, .withdrawn:
+            true
         case .oversized, .sessionNotFound, .transferFailed, .compacted, .notGranted, .unknownMember: false
         }
     }

@@ -24,7 +24,9 @@ extension StateMachine {
         } catch let error as StorageError {
             throw error
         } catch {
-            throw StorageError(.corrupted, "the snapshot \(descriptor.id) cannot be decoded: \(error)", path: "")
+            throw StorageError(
+                .corrupted, "the snapshot \(descriptor.id) cannot be decoded: \(error)",
+                path: store.path(descriptor), offset: 0)
         }
     }
 }

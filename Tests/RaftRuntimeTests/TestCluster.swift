@@ -26,6 +26,7 @@ final class TestCluster: Sendable {
     private let authority: CertificateAuthority
     private let group: MultiThreadedEventLoopGroup
     private let running = Mutex<[String: Running]>([:])
+    private let disks = Mutex<[String: StallableFileSystem]>([:])
     private let options: RuntimeOptions
 
     static let clusterID = ClusterID(0xc1)
@@ -64,19 +65,29 @@ final class TestCluster: Sendable {
         return node.observer
     }
 
+    /// The same over restarts.
+    func disk(of name: String) -> StallableFileSystem {
+        disks.withLock { disks in
+            let disk = disks[name] ?? StallableFileSystem()
+            disks[name] = disk
+            return disk
+        }
+    }
+
     func start(_ name: String) async throws {
         let path = root + "/" + name
         let id = NodeID(UInt64(names.firstIndex(of: name)! + 1))
         let entropy: @Sendable () -> UInt64 = { UInt64.random(in: 1 ... .max) }
         let options = StorageOptions(segmentBytes: 1 << 20)
-        if try !DataDirectory.exists(path, in: POSIXFileSystem()) {
+        let disk = disk(of: name)
+        if try !DataDirectory.exists(path, in: disk) {
             try DataDirectory.create(
                 path,
                 identity: StorageIdentity(cluster: Self.clusterID, node: id, incarnation: Incarnation(entropy())),
-                configuration: Configuration(voters: names.indices.map { NodeID(UInt64($0 + 1)) }), options: options,
-                entropy: entropy)
+                configuration: Configuration(voters: names.indices.map { NodeID(UInt64($0 + 1)) }), in: disk,
+                options: options, entropy: entropy)
         }
-        let directory = try DataDirectory.open(path, options: options, entropy: entropy)
+        let directory = try DataDirectory.open(path, in: disk, options: options, entropy: entropy)
         let recovery = try directory.recover()
         let issued = try authority.issue(.node, name: name, hosts: ["127.0.0.1"], validFor: 3600, now: Date())
         var runtime = self.options

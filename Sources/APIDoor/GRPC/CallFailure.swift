@@ -70,7 +70,7 @@ extension ServiceFailure.Code {
         switch self {
         case .noLeader, .draining, .leadershipChanged, .unconfirmed: .unavailable
         case .timedOut: .deadlineExceeded
-        case .overloaded: .resourceExhausted
+        case .overloaded, .storageFull: .resourceExhausted
         case .oversized, .unknownMember: .invalidArgument
         case .withdrawn: .aborted
         case .sessionNotFound: .notFound

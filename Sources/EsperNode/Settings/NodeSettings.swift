@@ -42,6 +42,10 @@ public struct NodeSettings: Sendable, Equatable {
         /// A snapshot is taken when the log has grown by this many bytes since the last one.
         public var snapshotAfterBytes: Int
         public var segmentBytes: Int
+        /// How often sealed segments and snapshots are read back and checked.
+        public var scrubInterval: Duration
+        /// The most that the check reads in a second.
+        public var scrubBytesPerSecond: Int
     }
 
     public struct Outbox: Sendable, Equatable {

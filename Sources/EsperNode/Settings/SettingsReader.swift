@@ -22,6 +22,8 @@ public struct SettingsReader {
         ("raft.election_timeout", "silence after which a leader is suspected; default: 150ms"),
         ("raft.snapshot_after", "log growth that calls for a snapshot; default: 64MiB"),
         ("raft.segment_size", "of one file of the log; default: 64MiB"),
+        ("raft.scrub_interval", "between two checks of what is stored; default: 1h"),
+        ("raft.scrub_rate", "bytes a second that the check reads; default: 8MiB"),
         (
             "outbox.maximum_records",
             "records waiting for the catalog before audited commands are refused; default: 1000000"
@@ -96,7 +98,9 @@ public struct SettingsReader {
             raft: .init(
                 heartbeat: heartbeat, electionTimeout: electionTimeout,
                 snapshotAfterBytes: bytes("raft.snapshot_after", default: 64 << 20, atLeast: 64 << 10),
-                segmentBytes: bytes("raft.segment_size", default: 64 << 20, atLeast: 1 << 20)),
+                segmentBytes: bytes("raft.segment_size", default: 64 << 20, atLeast: 1 << 20),
+                scrubInterval: duration("raft.scrub_interval", default: .seconds(3600)),
+                scrubBytesPerSecond: bytes("raft.scrub_rate", default: 8 << 20, atLeast: 64 << 10)),
             outbox: .init(
                 auditPrefixes: auditPrefixes(), maximumRecords: count("outbox.maximum_records", default: 1_000_000)),
             historyRevisions: count("keyspace.history_revisions", default: 100_000, atLeast: 0),

@@ -46,6 +46,7 @@ extension HTTPFailure {
         switch failure.code {
         case .noLeader, .overloaded, .draining, .leadershipChanged, .unconfirmed:
             status = .serviceUnavailable
+        case .storageFull: status = .init(code: 507, reasonPhrase: "Insufficient Storage")
         case .timedOut: status = .gatewayTimeout
         case .oversized: status = .contentTooLarge
         case .sessionNotFound: status = .notFound
