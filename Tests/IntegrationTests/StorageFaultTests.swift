@@ -198,7 +198,7 @@ struct StorageFaultTests {
                     return error
                 }
             }
-            #expect(refusal.code == "storage_full" && refusal.outcome == .notCommitted, "\(refusal)")
+            #expect(refusal.code == "storage_full" && "\(refusal)".hasSuffix("(not_committed)"), "\(refusal)")
             #expect(try await missing(of: 0..<written, client).isEmpty, "reads go on")
             #expect(await cluster.process(leader).wait(atMost: .zero) == nil, "the leader runs")
             try FileManager.default.removeItem(atPath: ballast)

@@ -74,6 +74,7 @@ let samples: [PeerFrame] = [
     .forwardRefused([9], .transferring),
     .forwardRefused([9], .storageStalled),
     .forwardRefused([9], .quorumUnreachable),
+    .forwardRefused([9], .storageFull),
     .forwardRefused([9], .paused),
     .forwardRefused([9], .leadershipLost),
     .forwardRefused([9], .unconfirmed),

@@ -191,13 +191,14 @@ package final class MetadataFile: Sendable {
         var metadata = Metadata(
             identity: StorageIdentity(cluster: cluster, node: node, incarnation: incarnation),
             durableThrough: durableThrough, activeSegment: activeSegment, generation: generation)
-        // A slot of an early release has zeros from here on, which say that none of this ever happened.
-        guard let firstSegment = try? body.read(UInt64.self), let closedIn = try? body.readOptional(readTerm),
-            let lostThrough = try? body.readOptional(readTerm)
-        else { return .unreadable }
-        metadata.firstSegment = firstSegment
-        metadata.closedIn = closedIn
-        metadata.lostThrough = lostThrough
+        do throws(DecodingError) {
+            // A slot of an early release has zeros from here on, which say that none of this ever happened.
+            metadata.firstSegment = try body.read(UInt64.self)
+            metadata.closedIn = try body.readOptional(readTerm)
+            metadata.lostThrough = try body.readOptional(readTerm)
+        } catch {
+            return .unreadable
+        }
         return .metadata(metadata)
     }
 

@@ -108,6 +108,7 @@ extension Event {
         case .snapshotWriteFailed(let descriptor):
             ("snapshot_write_failed", [.init("snapshot", descriptor.id.json)])
         case .storageStalled(let isStalled): ("storage_stalled", [.init("is", .bool(isStalled))])
+        case .storageFull(let isFull): ("storage_full", [.init("is", .bool(isFull))])
         case .admission(let isPaused): ("admission", [.init("is_paused", .bool(isPaused))])
         }
     }
