@@ -1,7 +1,3 @@
-#if canImport(Glibc)
-    internal import Glibc
-#endif
-
 /// Why a data directory cannot be used (any more). Reaches an operator: says what, where and what to do.
 ///
 /// None is retried by this target. After any of them on the write path the log is latched and the node must stop:
@@ -65,10 +61,8 @@ public struct StorageError: Error, Hashable, Sendable, CustomStringConvertible {
     /// Whether the same call may succeed later without anything having been lost.
     public var isRetryable: Bool { code == .locked || code == .snapshotRejected }
 
-    /// Whether what was stored cannot be read back. The bytes of a bad sector are refused with EIO instead of being wrong.
-    var isDamage: Bool {
-        code == .corrupted || code == .snapshotMissing || cause.map { $0.operation == .read && $0.code == EIO } ?? false
-    }
+    /// Whether what was stored is there, but wrong. A disk that refuses to read may work again, and is no such thing.
+    var isDamage: Bool { code == .corrupted || code == .snapshotMissing }
 
     /// What the operator can do about it.
     public var advice: String {

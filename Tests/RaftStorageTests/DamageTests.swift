@@ -148,7 +148,7 @@ import Testing
         let specimen = try Specimen(isClosed: true)
         let snapshot = try #require(specimen.final.snapshot)
         let copy = specimen.disk.copy()
-        let path = try #require(copy.paths.first { $0.hasSuffix(".snapshot") })
+        let path = try #require(copy.paths.last { $0.hasSuffix(".snapshot") })
         if isGone { try copy.remove(path) } else { copy.alter(path) { $0[3] ^= 1 } }
         let store = try Store(on: copy, options: Specimen.options)
         #expect(store.recovery.damage?.path == path)

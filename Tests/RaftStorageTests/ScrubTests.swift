@@ -50,7 +50,7 @@ import Testing
         }
         #expect(found > 300)
         let snapshot = try #require(model.snapshot)
-        let file = try #require(disk.paths.first { $0.hasSuffix(".snapshot") })
+        let file = try #require(disk.paths.last { $0.hasSuffix(".snapshot") })
         disk.alter(file) { $0[4096 + 100] ^= 8 }
         #expect(scrubber.pass(snapshot: snapshot).damages.map(\.path) == [file])
     }

@@ -90,7 +90,7 @@ import Testing
         }
     }
 
-    @Test func `a node whose snapshot is missing or has a damaged footer does not start`() throws {
+    @Test func `a node whose snapshot is missing or has a damaged footer begins anew`() throws {
         let disk = SimulatedFileSystem()
         let store = try open(disk)
         let wanted = descriptor(id)
@@ -99,10 +99,10 @@ import Testing
         let path = try #require(disk.paths.first { $0.hasSuffix(".snapshot") })
         let missing = disk.copy()
         try missing.remove(path)
-        #expect(code { () throws(StorageError) in _ = try Store(on: missing) } == .snapshotMissing)
+        #expect(try Store(on: missing).recovery.damage?.code == .snapshotMissing)
         let damaged = disk.copy()
         damaged.alter(path) { $0[$0.count - 40] ^= 1 }
-        #expect(code { () throws(StorageError) in _ = try Store(on: damaged) } == .corrupted)
+        #expect(try Store(on: damaged).recovery.damage?.code == .corrupted)
         #expect(try Store(on: disk).restored.snapshot == wanted)
     }
 
