@@ -19,6 +19,8 @@ final class OperationRun: @unchecked Sendable {
     var timer: Scheduled<Void>?
     var deadlineTimer: Scheduled<Void>?
     var lastError: EsperError?
+    /// The last answer by which the cluster itself refused.
+    var lastRefusal: EsperError?
 
     init(
         _ operation: Operation, deadline: NIODeadline,
@@ -52,12 +54,25 @@ final class OperationRun: @unchecked Sendable {
         return isOpen && error.outcome == .notCommitted && !isFinal ? error.with(.unknown) : error
     }
 
+    /// Refusals that pass when somebody acts: an operation that meets them until its time is up says so, not `timed_out`.
+    private static let lastingRefusals: Set = ["storage_full", "outbox_full", "overloaded"]
+
     /// The error when time is up.
     func timedOut() -> EsperError {
+        let outcome: Outcome = isOpen && operation.isMutating ? .unknown : .notCommitted
+        // The last attempt may have had too little time left for an answer.
+        if let refusal = lastRefusal, Self.lastingRefusals.contains(refusal.code),
+            lastError == refusal || lastError?.code == EsperError.Code.timedOut
+        {
+            return EsperError(
+                code: refusal.code, message: "\(refusal.message) (tried until the time allowed was over)",
+                outcome: outcome,
+                isRetryable: true)
+        }
         let reason = lastError.map { "; the last attempt: \($0.code): \($0.message)" } ?? ""
         return EsperError(
-            code: EsperError.Code.timedOut, message: "no answer in the time allowed\(reason)",
-            outcome: isOpen && operation.isMutating ? .unknown : .notCommitted, isRetryable: true)
+            code: EsperError.Code.timedOut, message: "no answer in the time allowed\(reason)", outcome: outcome,
+            isRetryable: true)
     }
 }
 

@@ -35,6 +35,15 @@ struct OperationTests {
         }
     }
 
+    @Test(arguments: ["storage_full", "outbox_full", "overloaded"])
+    func `a refusal that lasts as long as the operation is its error`(code: String) async throws {
+        try await ScriptedServer.run({ _, _, _ in .refuse(code, .notCommitted, retryable: true) }) { server, client in
+            let error = await #expect(throws: EsperError.self) { try await client.put([1], [2]) }
+            #expect(error?.code == code && error?.outcome == .notCommitted && error?.isRetryable == true)
+            #expect(server.service.requests(.put).count > 1)
+        }
+    }
+
     @Test func `an attempt without an answer is repeated elsewhere in time`() async throws {
         try await ScriptedServer.run({ _, _, number in number == 1 ? .silence : .committed(7) }) { server, client in
             let commit = try await client.put([1], [2])
