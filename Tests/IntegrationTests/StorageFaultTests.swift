@@ -40,8 +40,8 @@ struct StorageFaultTests {
         return missing
     }
 
-    /// Flips bits here and there in what a file holds between two offsets.
-    private func flipBits(in path: String, _ range: Range<UInt64>, count: Int = 5) throws {
+    /// Flips bits here and there in what a file holds between two offsets: so many that not all fall between records.
+    private func flipBits(in path: String, _ range: Range<UInt64>, count: Int = 50) throws {
         let file = try FileHandle(forUpdating: URL(fileURLWithPath: path))
         defer { try? file.close() }
         var generator = SystemRandomNumberGenerator()
@@ -126,7 +126,7 @@ struct StorageFaultTests {
             try await put(0..<200, bytes: 16 << 10, client)
             let victim = try #require(cluster.members.map(\.name).first { $0 != leader })
             let segment = try #require(try segments(cluster, victim).first)
-            try flipBits(in: segment, 16_384..<900_000, count: 20)
+            try flipBits(in: segment, 16_384..<900_000)
             try await until("the scrub to find it") {
                 cluster.log(of: victim).contains("stored bytes are damaged")
             }
@@ -191,7 +191,7 @@ struct StorageFaultTests {
             var written: UInt32 = 20
             let refusal = try await eventually("a refusal") { () async throws -> EsperError? in
                 do {
-                    try await put(written..<written + 1, bytes: 64 << 10, client)
+                    try await put(written..<written + 1, bytes: 48 << 10, client)
                     written += 1
                     return nil
                 } catch let error as EsperError {
