@@ -37,6 +37,9 @@ public final class GRPCServer: Sendable {
 
     public var connectionCount: Int { state.withLock { $0.connections.count } }
 
+    /// Bytes of streams' messages that their readers have not taken, on all connections.
+    package var queuedMessageBytes: Int { metrics.queuedMessageBytes }
+
     /// Adds the handler of one accepted connection behind its TLS handler. On the channel's event loop.
     ///
     /// - Parameter principal: who the other end is; services find it at ``ServerConnection/principal``.

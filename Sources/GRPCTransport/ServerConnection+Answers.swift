@@ -56,7 +56,7 @@ extension ServerConnection {
 
     /// Queues one of several messages.
     ///
-    /// - Returns: whether there is credit left; after false, wait for ``CallEvent/writable(_:)``. Whoever goes on regardless
+    /// - Returns: whether there is credit left, of the stream and of the connection; after false, wait for ``CallEvent/writable(_:)``. Whoever goes on regardless
     ///   loses the call when ``TransportOptions/maximumQueuedBytes`` are queued.
     @discardableResult
     public func send(_ message: [UInt8], on call: CallHandle) -> Bool {
@@ -70,10 +70,39 @@ extension ServerConnection {
             return false
         }
         stream.outbound.append(message)
+        queuedMessageBytes += message.count + MessageAssembler.prefixBytes
         stream.answering = .answering
         sendBody(of: stream)
-        stream.lacksCredit = stream.outbound.queuedBytes >= options.streamCreditBytes
+        let isWithheld = queuedMessageBytes >= options.connectionCreditBytes
+        if isWithheld { withheld.insert(stream.id) }
+        // Once withheld, credit comes back by the event alone: whoever was told that there is none waits for that.
+        if isWithheld || stream.outbound.queuedBytes >= options.streamCreditBytes { stream.lacksCredit = true }
         return !stream.lacksCredit
+    }
+
+    /// Messages of streams have left, or never will.
+    func messagesLeft(_ bytes: Int) {
+        let limit = options.connectionCreditBytes / 2
+        let wasAbove = queuedMessageBytes >= limit
+        queuedMessageBytes -= bytes
+        guard wasAbove, queuedMessageBytes < limit, !withheld.isEmpty else { return }
+        let waiting = withheld.sorted()
+        withheld = []
+        for id in waiting { if let stream = streams[id] { giveCredit(to: stream) } }
+    }
+
+    /// Tells the service to go on with a stream, if it waits and there is room for it.
+    ///
+    /// Its own queue and the connection's must be half empty; one that has nothing queued goes on whatever the others
+    /// leave lying.
+    private func giveCredit(to stream: ServerStream) {
+        let queued = stream.outbound.queuedBytes
+        guard stream.lacksCredit, stream.answering == .answering, queued < options.streamCreditBytes / 2,
+            queued == 0 || !withheld.contains(stream.id)
+        else { return }
+        withheld.remove(stream.id)
+        stream.lacksCredit = false
+        events.append(.writable(CallHandle(connection: self, stream: stream.id)))
     }
 
     /// Sends the headers of a streaming answer before its first message, so that the caller knows it has begun.
@@ -178,13 +207,8 @@ extension ServerConnection {
 
     func fillBody(_ stream: ServerStream, _ target: UnsafeMutableRawBufferPointer, _ flags: inout UInt32) -> Int {
         let count = stream.outbound.read(into: target)
-        if stream.isReply { queuedAnswerBytes -= count }
-        if stream.lacksCredit, stream.outbound.queuedBytes < options.streamCreditBytes / 2,
-            stream.answering == .answering
-        {
-            stream.lacksCredit = false
-            events.append(.writable(CallHandle(connection: self, stream: stream.id)))
-        }
+        if stream.isReply { queuedAnswerBytes -= count } else { messagesLeft(count) }
+        giveCredit(to: stream)
         guard stream.outbound.isEmpty else { return count }
         if let (status, trailers) = stream.trailers {
             flags |= NGHTTP2_DATA_FLAG_EOF.rawValue | NGHTTP2_DATA_FLAG_NO_END_STREAM.rawValue

@@ -144,7 +144,12 @@ extension ServerConnection {
     func requestClosed(_ id: Int32) {
         guard let stream = streams.removeValue(forKey: id) else { return }
         bufferedBytes -= stream.assembler.bufferedBytes
-        if stream.isReply { queuedAnswerBytes -= stream.outbound.queuedBytes }
+        withheld.remove(id)
+        if stream.isReply {
+            queuedAnswerBytes -= stream.outbound.queuedBytes
+        } else {
+            messagesLeft(stream.outbound.queuedBytes)
+        }
         if let watch = healthWatches.removeValue(forKey: id) { health.unwatch(watch) }
         if stream.isKnown, stream.isOpen, stream.answering != .finished {
             events.append(.ended(CallHandle(connection: self, stream: id), .cancelled))

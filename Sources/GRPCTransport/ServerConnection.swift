@@ -22,6 +22,10 @@ public final class ServerConnection: HTTP2Connection, @unchecked Sendable {
     var bufferedBytes = 0
     /// Memory held by unary answers that have not left.
     var queuedAnswerBytes = 0
+    /// Memory held by messages of streams that have not left.
+    var queuedMessageBytes = 0
+    /// Streams that lack credit because of what the whole connection has queued.
+    var withheld: Set<Int32> = []
     var highestStream: Int32 = 0
     var isDraining = false
     var drainTimer: Scheduled<Void>?
@@ -29,6 +33,8 @@ public final class ServerConnection: HTTP2Connection, @unchecked Sendable {
     var wantsFlush = false
     /// How many streams the metrics know of.
     private var countedStreams = 0
+    /// How many bytes of messages the metrics know of.
+    private var countedBytes = 0
 
     init(
         eventLoop: any EventLoop, principal: String, methods: MethodTable, service: any GRPCService,
@@ -52,6 +58,7 @@ public final class ServerConnection: HTTP2Connection, @unchecked Sendable {
 
     override func flushed() -> Bool {
         countStreams()
+        countBytes()
         return deliverEvents()
     }
 
@@ -59,6 +66,12 @@ public final class ServerConnection: HTTP2Connection, @unchecked Sendable {
         guard streams.count != countedStreams else { return }
         metrics.streamsChanged(by: streams.count - countedStreams)
         countedStreams = streams.count
+    }
+
+    private func countBytes() {
+        guard queuedMessageBytes != countedBytes else { return }
+        metrics.queuedChanged(by: queuedMessageBytes - countedBytes)
+        countedBytes = queuedMessageBytes
     }
 
     override func disconnected() {
@@ -73,6 +86,9 @@ public final class ServerConnection: HTTP2Connection, @unchecked Sendable {
         countStreams()
         metrics.disconnected(failure)
         queuedAnswerBytes = 0
+        queuedMessageBytes = 0
+        withheld = []
+        countBytes()
         _ = deliverEvents()
         service.disconnected(self)
         closed(self)

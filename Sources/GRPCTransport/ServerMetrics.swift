@@ -26,6 +26,9 @@ final class ServerMetrics: Sendable {
     private let connections = Gauge(label: "grpc.server.connections")
     /// `grpc.server.streams`: calls in progress, on all connections.
     private let streams = Gauge(label: "grpc.server.streams")
+    /// `grpc.server.queued.bytes`: messages of streams that their readers have not taken, on all connections.
+    private let queued = Gauge(label: "grpc.server.queued.bytes")
+    private let queuedBytes = Atomic<Int>(0)
     private let openConnections = Atomic<Int>(0)
     private let openStreams = Atomic<Int>(0)
 
@@ -49,6 +52,11 @@ final class ServerMetrics: Sendable {
 
     /// Told in steps, once for each pass over a connection.
     func streamsChanged(by change: Int) { streams.record(openStreams.add(change, ordering: .relaxed).newValue) }
+
+    /// Told in steps likewise.
+    func queuedChanged(by change: Int) { queued.record(queuedBytes.add(change, ordering: .relaxed).newValue) }
+
+    var queuedMessageBytes: Int { queuedBytes.load(ordering: .relaxed) }
 
     func ended(_ method: Int, _ status: GRPCCode) {
         if status == .ok, succeeded.indices.contains(method) { return succeeded[method].increment() }

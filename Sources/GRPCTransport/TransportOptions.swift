@@ -3,8 +3,9 @@ public import NIOCore
 /// The bounds of one connection, either end; together they bound what a peer can make us hold.
 ///
 /// A server's connection holds at most `maximumBufferedBytes` of unfinished requests, `maximumConcurrentCalls` finished
-/// ones of up to `maximumMessageBytes`, `maximumAnswerBytes` of unary answers that its reader has not taken, and
-/// `maximumQueuedBytes` for each stream.
+/// ones of up to `maximumMessageBytes`, and `maximumAnswerBytes` of unary answers that its reader has not taken. Of streams it
+/// holds at most `connectionCreditBytes` and one message for each, when their service minds the credit; of one that does not,
+/// `maximumQueuedBytes` for each.
 public struct TransportOptions: Sendable {
     /// The largest message received. Above it: RESOURCE_EXHAUSTED.
     public var maximumMessageBytes = 4 << 20
@@ -21,6 +22,9 @@ public struct TransportOptions: Sendable {
     public var maximumAnswerBytes = 64 << 20
     /// A stream has credit while less than this is queued.
     public var streamCreditBytes = 256 << 10
+    /// No stream of a connection has credit while this much is queued by all of them, unless it has nothing queued itself:
+    /// sixteen streams that are not read at all.
+    public var connectionCreditBytes = 4 << 20
     /// How much the peer may send on one stream ahead of our reading.
     public var streamWindowBytes = 1 << 20
     /// The same for the whole connection.

@@ -84,7 +84,7 @@ extension NodeCore {
             reads.append(
                 self.reads.add(PendingRead(purpose: .query(query, caller), deadline: caller.deadline)))
         case .keepAlive(let session): keepAlive(session, caller, reads: &reads)
-        case .watch(let watch): beginWatch(watch, caller)
+        case .watch(let watch): beginWatch(watch, caller, connection: request.connection)
         case .transferLeadership(let name): transferLeadership(toMember: name, caller, by: request.principal)
         case .cancel, .watchCredit, .watchProgress, .status, .isolate, .heal: break
         }

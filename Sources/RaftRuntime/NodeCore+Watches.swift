@@ -8,8 +8,18 @@ extension NodeCore {
     /// How much history one turn looks at for watchers that are behind; the rest follows in the next turns.
     private static let catchUpEvents = 4096
 
-    func beginWatch(_ request: WatchRequest, _ caller: Caller) {
-        let id = watches.add(request, credit: Self.watchWindowBytes, at: state.revision)
+    func beginWatch(_ request: WatchRequest, _ caller: Caller, connection: UInt64?) {
+        guard watches.count < options.maximumWatches else {
+            return fail(
+                caller, .tooManyWatches, "this node serves \(watches.count) watches already", .notCommitted)
+        }
+        if let connection, watches.count(of: connection) >= options.maximumWatchesPerConnection {
+            return fail(
+                caller, .tooManyWatches,
+                "this connection has \(options.maximumWatchesPerConnection) watches already; open another one",
+                .notCommitted)
+        }
+        let id = watches.add(request, credit: Self.watchWindowBytes, reader: connection, at: state.revision)
         watchCallers[id] = caller
         cancellable[CallerKey(caller.sink, caller.token)] = .watch(id)
     }

@@ -76,7 +76,7 @@ final class NodeCore {
     /// Tokens of a sink's cancellable requests.
     var cancellable: [CallerKey: Cancellable] = [:]
     var replies: [ObjectIdentifier: (sink: any ReplySink, replies: [ServiceReply])] = [:]
-    var watches = WatchRegistry()
+    var watches: WatchRegistry
     var deliveries: [WatchDelivery] = []
     var watchCallers: [WatchID: Caller] = [:]
     var sessions: SessionClock
@@ -124,6 +124,7 @@ final class NodeCore {
         self.mailbox = mailbox
         self.heartbeat = heartbeat
         options = parts.options
+        watches = WatchRegistry(readerBytes: parts.options.watchBytesPerConnection)
         let identity = parts.recovery.identity
         clusterID = identity.cluster
         id = identity.node

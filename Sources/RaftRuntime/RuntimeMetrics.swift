@@ -49,6 +49,10 @@ struct RuntimeMetrics {
     private let pendingRequests = Gauge(label: "runtime.requests.pending")
     /// Bytes of the commands that wait for their commit; bounded by ``RuntimeOptions/maximumPendingBytes``.
     private let pendingBytes = Gauge(label: "runtime.requests.pending.bytes")
+    /// Watches and observations; bounded by ``RuntimeOptions/maximumWatches``.
+    private let watches = Gauge(label: "runtime.watches")
+    /// Bytes of events on their way to watches; bounded for each connection by ``RuntimeOptions/watchBytesPerConnection``.
+    private let watchBytes = Gauge(label: "runtime.watches.bytes")
     private let keys = Gauge(label: "coordination.keys")
     private let sessions = Gauge(label: "coordination.sessions")
     private let outboxRecords = Gauge(label: "coordination.outbox.records")
@@ -59,6 +63,11 @@ struct RuntimeMetrics {
     }
 
     func failed(_ code: ServiceFailure.Code) { failures[code]?.increment() }
+
+    func observe(_ watches: WatchRegistry) {
+        self.watches.record(watches.count)
+        watchBytes.record(watches.undeliveredBytes)
+    }
 
     func observe(_ status: RaftStatus, _ summary: QueryReply, pending: Int, pendingBytes: Int) {
         term.record(status.term.rawValue)

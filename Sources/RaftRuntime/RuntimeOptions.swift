@@ -17,6 +17,13 @@ public struct RuntimeOptions: Sendable {
     public var maximumPendingRequests = 262_144
     /// Bytes of the commands that wait for their commit: 2,000 of the largest, or all ``maximumPendingRequests`` of 512 bytes.
     public var maximumPendingBytes = 128 << 20
+    /// Watches, and observations, of one connection of many streams. Above: ``ServiceFailure/Code/tooManyWatches``.
+    public var maximumWatchesPerConnection = 1024
+    /// The same for the whole node.
+    public var maximumWatches = 65_536
+    /// Bytes of events on their way to all watches of one connection, beyond one revision for each of them: four of the
+    /// largest deliveries. What the door's connection has queued and given its credit for comes on top.
+    public var watchBytesPerConnection = 4 << 20
     /// How often a node tells its peers about itself, for `esper cluster status`.
     public var reportInterval = Duration.milliseconds(500)
     /// Refused proposals and reads are tried again this often while no leader takes them.

@@ -13,12 +13,18 @@ public struct ServiceRequest: Sendable {
     /// Who asks, from the certificate; recorded in the audit trail.
     public var principal: String
     public var operation: Operation
+    /// The connection that a watch was opened by, where it can have several, told from every other connection of all doors:
+    /// its watches share what may be on the way to it.
+    public var connection: UInt64?
 
-    public init(token: UInt64, deadline: Instant, principal: String, operation: Operation) {
+    public init(
+        token: UInt64, deadline: Instant, principal: String, operation: Operation, connection: UInt64? = nil
+    ) {
         self.token = token
         self.deadline = deadline
         self.principal = principal
         self.operation = operation
+        self.connection = connection
     }
 
     public enum Operation: Sendable {
@@ -98,6 +104,8 @@ public struct ServiceFailure: Error, Hashable, Sendable {
         case notGranted = "not_granted"
         /// Another call of the same session ended its wait, which took both out of the queue.
         case withdrawn
+        /// The connection, or the node, has as many watches as it may.
+        case tooManyWatches = "too_many_watches"
         /// No member has this name.
         case unknownMember = "unknown_member"
     }
@@ -136,7 +144,8 @@ public struct ServiceFailure: Error, Hashable, Sendable {
         switch code {
         case .noLeader, .timedOut, .overloaded, .storageFull, .draining, .leadershipChanged, .unconfirmed, .withdrawn:
             true
-        case .oversized, .sessionNotFound, .transferFailed, .compacted, .notGranted, .unknownMember: false
+        case .oversized, .sessionNotFound, .transferFailed, .compacted, .notGranted, .tooManyWatches, .unknownMember:
+            false
         }
     }
 }

@@ -26,6 +26,7 @@ final class TestDoor: Sendable {
 
     let authority: CertificateAuthority
     let listener: APIListener
+    let grpcServer: GRPCServer
     let health: Health
     let node: NodeHandle
     private let directory: DataDirectory
@@ -89,6 +90,7 @@ final class TestDoor: Sendable {
         let grpc = GRPCServer(
             service: try await GRPCDoor(node: node, group: group, catalogState: { .disabled }),
             methods: GRPCDoor.methods(development: true), options: GRPCDoor.transportOptions)
+        grpcServer = grpc
         listener = try await APIListener.start(
             options, credentials: credentials, door: door, on: group, logger: logger, date: { Date() },
             attachHTTP2: { channel, principal in
@@ -127,12 +129,25 @@ final class TestDoor: Sendable {
     func clientTLS(
         _ protocols: [String] = ["http/1.1"], of authority: CertificateAuthority? = nil
     ) throws -> TLSConfiguration {
-        let issued = try (authority ?? self.authority).issue(.client, name: "alice", validFor: 3600, now: Date())
+        try clientTLS(
+            protocols,
+            of: (authority ?? self.authority)
+                .issue(.client, name: "alice", validFor: 3600, now: Date()))
+    }
+
+    /// TLS of a client with this certificate.
+    func clientTLS(_ protocols: [String] = ["http/1.1"], of issued: IssuedCertificate) throws -> TLSConfiguration {
+        try clientTLS(protocols, certificatePEM: issued.certificatePEM, privateKeyPEM: issued.privateKeyPEM)
+    }
+
+    func clientTLS(
+        _ protocols: [String] = ["http/1.1"], certificatePEM: String, privateKeyPEM: String
+    ) throws -> TLSConfiguration {
         var configuration = TLSConfiguration.makeClientConfiguration()
-        configuration.certificateChain = try NIOSSLCertificate.fromPEMBytes([UInt8](issued.certificatePEM.utf8))
+        configuration.certificateChain = try NIOSSLCertificate.fromPEMBytes([UInt8](certificatePEM.utf8))
             .map { .certificate($0) }
         configuration.privateKey = .privateKey(
-            try NIOSSLPrivateKey(bytes: [UInt8](issued.privateKeyPEM.utf8), format: .pem))
+            try NIOSSLPrivateKey(bytes: [UInt8](privateKeyPEM.utf8), format: .pem))
         configuration.trustRoots = .certificates(
             try NIOSSLCertificate.fromPEMBytes([UInt8](self.authority.certificatePEM.utf8)))
         configuration.applicationProtocols = protocols
@@ -144,10 +159,10 @@ final class TestDoor: Sendable {
     }
 
     /// A gRPC connection of a client.
-    func grpc() async throws -> ClientConnection {
+    func grpc(options: TransportOptions = .client) async throws -> ClientConnection {
         try await ClientConnection.connect(
             host: "127.0.0.1", port: listener.port, tls: NIOSSLContext(configuration: clientTLS(["h2"])),
-            on: group.next()
+            on: group.next(), options: options
         ).get()
     }
 

@@ -121,6 +121,60 @@ import Testing
         #expect(node.events(watcher).map(\.revision.rawValue) == Array(2...22))
     }
 
+    @Test func `watches of one reader share what may be on the way to it, and none that is read waits`() {
+        var node = Node()
+        node.registry = WatchRegistry(readerBytes: 1000)
+        let unread = (0..<100).map { _ in
+            node.registry.add(.init(.all), credit: 1 << 20, reader: 7, at: node.replica.machine.revision)
+        }
+        let alone = node.watch(.init(.all))
+        for _ in 0..<20 { node.put("key", String(repeating: "x", count: 50)) }
+        // 117 bytes each: nine in the window, and one for each watch.
+        #expect(node.registry.undeliveredBytes <= (9 + 100 + 20) * 117)
+        #expect(unread.allSatisfy { !node.events($0).isEmpty })
+        #expect(node.events(alone).count == 20)
+        #expect(node.registry.count(of: 7) == 100)
+        node.catchUp()
+        #expect(!node.registry.needsCatchUp)
+        // One that is read goes on, while the others are not.
+        var seen = 0
+        while node.events(unread[99]).count > seen {
+            let events = node.events(unread[99])
+            node.registry.addCredit(events[seen...].reduce(0) { $0 + $1.cost }, to: unread[99])
+            seen = events.count
+            node.catchUp()
+        }
+        #expect(node.events(unread[99]).map(\.revision.rawValue) == Array(2...21))
+        // Then all are, each a little at a time.
+        var read = [Int](repeating: 0, count: 100)
+        while node.registry.undeliveredBytes > 20 * 117 {
+            for (position, watcher) in unread.enumerated() {
+                let events = node.events(watcher)
+                node.registry.addCredit(events[read[position]...].reduce(0) { $0 + $1.cost }, to: watcher)
+                read[position] = events.count
+            }
+            node.catchUp()
+        }
+        for watcher in unread { #expect(node.events(watcher).map(\.revision.rawValue) == Array(2...21)) }
+        node.registry.remove(alone)
+        for watcher in unread { node.registry.remove(watcher) }
+        #expect(node.registry.undeliveredBytes == 0 && node.registry.count(of: 7) == 0)
+    }
+
+    @Test func `what a watch that ends had on the way makes room for the others of its reader`() {
+        var node = Node()
+        node.registry = WatchRegistry(readerBytes: 500)
+        let first = node.registry.add(.init(.all), credit: 1 << 20, reader: 7, at: node.replica.machine.revision)
+        for _ in 0..<20 { node.put("key", String(repeating: "x", count: 50)) }
+        let second = node.registry.add(
+            .init(.all, fromRevision: Revision(2)), credit: 1 << 20, reader: 7, at: node.replica.machine.revision)
+        node.catchUp()
+        #expect(node.events(second).count == 1)
+        node.registry.remove(first)
+        node.catchUp()
+        #expect(node.events(second).count > 3)
+    }
+
     @Test func `one revision stays together, and says so when it has to be cut`() {
         var node = Node()
         let watcher = node.watch(.init(.all, fromRevision: Revision(1)), credit: 4 << 20)

@@ -8,13 +8,22 @@ final class StreamRecorder: Sendable {
     struct Record {
         var messages: [Int] = []
         var ending: Result<Metadata, CallFailure>?
+        var acknowledges: Bool
     }
 
-    private let record = Mutex(Record())
+    private let record: Mutex<Record>
     private let stream = Mutex<ClientStream?>(nil)
-    let acknowledges: Bool
 
-    init(acknowledges: Bool = true) { self.acknowledges = acknowledges }
+    init(acknowledges: Bool = true) { record = Mutex(Record(acknowledges: acknowledges)) }
+
+    /// From now on, and what has come so far.
+    func read() {
+        let messages = record.withLock { record in
+            record.acknowledges = true
+            return record.messages
+        }
+        for count in messages { stream.withLock { $0 }?.acknowledge(messageBytes: count) }
+    }
 
     var messages: [Int] { record.withLock { $0.messages } }
     var bytes: Int { messages.reduce(0, +) }
@@ -36,7 +45,10 @@ final class StreamRecorder: Sendable {
         switch event {
         case .began: break
         case .message(let message):
-            record.withLock { $0.messages.append(message.count) }
+            let acknowledges = record.withLock { record in
+                record.messages.append(message.count)
+                return record.acknowledges
+            }
             if acknowledges { stream.withLock { $0 }?.acknowledge(messageBytes: message.count) }
         case .ended(let result): record.withLock { $0.ending = result }
         }
@@ -99,6 +111,65 @@ struct StreamingCallTests {
             #expect(server.service.seen.largestQueue <= TransportOptions.server.streamCreditBytes + 10_000)
             stream.cancel()
             try await eventually { recorder.ending != nil }
+        }
+    }
+
+    @Test func `streams that nobody reads share one bound, and those that are read go on`() async throws {
+        var options = TransportOptions.client
+        options.streamWindowBytes = 20_000
+        try await EchoServer.run { server in
+            let connection = try await server.connect(options: options)
+            let request = EchoService.expansion(count: 40, bytes: 10_000)
+            let unread = (0..<200).map { _ in StreamRecorder(acknowledges: false) }
+            for recorder in unread { _ = recorder.open(.expand, request, single: true, on: connection) }
+            try await eventually { unread.allSatisfy { !$0.messages.isEmpty } }
+            let live = StreamRecorder()
+            _ = live.open(
+                .expand, EchoService.expansion(count: 300, bytes: 10_000), single: true, on: connection)
+            // Each stream alone might hold 256 KiB.
+            let bound = TransportOptions.server.connectionCreditBytes + 201 * 10_005
+            var largest = 0
+            try await eventually {
+                largest = max(largest, server.server.queuedMessageBytes)
+                return live.ending != nil
+            }
+            #expect(largest > TransportOptions.server.connectionCreditBytes / 2)
+            #expect(largest <= bound)
+            #expect(live.messages == Array(repeating: 10_000, count: 300))
+            #expect(unread.allSatisfy { $0.ending == nil })
+            #expect(try await connection.call(.unary, [1]).get().message == [1])
+            for recorder in unread { recorder.read() }
+            try await eventually {
+                largest = max(largest, server.server.queuedMessageBytes)
+                return unread.allSatisfy { $0.ending != nil }
+            }
+            #expect(unread.allSatisfy { $0.messages == Array(repeating: 10_000, count: 40) })
+            #expect(largest <= bound)
+            try await eventually { server.server.queuedMessageBytes == 0 }
+        }
+    }
+
+    @Test func `what streams that end had queued is forgotten`() async throws {
+        var options = TransportOptions.client
+        options.streamWindowBytes = 20_000
+        try await EchoServer.run { server in
+            let connection = try await server.connect(options: options)
+            let request = EchoService.expansion(count: 40, bytes: 10_000)
+            let unread = (0..<40).map { _ in StreamRecorder(acknowledges: false) }
+            let streams = unread.map { $0.open(.expand, request, single: true, on: connection) }
+            try await eventually {
+                server.server.queuedMessageBytes >= TransportOptions.server.connectionCreditBytes / 2
+            }
+            for stream in streams.dropLast() { stream.cancel() }
+            try await eventually { server.server.queuedMessageBytes <= 40 * 10_005 }
+            unread[39].read()
+            try await eventually { unread[39].ending != nil }
+            #expect(unread[39].messages == Array(repeating: 10_000, count: 40))
+            let lost = StreamRecorder(acknowledges: false)
+            _ = lost.open(.expand, request, single: true, on: connection)
+            try await eventually { server.server.queuedMessageBytes > 0 }
+            connection.close()
+            try await eventually { server.server.queuedMessageBytes == 0 }
         }
     }
 

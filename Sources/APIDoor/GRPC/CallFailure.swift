@@ -70,7 +70,7 @@ extension ServiceFailure.Code {
         switch self {
         case .noLeader, .draining, .leadershipChanged, .unconfirmed: .unavailable
         case .timedOut: .deadlineExceeded
-        case .overloaded, .storageFull: .resourceExhausted
+        case .overloaded, .storageFull, .tooManyWatches: .resourceExhausted
         case .oversized, .unknownMember: .invalidArgument
         case .withdrawn: .aborted
         case .sessionNotFound: .notFound

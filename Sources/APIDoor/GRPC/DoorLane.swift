@@ -32,6 +32,8 @@ final class DoorLane {
         /// Credit that is given back to the node when the connection has room again.
         var owedCredit = 0
         var isBlocked = false
+        /// Of an observation: something changed while its reader was behind, so that it is told when there is room again.
+        var mustLook = false
         /// Of a watch: how often it says how far it has come, and when it last said anything.
         var progressInterval = Duration.zero
         var lastTold = Instant.zero
@@ -139,19 +141,25 @@ final class DoorLane {
                 calls[token] = nil
                 submit(token, .cancel)
             case .writable(let handle):
-                guard let token = tokens[handle], let owed = calls[token]?.stream?.owedCredit, owed > 0 else {
-                    continue
-                }
-                calls[token]?.stream?.owedCredit = 0
-                calls[token]?.stream?.isBlocked = false
-                submit(token, .watchCredit(bytes: owed))
+                if let token = tokens[handle] { unblock(token) }
             case .opened, .message, .halfClosed: break
             }
         }
     }
 
-    private func submit(_ token: UInt64, _ operation: ServiceRequest.Operation) {
-        let request = ServiceRequest(token: token, deadline: .distantFuture, principal: "", operation: operation)
+    /// The stream has room again.
+    private func unblock(_ token: UInt64) {
+        guard let call = calls[token], let stream = call.stream else { return }
+        calls[token]?.stream?.owedCredit = 0
+        calls[token]?.stream?.isBlocked = false
+        calls[token]?.stream?.mustLook = false
+        if stream.owedCredit > 0 { submit(token, .watchCredit(bytes: stream.owedCredit)) }
+        if stream.mustLook { askLeader(of: token, call) }
+    }
+
+    private func submit(_ token: UInt64, _ operation: ServiceRequest.Operation, connection: UInt64? = nil) {
+        let request = ServiceRequest(
+            token: token, deadline: .distantFuture, principal: "", operation: operation, connection: connection)
         node.submit([request], from: sink)
     }
 
@@ -237,11 +245,18 @@ final class DoorLane {
             return
         }
         requests.append(
-            ServiceRequest(token: token, deadline: .distantFuture, principal: principal, operation: operation))
+            ServiceRequest(
+                token: token, deadline: .distantFuture, principal: principal, operation: operation,
+                connection: Self.number(of: call)))
         // The first answer says where the watch begins.
         requests.append(
             ServiceRequest(token: token, deadline: .distantFuture, principal: "", operation: .watchProgress))
         scheduleProgress(token, after: parsed.progressInterval)
+    }
+
+    /// Tells connections apart while they have calls.
+    private static func number(of call: Call) -> UInt64 {
+        UInt64(UInt(bitPattern: ObjectIdentifier(call.handle.connection)))
     }
 
     private func scheduleProgress(_ token: UInt64, after interval: Duration) {
@@ -270,8 +285,14 @@ final class DoorLane {
         }
         let cost = AnsweredCall.cost(of: delivery)
         if call.method == .observe {
-            submit(reply.token, .watchCredit(bytes: cost))
-            return askLeader(of: reply.token, call)
+            guard call.stream?.isBlocked == true else {
+                submit(reply.token, .watchCredit(bytes: cost))
+                return askLeader(of: reply.token, call)
+            }
+            // Only the present counts, so a reader that is behind is spared what it has missed.
+            calls[reply.token]?.stream?.mustLook = true
+            calls[reply.token]?.stream?.owedCredit += cost
+            return
         }
         do {
             send(try AnsweredCall.events(delivery), of: reply.token, call, cost: cost)
@@ -285,9 +306,8 @@ final class DoorLane {
     private func send(_ message: [UInt8], of token: UInt64, _ call: Call, cost: Int) {
         let hasCredit = call.handle.connection.send(message, on: call.handle)
         calls[token]?.stream?.lastTold = NodeClock.now()
-        guard cost > 0 else { return }
         if hasCredit, call.stream?.isBlocked == false {
-            submit(token, .watchCredit(bytes: cost))
+            if cost > 0 { submit(token, .watchCredit(bytes: cost)) }
         } else {
             calls[token]?.stream?.isBlocked = true
             calls[token]?.stream?.owedCredit += cost
@@ -317,7 +337,9 @@ final class DoorLane {
         }
         if !stream.hasTold {
             let range = KeyRange.prefix(ClaimIndex.queue(.election, call.name))
-            submit(token, .watch(WatchRequest(range, fromRevision: answer.revision.next)))
+            submit(
+                token, .watch(WatchRequest(range, fromRevision: answer.revision.next)),
+                connection: Self.number(of: call))
         }
         guard !stream.hasTold || leader != stream.lastLeader else { return }
         calls[token]?.stream?.lastLeader = leader

@@ -6,11 +6,21 @@ public import EsperTypes
 /// A watcher is *current* while it has been given everything and has credit, and *behind* otherwise: it asked for the
 /// past, or its reader is slow. Those behind are served from the state machine's history by ``catchUp(from:maximumEvents:into:)``
 /// while they have credit, so a slow reader costs no memory. Each watcher sees every matching event once, in order.
+///
+/// Watchers that share a reader (the watches of one connection) also share what may be on the way to it, so that a thousand
+/// watches that nobody reads cost no more than a few. One that has nothing on the way is always given its next revision:
+/// those that are not read hold up none that is.
 public struct WatchRegistry: Sendable {
     private struct Watcher: Sendable {
         var request: WatchRequest
         /// Bytes that may still be delivered; the last delivery may overdraw it.
         var credit: Int
+        /// Whom it shares its reader's window with.
+        var reader: UInt64?
+        /// Delivered and not given back.
+        var undelivered = 0
+        /// The revision it was given an event of last: the rest of that one follows, whatever it costs.
+        var begun = Revision.zero
         /// The revision it has to be told next, while behind.
         var next: Revision
         /// How many events of the revision `next` it has been given already.
@@ -18,14 +28,27 @@ public struct WatchRegistry: Sendable {
         var isBehind: Bool
         /// In `ready`: behind, with credit.
         var isQueued = false
+        /// In `waiting` of its reader: behind, with credit of its own.
+        var isWaiting = false
         /// Position + 1 in the deliveries of the current publication.
         var delivery = 0
+    }
+
+    /// Who reads several watches by one connection.
+    private struct Reader: Sendable {
+        var watches = 0
+        /// Delivered to all of them and not given back.
+        var undelivered = 0
+        /// Those that would be served if there were room.
+        var waiting: [WatchID] = []
     }
 
     /// The most bytes in one delivery: what exceeds it comes in further ones.
     private static let deliveryBytes = 1 << 20
 
+    private let readerBytes: Int
     private var watchers: [WatchID: Watcher] = [:]
+    private var readers: [UInt64: Reader] = [:]
     private var index = WatchIndex()
     private var lastID: UInt64 = 0
     /// Behind and with credit, the longest waiting first. Those that went since are passed over.
@@ -35,9 +58,16 @@ public struct WatchRegistry: Sendable {
     /// Everything up to here has been published.
     private var published = Revision.zero
 
-    public init() {}
+    /// - Parameter readerBytes: how much may be on the way to one reader, beyond one revision for each of its watches.
+    public init(readerBytes: Int = .max) { self.readerBytes = readerBytes }
 
     public var count: Int { watchers.count }
+
+    /// Bytes on the way to all watchers: delivered, and not given back by ``addCredit(_:to:)``.
+    public private(set) var undeliveredBytes = 0
+
+    /// How many watches a reader has.
+    public func count(of reader: UInt64) -> Int { readers[reader]?.watches ?? 0 }
 
     /// Whether ``catchUp(from:maximumEvents:into:)`` has something to do.
     public var needsCatchUp: Bool { !ready.isEmpty }
@@ -47,14 +77,19 @@ public struct WatchRegistry: Sendable {
     /// - Parameters:
     ///   - credit: how many bytes (``WatchEvent/cost``) may be delivered before ``addCredit(_:to:)``. The revision that
     ///     uses the credit up is still delivered whole.
+    ///   - reader: names whom it shares a reader with; nil: it has one of its own.
     ///   - revision: the state machine's, all of whose events have been published.
-    public mutating func add(_ request: WatchRequest, credit: Int, at revision: Revision) -> WatchID {
+    public mutating func add(
+        _ request: WatchRequest, credit: Int, reader: UInt64? = nil, at revision: Revision
+    ) -> WatchID {
         lastID += 1
         published = max(published, revision)
         let watcher = WatchID(rawValue: lastID)
         let first = request.fromRevision == .zero ? revision.next : request.fromRevision
         let isBehind = first <= revision || credit <= 0
-        watchers[watcher] = Watcher(request: request, credit: credit, next: first, isBehind: isBehind)
+        watchers[watcher] = Watcher(
+            request: request, credit: credit, reader: reader, next: first, isBehind: isBehind)
+        if let reader { readers[reader, default: Reader()].watches += 1 }
         index.add(watcher, request.range)
         enqueue(watcher)
         return watcher
@@ -64,13 +99,46 @@ public struct WatchRegistry: Sendable {
         guard let removed = watchers.removeValue(forKey: watcher) else { return }
         index.remove(watcher, removed.request.range)
         if removed.isQueued { ready.removeAll { $0 == watcher } }
+        undeliveredBytes -= removed.undelivered
+        guard let reader = removed.reader else { return }
+        readers[reader]?.watches -= 1
+        if removed.isWaiting { readers[reader]?.waiting.removeAll { $0 == watcher } }
+        giveRoom(removed.undelivered, to: reader)
+        if readers[reader]?.watches == 0 { readers[reader] = nil }
     }
 
     /// The reader has taken `bytes` more.
     public mutating func addCredit(_ bytes: Int, to watcher: WatchID) {
-        guard watchers[watcher] != nil else { return }
+        guard let taken = watchers[watcher].map({ min(bytes, $0.undelivered) }) else { return }
         watchers[watcher]!.credit += bytes
+        watchers[watcher]!.undelivered -= taken
+        undeliveredBytes -= taken
         enqueue(watcher)
+        if let reader = watchers[watcher]?.reader { giveRoom(taken, to: reader) }
+    }
+
+    /// Those that wait go on once half of the window is free, so that each byte given back does not wake them all.
+    private mutating func giveRoom(_ bytes: Int, to reader: UInt64) {
+        guard let left = readers[reader].map({ $0.undelivered - bytes }) else { return }
+        readers[reader]!.undelivered = left
+        guard left < readerBytes / 2, !readers[reader]!.waiting.isEmpty else { return }
+        let waiting = readers[reader]!.waiting
+        readers[reader]!.waiting = []
+        for id in waiting {
+            watchers[id]!.isWaiting = false
+            enqueue(id)
+        }
+    }
+
+    /// Whether the window of its reader lets a watcher begin another revision.
+    private func hasRoom(_ watcher: Watcher) -> Bool {
+        guard watcher.undelivered > 0, let reader = watcher.reader else { return true }
+        return (readers[reader]?.undelivered ?? 0) < readerBytes
+    }
+
+    private mutating func delivered(_ bytes: Int, to reader: UInt64?) {
+        undeliveredBytes += bytes
+        if let reader { readers[reader]?.undelivered += bytes }
     }
 
     /// Everything up to and with this revision has been delivered to the watcher, as far as it matches: for progress notices.
@@ -114,8 +182,17 @@ public struct WatchRegistry: Sendable {
             guard let watcher = watchers[id], !watcher.isBehind, event.revision >= watcher.next,
                 let shown = watcher.request.shown(event)
             else { return }
+            guard watcher.begun == event.revision || hasRoom(watcher) else {
+                watchers[id]!.isBehind = true
+                watchers[id]!.next = event.revision
+                watchers[id]!.skipped = 0
+                return enqueue(id)
+            }
             if watcher.credit > 0, watcher.credit <= shown.cost { overdrawn.append(id) }
             watchers[id]!.credit -= shown.cost
+            watchers[id]!.undelivered += shown.cost
+            watchers[id]!.begun = event.revision
+            delivered(shown.cost, to: watcher.reader)
             if watcher.delivery > 0, case .events(var told, _) = deliveries[start + watcher.delivery - 1].content {
                 // Taken out before it is appended to, so that it grows in place.
                 deliveries[start + watcher.delivery - 1].content = .events([], continues: false)
@@ -195,7 +272,7 @@ public struct WatchRegistry: Sendable {
         var through = watcher.next.previous
         var isDone = true
         for (at, changes) in state.keyspace.log.cursor(from: watcher.next.rawValue) {
-            if looked > budget || watcher.credit <= 0 || bytes >= Self.deliveryBytes {
+            if looked > budget || watcher.credit <= 0 || bytes >= Self.deliveryBytes || !hasRoom(watcher) {
                 isDone = false
                 break
             }
@@ -214,6 +291,8 @@ public struct WatchRegistry: Sendable {
                 }
                 bytes += shown.cost
                 watcher.credit -= shown.cost
+                watcher.undelivered += shown.cost
+                delivered(shown.cost, to: watcher.reader)
                 told.append(shown)
             }
             through = Revision(at)
@@ -240,6 +319,12 @@ public struct WatchRegistry: Sendable {
 
     private mutating func enqueue(_ id: WatchID) {
         guard let watcher = watchers[id], watcher.isBehind, watcher.credit > 0, !watcher.isQueued else { return }
+        guard hasRoom(watcher) else {
+            guard !watcher.isWaiting, let reader = watcher.reader else { return }
+            watchers[id]!.isWaiting = true
+            readers[reader]?.waiting.append(id)
+            return
+        }
         watchers[id]!.isQueued = true
         ready.append(id)
     }

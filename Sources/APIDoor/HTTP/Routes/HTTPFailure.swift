@@ -48,6 +48,7 @@ extension HTTPFailure {
             status = .serviceUnavailable
         case .storageFull: status = .init(code: 507, reasonPhrase: "Insufficient Storage")
         case .timedOut: status = .gatewayTimeout
+        case .tooManyWatches: status = .tooManyRequests
         case .oversized: status = .contentTooLarge
         case .sessionNotFound: status = .notFound
         case .transferFailed, .withdrawn: status = .conflict
