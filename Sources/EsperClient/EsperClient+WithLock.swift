@@ -25,7 +25,7 @@ extension EsperClient {
                     outcome: .notCommitted, isRetryable: true)
             }
             let value = try await session.whileAlive(
-                onLoss: onLoss, watching: { await self.loss(of: name, session.id, token) },
+                onLoss: onLoss, watching: { await self.loss(of: .lock(name, session: session.id, token)) },
                 { try await body(grant) })
             // `body` is done, whatever becomes of the session: one that cannot be ended now ends after its time to live.
             try? await session.close()
@@ -34,33 +34,5 @@ extension EsperClient {
             try? await session.close()
             throw error
         }
-    }
-
-    /// Waits until the session's place in the lock's queue is gone.
-    ///
-    /// - Returns: nil when that cannot be seen, or the task was cancelled: the session's end is noticed all the same.
-    private func loss(of name: String, _ session: SessionID, _ token: FencingToken) async -> EsperError? {
-        let key = ClaimName.key(lock: name, session: session)
-        let lost = EsperError(
-            code: EsperError.Code.lockLost, message: "\(name) was released in the name of session \(session)",
-            outcome: .unknown)
-        // The token is the revision that made the key.
-        var from = token.rawValue + 1
-        while !Task.isCancelled {
-            do {
-                var changes = watch(.key(key), fromRevision: from).makeAsyncIterator()
-                while let batch = try await changes.next() {
-                    if batch.events.contains(where: \.isDelete) { return lost }
-                }
-            } catch {
-                // A place taken long ago: what happened since is not kept, but what is there now can be read.
-                guard let error = error as? EsperError, error.code == "compacted",
-                    let (pair, revision) = try? await get(key)
-                else { return nil }
-                guard pair?.createRevision == token.rawValue else { return lost }
-                from = revision + 1
-            }
-        }
-        return nil
     }
 }

@@ -35,6 +35,8 @@ public struct EsperError: Error, Hashable, Sendable, CustomStringConvertible {
         public static let sessionEnded = "session_ended"
         /// The lock was given back under the work that depended on it.
         public static let lockLost = "lock_lost"
+        /// The leadership was given up under the work that depended on it.
+        public static let leadershipLost = "leadership_lost"
         /// The lock was held by others all the time.
         public static let notGranted = "not_granted"
     }

@@ -11,6 +11,11 @@ public enum ClaimName {
         lockPrefix + escaped(name) + [0x2f] + session.description.utf8
     }
 
+    /// The key by which the session leads the election or stands for it.
+    public static func key(election name: String, session: SessionID) -> [UInt8] {
+        electionPrefix + escaped(name) + [0x2f] + session.description.utf8
+    }
+
     public static func escaped(_ name: String) -> [UInt8] {
         var bytes: [UInt8] = []
         for byte in name.utf8 {

@@ -17,7 +17,8 @@ struct CommandTests {
         let process = Process()
         process.executableURL = URL(fileURLWithPath: NodeProcess.binary).deletingLastPathComponent()
             .appendingPathComponent("esper")
-        process.arguments = arguments + ["--config", cluster.clientFile]
+        // Behind the subcommand: what follows -- is not for us.
+        process.arguments = arguments.prefix(2) + ["--config", cluster.clientFile] + arguments.dropFirst(2)
         let files = try ["out", "err"].map { name in
             let file = "\(cluster.root)/esper-\(UInt64.random(in: 0 ... .max)).\(name)"
             try Data().write(to: URL(fileURLWithPath: file))
@@ -49,6 +50,35 @@ struct CommandTests {
                 #expect(refused.output.contains(#""outcome":"not_committed""#))
                 #expect(refused.output.contains(#""code":"invalid_argument""#))
             }
+        }
+    }
+
+    @Test(arguments: [("lock", "acquire", "release"), ("election", "campaign", "resign")])
+    func `a command is ended when what it runs under is given back in its session's name`(
+        noun: String, take: String, giveBack: String
+    ) async throws {
+        try await LocalCluster.run(1) { cluster in
+            let (session, ending) = ("\(cluster.root)/session", "\(cluster.root)/ending")
+            // Ends on SIGTERM with an exit code of its own, which is not what counts then.
+            let script = """
+                trap 'echo told > \(ending); exit 7' TERM
+                echo $ESPER_SESSION_ID > \(session).new; mv \(session).new \(session)
+                sleep 600 & wait
+                """
+            async let run = esper(
+                cluster, [noun, take, "train", "--ttl", "10m", "--output", "json", "--", "/bin/sh", "-c", script])
+            let id = try await eventually("the command") { try? String(contentsOfFile: session, encoding: .utf8) }
+            let given = try await esper(
+                cluster, [noun, giveBack, "train", "--session", id.trimmingCharacters(in: .whitespacesAndNewlines)])
+            #expect(given.code == 0, "\(given)")
+            let ended = try await run
+            #expect(ended.code == 1, "\(ended)")
+            #expect(ended.errors.count == 1)
+            #expect(ended.errors.first?.contains("was lost (train was \(giveBack)") == true, "\(ended.errors)")
+            #expect(ended.output.isEmpty)
+            #expect(try String(contentsOfFile: ending, encoding: .utf8) == "told\n")
+            let sessions = try await esper(cluster, ["session", "list", "--output", "json"])
+            #expect(!sessions.output.contains("session_id"), "the session is not left behind: \(sessions.output)")
         }
     }
 

@@ -53,10 +53,11 @@ struct ElectionCampaign: AsyncParsableCommand {
                         : "others led \(name) for \(wait), at last \(leader); try a longer --wait",
                     reason: "not_granted", outcome: "not_committed")
             }
+            let claim = answer.leadership.map { HeldClaim.election(name, session: held.id, $0.token) }
             if command.isEmpty {
                 announce(answer, held, code: nil)
                 if hold {
-                    try await held.holdUntilInterrupted(holding: "the leadership of \(name)")
+                    try await held.holdUntilInterrupted(holding: "the leadership of \(name)", claim)
                 } else {
                     held.abandon()
                 }
@@ -66,7 +67,7 @@ struct ElectionCampaign: AsyncParsableCommand {
                     "ESPER_FENCING_TOKEN": token, "ESPER_SESSION_ID": "\(held.id)", "ESPER_ELECTION_NAME": name,
                 ]
                 try await held.run(
-                    command, environment: environment, holding: "the leadership of \(name)",
+                    command, environment: environment, holding: "the leadership of \(name)", claim,
                     quietly: cluster.output.isJSON
                 ) { code in
                     if cluster.output.isJSON { announce(answer, held, code: code) }

@@ -68,7 +68,8 @@ struct LockAcquire: AsyncParsableCommand {
                     "ESPER_FENCING_TOKEN": "\(token)", "ESPER_SESSION_ID": "\(held.id)", "ESPER_LOCK_NAME": name,
                 ]
                 try await held.run(
-                    command, environment: environment, holding: "the lock \(name)", quietly: cluster.output.isJSON
+                    command, environment: environment, holding: "the lock \(name)",
+                    .lock(name, session: held.id, token), quietly: cluster.output.isJSON
                 ) { code in
                     guard cluster.output.isJSON else { return }
                     Terminal.line(JSON.object(fields + [.init(name: "exit_code", value: .integer(Int64(code)))]).text)
