@@ -3,10 +3,12 @@ internal import EsperTypes
 internal import GRPCTransport
 internal import SwiftProtobuf
 internal import NIOCore
+internal import Synchronization
 
 /// Performs operations: chooses endpoints, follows leaders, repeats what may be repeated, and keeps outcomes apart.
 ///
-/// `@unchecked Sendable`: the constants aside, everything is touched only on `eventLoop`; the entry points hop there.
+/// `@unchecked Sendable`: the constants and the atomic aside, everything is touched only on `eventLoop`; the entry points
+/// hop there.
 final class CallEngine: @unchecked Sendable {
     let eventLoop: any EventLoop
     let options: ClientOptions
@@ -16,7 +18,7 @@ final class CallEngine: @unchecked Sendable {
     private var waitingForIdentity: [OperationRun] = []
     private var isRegistering = false
     private var generator = SystemRandomNumberGenerator()
-    private var isClosed = false
+    private let closedFlag = Atomic<Bool>(false)
     private var isFindingLeader = false
     private var findLeaderAt: NIODeadline = .uptimeNanoseconds(0)
     private var runs: [ObjectIdentifier: OperationRun] = [:]
@@ -37,7 +39,7 @@ final class CallEngine: @unchecked Sendable {
     ) -> OperationHandle {
         let patience = (operation.timeout ?? options.timeout) + operation.wait
         let run = OperationRun(operation, deadline: .now() + TimeAmount(patience), completion: completion)
-        onLoop { self.begin(run) }
+        onLoop(dropped: { completion(.failure(Self.closed(.notCommitted))) }) { self.begin(run) }
         return OperationHandle(engine: self, run: run)
     }
 
@@ -61,7 +63,12 @@ final class CallEngine: @unchecked Sendable {
         opened: @escaping @Sendable (ClientStream) -> Void,
         handler: @escaping @Sendable (ClientStreamEvent) -> Void
     ) {
-        onLoop {
+        let refuse: @Sendable () -> Void = {
+            handler(
+                .ended(.failure(CallFailure(GRPCStatus(.cancelled, "the client is closed"), mayHaveArrived: false))))
+        }
+        onLoop(dropped: refuse) {
+            guard !self.isClosed else { return refuse() }
             let now = NIODeadline.now()
             let endpoint = self.endpoints.choose(preferLeader: false, now: now)
             self.endpoints.connection(to: endpoint).whenComplete { result in
@@ -83,17 +90,25 @@ final class CallEngine: @unchecked Sendable {
         }
     }
 
-    /// A pause before attempt number `attempt`, then `body`, on the event loop.
+    /// A pause before attempt number `attempt`, then `body`, on the event loop; at once where that is shut down.
     func afterPause(attempt: Int, _ body: @escaping @Sendable () -> Void) {
-        onLoop {
-            self.eventLoop.scheduleTask(in: self.backoff.pause(after: attempt, using: &self.generator), body)
+        onLoop(dropped: body) {
+            let pause = self.backoff.pause(after: attempt, using: &self.generator)
+            let task = self.task(body, dropped: body)
+            self.eventLoop.scheduleTask(in: pause) { task.run() }
         }
+    }
+
+    /// Closed by its user, or its event loop has been shut down: nothing goes on. From any thread.
+    var isClosed: Bool { closedFlag.load(ordering: .acquiring) }
+
+    static func closed(_ outcome: Outcome) -> EsperError {
+        EsperError(code: EsperError.Code.closed, message: "the client is closed", outcome: outcome)
     }
 
     func close() {
         onLoop {
-            guard !self.isClosed else { return }
-            self.isClosed = true
+            guard !self.closedFlag.exchange(true, ordering: .acquiringAndReleasing) else { return }
             for run in Array(self.runs.values) {
                 self.end(
                     run,
@@ -107,17 +122,28 @@ final class CallEngine: @unchecked Sendable {
         }
     }
 
-    private func onLoop(_ body: @escaping @Sendable () -> Void) {
-        if eventLoop.inEventLoop { body() } else { eventLoop.execute(body) }
+    /// - Parameter dropped: called instead of `body`, on any thread, when the event loop is shut down and runs nothing more.
+    private func onLoop(dropped: @escaping @Sendable () -> Void = {}, _ body: @escaping @Sendable () -> Void) {
+        guard !eventLoop.inEventLoop else { return body() }
+        let task = task(body, dropped: dropped)
+        eventLoop.execute { task.run() }
+    }
+
+    /// For work that nobody cancels.
+    private func task(
+        _ body: @escaping @Sendable () -> Void, dropped: @escaping @Sendable () -> Void
+    ) -> LoopTask {
+        LoopTask(body) { [self] in
+            closedFlag.store(true, ordering: .releasing)
+            dropped()
+        }
     }
 
     // MARK: Request ids
 
     private func begin(_ run: OperationRun) {
         guard !isClosed else {
-            run.end(
-                .failure(
-                    EsperError(code: EsperError.Code.closed, message: "the client is closed", outcome: .notCommitted)))
+            run.end(.failure(Self.closed(.notCommitted)))
             return
         }
         runs[ObjectIdentifier(run)] = run
@@ -297,7 +323,11 @@ final class CallEngine: @unchecked Sendable {
     private func pause(_ run: OperationRun, atLeast least: TimeAmount = .zero) {
         let pause = max(least, backoff.pause(after: run.attempts, using: &generator))
         watchDeadline(of: run)
-        run.timer = eventLoop.scheduleTask(in: pause) { self.again(run) }
+        let task = LoopTask({ self.again(run) }) {
+            // A run that has ended has cancelled its timers; otherwise the loop ends.
+            if !run.isDone { self.end(run, .failure(run.judged(Self.closed(run.isOpen ? .unknown : .notCommitted)))) }
+        }
+        run.timer = eventLoop.scheduleTask(in: pause) { task.run() }
     }
 
     private func again(_ run: OperationRun) {

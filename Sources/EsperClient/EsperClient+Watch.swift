@@ -1,4 +1,5 @@
 internal import EsperProtocol
+internal import EsperTypes
 internal import GRPCTransport
 internal import NIOCore
 internal import SwiftProtobuf
@@ -27,7 +28,7 @@ extension EsperClient {
 
 /// The changes that ``EsperClient/watch(_:fromRevision:progress:progressInterval:)`` reports. Each iteration is a watch of its own.
 ///
-/// Fails with code `compacted` when changes it has not seen were compacted away, and with what a node refuses for good.
+/// Fails with code `closed` when the client is, with `compacted` when changes it has not seen were compacted away, and with what a node refuses for good.
 public struct WatchSequence: AsyncSequence, Sendable {
     public typealias Element = WatchBatch
     public typealias Failure = any Error
@@ -138,6 +139,7 @@ final class ResumedStream: Sendable {
             if let open = current.stream {
                 stream = open
             } else {
+                guard !client.engine.isClosed else { throw CallEngine.closed(.notCommitted) }
                 stream = MessageStream(client.engine, method, try request())
                 current.stream = stream
             }
@@ -148,6 +150,7 @@ final class ResumedStream: Sendable {
             case .ended(let failure):
                 current.stream = nil
                 if Task.isCancelled { return nil }
+                guard !client.engine.isClosed else { throw CallEngine.closed(.notCommitted) }
                 if let failure { try judge(failure) }
                 current.failures += 1
                 await pause(attempt: current.failures)

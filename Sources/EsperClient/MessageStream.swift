@@ -1,13 +1,13 @@
 internal import EsperProtocol
-internal import GRPCTransport
+package import GRPCTransport
 internal import NIOCore
 internal import Synchronization
 
 /// The answers of one server-streaming call, for one task that takes them one by one.
 ///
 /// Bounded by the window of the stream: a message gives its part back when it is taken.
-final class MessageStream: Sendable {
-    enum Step: Sendable {
+package final class MessageStream: Sendable {
+    package enum Step: Sendable {
         case message([UInt8])
         case ended(CallFailure?)
     }
@@ -22,12 +22,18 @@ final class MessageStream: Sendable {
 
     private let state = Mutex(State())
 
+    /// Not opened: messages are handed in by ``happened(_:)`` alone.
+    package init() {}
+
+    /// How many messages wait to be taken, and for how many there is memory.
+    package var held: (count: Int, capacity: Int) { state.withLock { ($0.messages.count, $0.messages.capacity) } }
+
     init(_ engine: CallEngine, _ method: ProtoMethod, _ request: [UInt8]) {
         engine.open(method, request, opened: { self.opened($0) }, handler: { self.happened($0) })
     }
 
     /// The next message, or the end, which is then given every time.
-    func next() async -> Step {
+    package func next() async -> Step {
         await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
                 let once = Once(continuation)
@@ -64,7 +70,7 @@ final class MessageStream: Sendable {
         if isCancelled { stream.cancel() }
     }
 
-    private func happened(_ event: ClientStreamEvent) {
+    package func happened(_ event: ClientStreamEvent) {
         switch event {
         case .began: break
         case .message(let message):

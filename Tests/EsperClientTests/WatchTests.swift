@@ -4,6 +4,7 @@ import EsperTypes
 import FoundationEssentials
 import GRPCTransport
 import NIOCore
+import NIOPosix
 import SwiftProtobuf
 import Testing
 
@@ -94,6 +95,64 @@ struct WatchTests {
             }
             #expect(seen == [nil, SessionID(1), SessionID(2)])
         }
+    }
+
+    @Test(.timeLimit(.minutes(1))) func `watches and observations of a closed client end, and begin no more`()
+        async throws
+    {
+        try await ScriptedServer.run({ method, _, _ in
+            method == .watch
+                ? .messages([Self.answer(1)], then: .open) : .messages([ProtoObserveResponse()], then: .open)
+        }) { server, client in
+            let watcher = Task { for try await _ in client.watch(.prefix([]), progress: true) {} }
+            let observer = Task { for try await _ in client.observe("e") {} }
+            try await eventually {
+                server.service.requests(.watch).count == 1 && server.service.requests(.observe).count == 1
+            }
+            client.close()
+            for task in [watcher, observer] {
+                let error = await #expect(throws: EsperError.self) { try await task.value }
+                #expect(error?.code == EsperError.Code.closed && error?.outcome == .notCommitted)
+            }
+            let late = await #expect(throws: EsperError.self) { for try await _ in client.watch(.prefix([])) {} }
+            #expect(late?.code == EsperError.Code.closed)
+            let unseen = await #expect(throws: EsperError.self) { for try await _ in client.observe("e") {} }
+            #expect(unseen?.code == EsperError.Code.closed)
+            #expect(server.service.requests(.watch).count == 1)
+        }
+    }
+
+    @Test(arguments: 0..<5)
+    func `a client whose event loop is shut down is closed`(_: Int) async throws {
+        try await ScriptedServer.run({ _, _, _ in .messages([Self.answer(1)], then: .open) }) { server, _ in
+            let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+            let client = try EsperClient(
+                TestFiles.shared.settings([server.endpoint]), options: .impatient, eventLoop: group.next())
+            let watcher = Task { for try await _ in client.watch(.prefix([])) {} }
+            try await eventually { server.service.requests(.watch).count == 1 }
+            try await group.shutdownGracefully()
+            let error = await #expect(throws: EsperError.self) { try await watcher.value }
+            #expect(error?.code == EsperError.Code.closed)
+            let late = await #expect(throws: EsperError.self) { for try await _ in client.watch(.prefix([])) {} }
+            #expect(late?.code == EsperError.Code.closed)
+            let read = await #expect(throws: EsperError.self) { _ = try await client.get([1]) }
+            #expect(read?.code == EsperError.Code.closed)
+        }
+    }
+
+    @Test func `a watch that is always a message behind keeps no more than that`() async {
+        let stream = MessageStream()
+        stream.happened(.message([0]))
+        for round in 1...20_000 {
+            stream.happened(.message([UInt8(truncatingIfNeeded: round)]))
+            guard case .message(let message) = await stream.next() else {
+                Issue.record("ended in round \(round)")
+                return
+            }
+            #expect(message == [UInt8(truncatingIfNeeded: round - 1)])
+        }
+        #expect(stream.held.count == 1)
+        #expect(stream.held.capacity <= 64)
     }
 
     @Test func `a watcher that is cancelled stops asking`() async throws {
