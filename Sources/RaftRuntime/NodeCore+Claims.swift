@@ -61,7 +61,8 @@ extension NodeCore {
         let claim = PendingClaim(caller: caller, reply: reply, proposal: proposal)
         if let earlier = claims.updateValue(claim, forKey: key) {
             cancellable[CallerKey(earlier.caller.sink, earlier.caller.token)] = nil
-            fail(earlier.caller, .timedOut, "a later call of the same session waits in its place", .committed)
+            // The place stands, and whether it is granted is the later call's to hear.
+            fail(earlier.caller, .superseded, "a later call of the same session waits in its place", .unknown)
         }
         cancellable[CallerKey(caller.sink, caller.token)] = .claim(key)
         if proposal.waitsUntil <= now { leave(key) } else { nextExpiry = min(nextExpiry, proposal.waitsUntil) }

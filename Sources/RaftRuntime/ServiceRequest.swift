@@ -104,6 +104,8 @@ public struct ServiceFailure: Error, Hashable, Sendable {
         case notGranted = "not_granted"
         /// Another call of the same session ended its wait, which took both out of the queue.
         case withdrawn
+        /// A later call of the same session, on this node, waits in the place of this one and is told what becomes of it.
+        case superseded
         /// The connection, or the node, has as many watches as it may.
         case tooManyWatches = "too_many_watches"
         /// No member has this name.
@@ -144,7 +146,9 @@ public struct ServiceFailure: Error, Hashable, Sendable {
         switch code {
         case .noLeader, .timedOut, .overloaded, .storageFull, .draining, .leadershipChanged, .unconfirmed, .withdrawn:
             true
-        case .oversized, .sessionNotFound, .transferFailed, .compacted, .notGranted, .tooManyWatches, .unknownMember:
+        // Asked again, a call that was superseded would only take the place of the one that took its own.
+        case .oversized, .sessionNotFound, .transferFailed, .compacted, .notGranted, .superseded, .tooManyWatches,
+            .unknownMember:
             false
         }
     }

@@ -201,6 +201,28 @@ struct SessionAndLockTests {
         }
     }
 
+    @Test func `a second wait of a session on one node takes the place of the first, which cannot know the end`()
+        async throws
+    {
+        try await TestCluster.run(3) { cluster in
+            let first = try await cluster.session(ttl: .seconds(60), on: "n1")
+            let second = try await cluster.session(ttl: .seconds(60), on: "n1")
+            _ = try token(await acquire("train", first, on: "n1", of: cluster))
+            let claim = Command.acquireLock(LockRequest(name: "train", session: second))
+            async let waiting = waitOn("n2", claim, of: cluster)
+            try await until("the claim in the queue") { try await queue(of: "train", cluster) == [first, second] }
+            async let again = waitOn("n2", claim, of: cluster)
+            guard case .failed(let failure) = await waiting else {
+                Issue.record("granted while held")
+                return
+            }
+            #expect(failure.code == .superseded && failure.outcome == .unknown && !failure.isRetryable)
+            #expect(try await queue(of: "train", cluster) == [first, second])
+            try await cluster.command(.releaseLock(name: "train", session: first), on: "n3")
+            _ = try token(await again)
+        }
+    }
+
     @Test func `a campaign ends when another node takes the session out of the election`() async throws {
         try await TestCluster.run(3) { cluster in
             let first = try await cluster.session(ttl: .seconds(60), on: "n1")

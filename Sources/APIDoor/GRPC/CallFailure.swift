@@ -72,7 +72,7 @@ extension ServiceFailure.Code {
         case .timedOut: .deadlineExceeded
         case .overloaded, .storageFull, .tooManyWatches: .resourceExhausted
         case .oversized, .unknownMember: .invalidArgument
-        case .withdrawn: .aborted
+        case .withdrawn, .superseded: .aborted
         case .sessionNotFound: .notFound
         case .transferFailed, .notGranted: .failedPrecondition
         case .compacted: .outOfRange

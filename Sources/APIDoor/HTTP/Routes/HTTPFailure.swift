@@ -51,7 +51,7 @@ extension HTTPFailure {
         case .tooManyWatches: status = .tooManyRequests
         case .oversized: status = .contentTooLarge
         case .sessionNotFound: status = .notFound
-        case .transferFailed, .withdrawn: status = .conflict
+        case .transferFailed, .withdrawn, .superseded: status = .conflict
         case .unknownMember: status = .badRequest
         case .compacted: status = .gone
         case .notGranted: status = .init(code: 423, reasonPhrase: "Locked")
