@@ -167,7 +167,7 @@ let package = Package(
             [
                 "APIDoor", "RaftRuntime", "RaftCore", "RaftStorage", "PeerTransport", "Coordination", "Identity",
                 "Observability", "EsperTypes", "EsperProtocol", "GRPCTransport", "TestSupport",
-                logging, metrics, nioCore, nioPosix, nioSSL, protobuf,
+                asn1, crypto, logging, metrics, nioCore, nioPosix, nioSSL, protobuf, x509,
             ]),
         tests(
             "EsperClientTests",

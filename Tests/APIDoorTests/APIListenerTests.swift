@@ -1,8 +1,11 @@
 import APIDoor
+import Crypto
 import Foundation
 import Identity
 import NIOSSL
+import SwiftASN1
 import Testing
+import X509
 
 @Suite(.serialized, .timeLimit(.minutes(2)))
 struct APIListenerTests {
@@ -44,6 +47,67 @@ struct APIListenerTests {
             ] {
                 #expect(metrics.contains("esper_api_connections_refused_total{reason=\"\(reason)\"}"), "\(reason)")
             }
+        }
+    }
+
+    /// A certificate that our authority has signed for a use of our choice.
+    private func issued(
+        by authority: CertificateAuthority, for usage: ExtendedKeyUsage.Usage
+    ) throws -> (certificatePEM: String, privateKeyPEM: String) {
+        let issuer = try Certificate(pemEncoded: authority.certificatePEM)
+        let issuerKey = try Certificate.PrivateKey(pemEncoded: authority.privateKeyPEM)
+        let key = Certificate.PrivateKey(P256.Signing.PrivateKey())
+        let leaf = try Certificate(
+            version: .v3, serialNumber: Certificate.SerialNumber(), publicKey: key.publicKey,
+            notValidBefore: Date() - 60, notValidAfter: Date() + 600, issuer: issuer.subject,
+            subject: try DistinguishedName { CommonName("n1") }, signatureAlgorithm: .ecdsaWithSHA256,
+            extensions: try Certificate.Extensions {
+                Critical(KeyUsage(digitalSignature: true))
+                try ExtendedKeyUsage([usage])
+                SubjectAlternativeNames([.uniformResourceIdentifier("spiffe://test.local/node/n1")])
+            }, issuerPrivateKey: issuerKey)
+        return (try leaf.serializeAsPEM().pemString, try key.serializeAsPEM().pemString)
+    }
+
+    @Test(arguments: ["http/1.1", "h2"])
+    func `certificates that are over, not yet good, for another use or another's are refused and counted`(
+        protocolName: String
+    ) async throws {
+        func refusals(_ reason: String, in text: String) -> Double {
+            let line = text.split(separator: "\n").first {
+                $0.hasPrefix("esper_api_connections_refused_total{reason=\"\(reason)\"}")
+            }
+            return line?.split(separator: " ").last.flatMap { Double($0) } ?? 0
+        }
+        try await TestDoor.run(servesGRPC: true) { (door) async throws in
+            let other = try CertificateAuthority(newFor: "test.local", validFor: 3600, now: Date())
+            let foreign = try CertificateAuthority(newFor: "other.local", validFor: 3600, now: Date())
+            let expired = try door.authority.issue(.client, name: "alice", validFor: 60, now: Date() - 1000)
+            let early = try door.authority.issue(.client, name: "alice", validFor: 60, now: Date() + 1000)
+            let serving = try issued(by: door.authority, for: .serverAuth)
+            let calling = try issued(by: door.authority, for: .clientAuth)
+            let offered = [protocolName]
+            for (reason, tls) in [
+                ("expired", try door.clientTLS(offered, of: expired)),
+                ("not_yet_valid", try door.clientTLS(offered, of: early)),
+                (
+                    "wrong_usage",
+                    try door.clientTLS(
+                        offered, certificatePEM: serving.certificatePEM, privateKeyPEM: serving.privateKeyPEM)
+                ), ("unknown_authority", try door.clientTLS(offered, of: other)),
+                ("unknown_authority", try door.clientTLS(offered, of: foreign)),
+            ] {
+                let before = refusals(reason, in: try await door.get("/metrics").body)
+                let client = try await door.connect(tls)
+                client.send("GET /health HTTP/1.1\r\nHost: test\r\n\r\n")
+                #expect(await client.closed().isEmpty, "\(reason)")
+                #expect(refusals(reason, in: try await door.get("/metrics").body) == before + 1, "\(reason)")
+            }
+            // The same certificate for the right use comes in.
+            let client = try await door.connect(
+                try door.clientTLS(certificatePEM: calling.certificatePEM, privateKeyPEM: calling.privateKeyPEM))
+            client.send("GET /health HTTP/1.1\r\nHost: test\r\n\r\n")
+            #expect(try await client.answer().status == 200)
         }
     }
 

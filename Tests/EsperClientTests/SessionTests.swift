@@ -73,6 +73,19 @@ struct SessionTests {
         }
     }
 
+    @Test func `work that is done keeps its result when its session cannot be ended`() async throws {
+        let session = Self.script { _ in true }
+        let script: ScriptedService.Script = { method, request, number in
+            guard method == .revokeSession else { return session(method, request, number) }
+            return .refuse("internal", .unknown, retryable: false)
+        }
+        try await ScriptedServer.run(script) { server, client in
+            let token = try await client.withLock("train", ttl: .seconds(1), wait: .zero) { $0.token }
+            #expect(token == FencingToken(42))
+            #expect(server.service.requests(.revokeSession).count == 1)
+        }
+    }
+
     @Test func `work is cancelled when its session ends`() async throws {
         try await ScriptedServer.run(Self.script { _ in false }) { _, client in
             let losses = Mutex(0)

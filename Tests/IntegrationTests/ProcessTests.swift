@@ -1,6 +1,7 @@
 import ClusterSupport
 import Dispatch
 import EsperClient
+import EsperTypes
 import Foundation
 import Glibc
 import Identity
@@ -47,6 +48,38 @@ struct ProcessTests {
             try cluster.start("n1")
             #expect(await cluster.process("n1").wait(atMost: .seconds(30)) == 1)
             #expect(cluster.log(of: "n1").contains("belongs to cluster"))
+        }
+    }
+
+    @Test func `a data directory of a newer format is refused with the reason, and left as it is`() async throws {
+        try await LocalCluster.run(1, started: false) { cluster in
+            try cluster.start("n1")
+            _ = try await waitForLeader(cluster)
+            await cluster.kill("n1")
+            let file = cluster.dataDirectory(of: "n1") + "/metadata"
+            let original = try Data(contentsOf: URL(fileURLWithPath: file))
+            var slot = [UInt8](original.prefix(512))
+            // The version stands behind the magic number; the checksum of the slot, at 16, covers all but itself.
+            #expect(slot[..<8] == ArraySlice("ESRMETA1".utf8))
+            slot.replaceSubrange(8..<12, with: [99, 0, 0, 0])
+            var crc = CRC32C()
+            crc.update([UInt8](slot[..<16]))
+            crc.update([UInt8](slot[20...]))
+            withUnsafeBytes(of: crc.checksum.littleEndian) { slot.replaceSubrange(16..<20, with: $0) }
+            let newer = Data(slot) + original.dropFirst(512)
+            try newer.write(to: URL(fileURLWithPath: file))
+            let before = cluster.log(of: "n1")
+            try cluster.start("n1")
+            #expect(await cluster.process("n1").wait(atMost: .seconds(30)) == 1)
+            let said = cluster.log(of: "n1").dropFirst(before.count)
+            #expect(said.contains("written with format version 99, this program reads up to"), "\(said)")
+            #expect(said.split(separator: "\n").count == 1)
+            #expect(try Data(contentsOf: URL(fileURLWithPath: file)) == newer)
+            try original.write(to: URL(fileURLWithPath: file))
+            try cluster.start("n1")
+            try await until("the node leads again") {
+                cluster.log(of: "n1").dropFirst(before.count).contains("electionWon")
+            }
         }
     }
 

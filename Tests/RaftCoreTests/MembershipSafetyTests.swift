@@ -27,6 +27,35 @@ import Testing
         #expect(outcomes(lone.turn(request)) == [.accepted(id(1, 2))])
     }
 
+    @Test func `one that leaves and would need a snapshot is let go, and no deadline stays behind`() {
+        let options = RaftOptions()
+        var lone = LoneNode(configuration: Configuration(voters: [me, ada, bob], learners: [cyd]), options: options)
+        let elected = lone.becomeLeader()
+        #expect(!elected.appends(to: cyd).isEmpty)
+        _ = lone.sync()
+        for voter in [ada, bob] { _ = lone.acknowledge(LogIndex(1), from: voter, in: elected) }
+        let proposed = lone.turn(.propose((1...3).map { Proposal(token: $0, payload: [1]) }))
+        _ = lone.sync()
+        for voter in [ada, bob] { _ = lone.acknowledge(LogIndex(4), from: voter, in: proposed) }
+        // It has answered nothing so far.
+        let removal = lone.turn(.changeConfiguration(token: 1, .change([.remove(cyd)], autoLeave: true)))
+        _ = lone.sync()
+        for voter in [ada, bob] { _ = lone.acknowledge(LogIndex(5), from: voter, in: removal) }
+        #expect(lone.node.status.commit == LogIndex(5))
+        let snapshot = SnapshotDescriptor(
+            id: id(1, 5), configuration: Configuration(voters: [me, ada, bob]), configurationIndex: LogIndex(5),
+            sizeBytes: 1, checksum: 0)
+        _ = lone.turn(
+            .applied(through: LogIndex(5)), .snapshotTaken(snapshot, retainFrom: LogIndex(6)))
+        #expect(lone.node.status.first == LogIndex(6))
+        for _ in 0..<4 {
+            let effects = lone.wait(options.heartbeatInterval)
+            #expect(effects.appends(to: cyd).isEmpty)
+            #expect(lone.node.status.role == .leader)
+            #expect(lone.node.nextDeadline > lone.now)
+        }
+    }
+
     @Test func `joint consensus is not left before both majorities have it (camunda #60086, C32)`() {
         let joint = Configuration(voters: [me, ada, bob], outgoing: [me, cyd, NodeID(5)], autoLeave: true)
         var lone = LoneNode(
