@@ -185,8 +185,8 @@ let package = Package(
             "IntegrationTests",
             [
                 "ClusterSupport", "esper-node",
-                "EsperNode", "EsperClient", "EsperProtocol", "GRPCTransport", "Identity", "PostgreSQL", "TestSupport",
-                "Simulation",
+                "EsperNode", "EsperClient", "EsperProtocol", "GRPCTransport", "Identity", "PeerTransport", "PostgreSQL",
+                "TestSupport", "Simulation",
                 "EsperTypes",
                 logging, nioCore, nioPosix, nioSSL, protobuf,
             ], exclude: ["python"]),

@@ -1,5 +1,4 @@
 import ClusterSupport
-import Dispatch
 import EsperClient
 import EsperTypes
 import Foundation
@@ -171,85 +170,6 @@ struct ProcessTests {
             try await until("the first signal") { cluster.log(of: rest[1]).contains("node stops") }
             last.signal(SIGTERM)
             #expect(await last.wait(atMost: .seconds(2)) == 1)
-        }
-    }
-
-    /// The sum of a counter over its labels.
-    private static func sum(_ counter: String, in text: String) -> Int {
-        text.split(separator: "\n").filter { $0.hasPrefix(counter + "{") }
-            .compactMap { $0.split(separator: " ").last.flatMap { Double($0) } }
-            .reduce(0) { $0 + Int($1) }
-    }
-
-    @Test func `garbage on every port is closed, memory stays flat and the cluster does not notice`() async throws {
-        try await LocalCluster.run(3) { cluster in
-            _ = try await waitForLeader(cluster)
-            let before = cluster.members.map { cluster.process($0.name).residentBytes }
-            let elections = cluster.members.map {
-                cluster.log(of: $0.name).components(separatedBy: "electionWon").count
-            }
-            let visits = cluster.members.flatMap { [$0.peerPort, $0.apiPort] }
-                .flatMap { port in Garbage.samples.map { (port: port, bytes: $0) } }
-            await onThread {
-                DispatchQueue.concurrentPerform(iterations: visits.count) { visit in
-                    let (port, bytes) = visits[visit]
-                    #expect(Garbage.send(bytes, to: port), "port \(port) kept a connection open")
-                }
-            }
-            for (member, bytes) in zip(cluster.members, before) {
-                let process = cluster.process(member.name)
-                #expect(await process.wait(atMost: .zero) == nil, "\(member.name) stopped")
-                #expect(process.residentBytes < bytes + (32 << 20))
-            }
-            let after = cluster.members.map { cluster.log(of: $0.name).components(separatedBy: "electionWon").count }
-            #expect(elections == after)
-            for member in cluster.members {
-                let text = try await onThread { Probe.get("/metrics", port: member.probePort)?.body } ?? ""
-                #expect(Self.sum("esper_peer_connections_refused_total", in: text) == Garbage.samples.count)
-                #expect(Self.sum("esper_api_connections_refused_total", in: text) == Garbage.samples.count)
-            }
-            let client = try EsperClient(settingsFile: cluster.clientFile)
-            defer { client.close() }
-            _ = try await client.put([1], [2])
-            #expect(try await client.get([1]).0?.value == [2])
-        }
-    }
-}
-
-/// What strangers send to a port.
-enum Garbage {
-    static let samples: [[UInt8]] = [
-        Array("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".utf8),
-        // The first half of a TLS 1.2 record header, then nothing that belongs there.
-        [0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00] + [UInt8](repeating: 0x41, count: 600),
-        // A length of 2 GiB where a frame would begin.
-        [0xff, 0xff, 0xff, 0x7f, 0, 0, 0, 0] + [UInt8](repeating: 0, count: 64),
-        (0..<4096).map { UInt8(truncatingIfNeeded: $0 &* 131 &+ 17) },
-        Array("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".utf8),
-    ]
-
-    /// - Returns: whether the other end closed the connection within the handshake deadline and a margin.
-    static func send(_ bytes: [UInt8], to port: Int) -> Bool {
-        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-        defer { close(descriptor) }
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
-        address.sin_port = UInt16(port).bigEndian
-        let isConnected = withUnsafePointer(to: &address) { pointer in
-            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0
-            }
-        }
-        guard isConnected else { return false }
-        _ = bytes.withUnsafeBytes { Glibc.send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }
-        var limit = timeval(tv_sec: 15, tv_usec: 0)
-        setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
-        var buffer = [UInt8](repeating: 0, count: 4096)
-        while true {
-            let count = recv(descriptor, &buffer, buffer.count, 0)
-            if count > 0 { continue }
-            return count == 0 || errno == ECONNRESET
         }
     }
 }
