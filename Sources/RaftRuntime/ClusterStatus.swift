@@ -5,9 +5,10 @@ public struct ClusterStatus: Sendable, Hashable {
     public struct Member: Sendable, Hashable {
         public var id: NodeID
         public var name: String
-        /// `leader`, `follower`, `candidate` or `learner`; `unknown` before the member was heard.
+        /// `leader`, `follower`, `candidate` or `learner`; `unknown` while the member is not reachable.
         public var role: String
         public var isVoter: Bool
+        /// Whether the node that answers has a link to it, over which something came in the last three report intervals.
         public var isReachable: Bool
         public var appliedIndex: LogIndex
         /// The highest entry known to be durable there.

@@ -10,6 +10,7 @@ extension NodeCore: PeerDelegate {
     func received(_ frames: [PeerFrame], from peer: NodeID) {
         guard !isStopped else { return }
         let now = NodeClock.now()
+        heard[peer] = now
         for frame in frames {
             switch frame {
             case .raft(let message): raft.step(.received(message, from: peer), at: now, into: &effects)
@@ -25,6 +26,7 @@ extension NodeCore: PeerDelegate {
     func linkUp(_ peer: NodeID) {
         guard !isStopped else { return }
         logger.info("link up", metadata: ["peer.id": "\(member(peer)?.name ?? peer.description)"])
+        heard[peer] = NodeClock.now()
         step(.linkUp(peer))
         // So that it need not wait for the next round to know whether it has caught up.
         transport.send(.ask(0, PeerQuestion.report(ownReport(raft.status)).encoded()), to: peer)
@@ -207,7 +209,7 @@ extension NodeCore: PeerDelegate {
 
     func clusterStatus() -> ClusterStatus {
         let status = raft.status
-        let up = Set(transport.status.filter(\.isUp).map(\.id))
+        let up = reachablePeers(NodeClock.now())
         let leaderMember = leader.flatMap(member)
         return ClusterStatus(
             clusterID: clusterID, answeredBy: name, leader: leaderMember?.name,
@@ -215,7 +217,7 @@ extension NodeCore: PeerDelegate {
             appliedIndex: appliedIndex, revision: state.revision, outboxPending: outboxPending,
             members: members.map { member in
                 let isSelf = member.id == id
-                let report = isSelf ? ownReport(status) : reports[member.id]
+                let report = isSelf ? ownReport(status) : up.contains(member.id) ? reports[member.id] : nil
                 let match = status.peers.first { $0.id == member.id }?.match
                 return ClusterStatus.Member(
                     id: member.id, name: member.name, role: roleName(member.id, report),
@@ -225,6 +227,16 @@ extension NodeCore: PeerDelegate {
                     apiAddress: member.apiAddress, zone: member.zone)
             },
             readiness: readiness, isDraining: isDraining, isIsolated: isIsolated)
+    }
+
+    /// Those with a link over which something came of late. A node that hangs, or whose network swallows what it says,
+    /// keeps its links for long; but every node reports now and then.
+    private func reachablePeers(_ now: Instant) -> Set<NodeID> {
+        let silence = options.reportInterval * 3
+        return Set(
+            transport.status.filter { peer in
+                peer.isUp && heard[peer.id].map { now - $0 <= silence } ?? false
+            }.map(\.id))
     }
 
     private var outboxPending: Int {

@@ -81,6 +81,8 @@ final class NodeCore {
     var watchCallers: [WatchID: Caller] = [:]
     var sessions: SessionClock
     var reports: [NodeID: NodeReport] = [:]
+    /// When a peer last said anything.
+    var heard: [NodeID: Instant] = [:]
 
     // Timers and life.
     var isTurnScheduled = false

@@ -39,6 +39,22 @@ struct ProcessTests {
         #expect(!record.isRunning)
     }
 
+    @Test func `a detached process holds nothing open that is ours`() async throws {
+        let log = Self.temporaryPath()
+        defer { unlink(log) }
+        var ends: [Int32] = [-1, -1]
+        try #require(pipe(&ends) == 0)
+        let record = try Spawn.detached(["/bin/sleep", "60"], log: log)
+        close(ends[1])
+        // The end of the pipe, at once: nobody else can write to it. Otherwise there would be nothing yet.
+        #expect(fcntl(ends[0], F_SETFL, O_NONBLOCK) == 0)
+        var byte: UInt8 = 0
+        #expect(read(ends[0], &byte, 1) == 0)
+        close(ends[0])
+        #expect(record.signal(SIGTERM))
+        #expect(await Spawn.ending(of: record.pid) == 128 + SIGTERM)
+    }
+
     @Test func `a command's exit code is passed on, and its environment reaches it`() async throws {
         let child = try GuardedChild(
             ["/bin/sh", "-c", "exit $ESPER_FENCING_TOKEN"], environment: ["ESPER_FENCING_TOKEN": "42"],

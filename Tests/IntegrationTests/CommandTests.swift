@@ -7,30 +7,10 @@ import Testing
 /// `esper` as people and scripts call it, against real nodes.
 @Suite(.timeLimit(.minutes(3)))
 struct CommandTests {
-    private struct Result {
-        var code: Int32
-        var output: String
-        var errors: [String]
-    }
-
-    private func esper(_ cluster: LocalCluster, _ arguments: [String]) async throws -> Result {
-        let process = Process()
-        process.executableURL = URL(fileURLWithPath: NodeProcess.binary).deletingLastPathComponent()
-            .appendingPathComponent("esper")
+    private func esper(_ cluster: LocalCluster, _ arguments: [String]) async throws -> EsperProgram.Result {
         // Behind the subcommand: what follows -- is not for us.
-        process.arguments = arguments.prefix(2) + ["--config", cluster.clientFile] + arguments.dropFirst(2)
-        let files = try ["out", "err"].map { name in
-            let file = "\(cluster.root)/esper-\(UInt64.random(in: 0 ... .max)).\(name)"
-            try Data().write(to: URL(fileURLWithPath: file))
-            return file
-        }
-        process.standardOutput = try FileHandle(forWritingTo: URL(fileURLWithPath: files[0]))
-        process.standardError = try FileHandle(forWritingTo: URL(fileURLWithPath: files[1]))
-        try process.run()
-        try await until("esper \(arguments[0]) \(arguments[1])") { !process.isRunning }
-        let texts = try files.map { try String(contentsOfFile: $0, encoding: .utf8) }
-        return Result(
-            code: process.terminationStatus, output: texts[0], errors: texts[1].split(separator: "\n").map(String.init))
+        let words: [String] = arguments.prefix(2) + ["--config", cluster.clientFile] + arguments.dropFirst(2)
+        return try await EsperProgram(words, in: cluster.root).result()
     }
 
     @Test func `the longest key and value are put, and a byte more is refused in one line`() async throws {
@@ -91,8 +71,7 @@ struct CommandTests {
             #expect(sessions.output.contains("night run"))
             let list = try await esper(cluster, ["session", "list", "--output", "json"])
             #expect(list.output.contains(#""label":"night run""#))
-            let document = try JSONSerialization.jsonObject(with: Data(held.output.utf8)) as? [String: Any]
-            let session = try #require(document?["session_id"] as? String)
+            let session = try #require(held.document?["session_id"] as? String)
             let released = try await esper(cluster, ["lock", "release", "train", "--session", session])
             #expect(released.code == 0 && released.output == "released train\n")
             let again = try await esper(cluster, ["lock", "release", "train", "--session", session])

@@ -30,6 +30,25 @@ public enum FreePorts {
 
     public static func take() throws -> Int { try take(1)[0] }
 
+    /// - Returns: the first of `count` free ports without a gap.
+    public static func takeRow(of count: Int) throws -> Int {
+        for _ in 0..<1000 {
+            let first = Int.random(in: range.lowerBound..<range.upperBound - count)
+            var reserved: [Int32] = []
+            for port in first..<first + count {
+                guard let reservation = try reserve(port) else { break }
+                reserved.append(reservation)
+                guard try isFree(port) else { break }
+            }
+            if reserved.count == count, try isFree(first + count - 1) {
+                reservations.withLock { $0 += reserved }
+                return first
+            }
+            for reservation in reserved { close(reservation) }
+        }
+        throw Failure(message: "no \(count) ports in a row are free in \(range)")
+    }
+
     /// Above what services use, below what the kernel gives out; a machine that leaves too little room gets the rest.
     private static let range: Range<Int> = {
         let text = try? String(contentsOfFile: "/proc/sys/net/ipv4/ip_local_port_range", encoding: .utf8)

@@ -6,7 +6,8 @@ package enum Spawn {
     /// Not in every libc header that Swift sees; the value is part of glibc's interface since 2.26.
     private static let newSession: Int16 = 0x80
 
-    /// Starts a program that outlives us: a session of its own, no standard input, its output appended to a file.
+    /// Starts a program that outlives us: a session of its own, no standard input, its output appended to a file, and
+    /// nothing else that we have open, so that nobody waits for us at the other end of a pipe.
     package static func detached(_ arguments: [String], log: String) throws -> ProcessRecord {
         var actions = posix_spawn_file_actions_t()
         posix_spawn_file_actions_init(&actions)
@@ -14,11 +15,22 @@ package enum Spawn {
         posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0)
         posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, log, O_WRONLY | O_CREAT | O_APPEND, 0o644)
         posix_spawn_file_actions_adddup2(&actions, STDOUT_FILENO, STDERR_FILENO)
+        keepToOurselves()
         let pid = try spawn(arguments, environment: nil, actions: &actions, flags: newSession)
         guard let record = ProcessRecord(running: pid) else {
             throw CommandFailure("\(arguments[0]) ended at once; see \(log)")
         }
         return record
+    }
+
+    /// Marks what is open beyond the three standard descriptors to be closed in programs that we start. Whoever started us
+    /// may have given us ends of pipes; a daemon that kept one would keep them waiting.
+    private static func keepToOurselves() {
+        let open = (try? FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd")) ?? []
+        for file in open.compactMap({ Int32($0) }) where file > STDERR_FILENO {
+            // Fails only for the descriptor of the listing itself, which is gone.
+            _ = fcntl(file, F_SETFD, FD_CLOEXEC)
+        }
     }
 
     /// Starts a program in a process group of its own, with our standard input and output.

@@ -46,7 +46,9 @@ extension Route {
             Field($0.0, .text, isRequired: true, $0.1)
         } + [
             Field("voter", .boolean, isRequired: true, "Counts for quorums."),
-            Field("reachable", .boolean, isRequired: true, "Linked to the node that answers."),
+            Field(
+                "reachable", .boolean, isRequired: true,
+                "The node that answers is linked to it and has heard from it in the last 1.5 s."),
             Field("applied_index", .unsigned, isRequired: true, "What it has applied."),
             Field("match_index", .unsigned, isRequired: true, "Known to be durable there."),
         ]
