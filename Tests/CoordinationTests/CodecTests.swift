@@ -38,6 +38,15 @@ import Testing
                 .init(kind: .leadershipStarted, subject: "n1"),
             ], term: Term(2)),
         .record([.init(kind: .administration, subject: "x")], term: nil),
+        .foundMembers([
+            .init(
+                id: NodeID(1), name: "n1", peer: .init(host: "a", port: 7400), api: .init(host: "::1", port: 7401),
+                zone: "z", isEnrolled: true, incarnation: Incarnation(9))
+        ]),
+        .admitMember(
+            .init(name: "n4", peer: .init(host: "d", port: 7400), api: .init(host: "d", port: 7401), zone: "y")),
+        .noteMember(NodeID(4), isEnrolled: true, incarnation: nil),
+        .noteMember(NodeID(4), isEnrolled: false, incarnation: Incarnation(3)), .forgetMember(NodeID(4)),
     ]
 
     private func envelope(_ command: Command, request: Bool = true) -> Envelope {
@@ -176,8 +185,8 @@ import Testing
         }
         #expect(throws: SnapshotError.trailingBytes) { try decode(bytes + [0]) }
         var newer = bytes
-        newer[8] = 3
-        #expect(throws: SnapshotError.unsupportedVersion(3)) { try decode(newer) }
+        newer[8] = 4
+        #expect(throws: SnapshotError.unsupportedVersion(4)) { try decode(newer) }
         #expect(throws: SnapshotError.notASnapshot) { try decode([1, 2]) }
     }
 

@@ -46,9 +46,9 @@ import Testing
         #expect(sessions(machine).map(\.label) == [""])
         #expect(machine.stateHash == replica.machine.stateHash)
         // A newer one is not.
-        stream[8] = 3
+        stream[8] = 4
         var newer = SnapshotDecoder()
-        #expect(throws: SnapshotError.unsupportedVersion(3)) { try newer.feed(stream) }
+        #expect(throws: SnapshotError.unsupportedVersion(4)) { try newer.feed(stream) }
     }
 }
 

@@ -35,6 +35,13 @@ extension Command {
         case .record(let notes, let term):
             writer.write(optional: term) { $0.write($1) }
             writer.write(array: notes) { $1.encode(into: &$0) }
+        case .foundMembers(let records): writer.write(array: records) { $1.encode(into: &$0) }
+        case .admitMember(let new): new.encode(into: &writer)
+        case .noteMember(let id, let isEnrolled, let incarnation):
+            writer.write(id)
+            writer.write(isEnrolled)
+            writer.write(optional: incarnation) { $0.write($1) }
+        case .forgetMember(let id): writer.write(id)
         }
     }
 
@@ -58,6 +65,10 @@ extension Command {
         case .configure: 17
         case .record: 18
         case .cancelCandidacy: 19
+        case .foundMembers: 21
+        case .admitMember: 22
+        case .noteMember: 23
+        case .forgetMember: 24
         }
     }
 
@@ -104,6 +115,19 @@ extension Command {
             // Written with the shorter tag.
             guard !label.isEmpty else { throw .unknownTag(20) }
             self = .grantSession(ttl: ttl, label: label)
+        case 21:
+            self = .foundMembers(
+                try reader.readArray(atMost: CoordinationLimits.members) { reader throws(DecodingError) in
+                    try MemberRecord(from: &reader)
+                })
+        case 22: self = .admitMember(try NewMember(from: &reader))
+        case 23:
+            self = .noteMember(
+                try reader.read(), isEnrolled: try reader.readBool(),
+                incarnation: try reader.readOptional { reader throws(DecodingError) in
+                    try reader.read(Incarnation.self)
+                })
+        case 24: self = .forgetMember(try reader.read())
         case let tag: throw .unknownTag(UInt64(tag))
         }
     }

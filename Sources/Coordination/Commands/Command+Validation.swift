@@ -37,8 +37,19 @@ extension Command {
                 }
                 guard bytes <= CoordinationLimits.noteBytes else { throw .noteTooLarge }
             }
-        case .compact, .revokeSession, .registerClient, .acknowledgeOutbox: break
+        case .foundMembers(let records): try Self.validate(founders: records)
+        case .admitMember(let new): try new.validate()
+        case .compact, .revokeSession, .registerClient, .acknowledgeOutbox, .noteMember, .forgetMember: break
         }
+    }
+
+    private static func validate(founders records: [MemberRecord]) throws(InvalidCommand) {
+        guard (1...CoordinationLimits.members).contains(records.count) else { throw .memberCount(records.count) }
+        for record in records { try record.described.validate() }
+        // An ID after the highest must be left to give.
+        guard Set(records.map(\.id)).count == records.count, Set(records.map(\.name)).count == records.count,
+            records.allSatisfy({ $0.id.rawValue > 0 && $0.id.rawValue < .max })
+        else { throw .memberName }
     }
 
     static func validate(name: String) throws(InvalidCommand) {

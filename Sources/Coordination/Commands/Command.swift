@@ -44,6 +44,16 @@ public enum Command: Hashable, Sendable {
     /// Registers a client; its ID is the log index of this entry.
     case registerClient
 
+    // Members
+    /// The first records of the address book; refused as ``Refusal/membersFounded`` when there are any.
+    case foundMembers([MemberRecord])
+    /// Gives a node that is to join its ID. One that was admitted and never joined is answered again with the same.
+    case admitMember(NewMember)
+    /// Sets what is learnt of a member once: that a configuration holds it, and the first life of its disk that was seen.
+    case noteMember(NodeID, isEnrolled: Bool, incarnation: Incarnation?)
+    /// Takes a node out of the address book; its ID is never given again.
+    case forgetMember(NodeID)
+
     // Outbox
     /// Forgets outbox records up to and with `through`. Idempotent.
     case acknowledgeOutbox(through: OutboxRecord.ID)

@@ -68,6 +68,9 @@ extension CommandResult {
             through.encode(into: &writer)
         case .configured: writer.write(UInt8(17))
         case .recorded: writer.write(UInt8(18))
+        case .memberAdmitted(let id):
+            writer.write(UInt8(19))
+            writer.write(id)
         }
     }
 
@@ -94,6 +97,7 @@ extension CommandResult {
         case 16: self = .outboxAcknowledged(through: try OutboxRecord.ID(from: &reader))
         case 17: self = .configured
         case 18: self = .recorded
+        case 19: self = .memberAdmitted(try reader.read())
         case let tag: throw .unknownTag(UInt64(tag))
         }
     }

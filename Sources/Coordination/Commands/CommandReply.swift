@@ -40,6 +40,7 @@ public enum CommandResult: Hashable, Sendable {
     case outboxAcknowledged(through: OutboxRecord.ID)
     case configured
     case recorded
+    case memberAdmitted(NodeID)
 
     /// The refusal, if it is one.
     public var refusal: Refusal? {

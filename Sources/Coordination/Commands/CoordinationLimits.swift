@@ -25,6 +25,11 @@ public enum CoordinationLimits {
     public static let clients = 65_536
     public static let replyBytes = 64 << 20
 
+    /// As many members as a configuration may have, and as many bytes as a certificate's name and a host name may.
+    public static let members = 64
+    public static let memberNameBytes = 64
+    public static let memberHostBytes = 253
+
     public static let auditedPrefixes = 64
     public static let principalBytes = 512
     public static let noteBytes = 8 << 10

@@ -25,6 +25,11 @@ extension Refusal {
         case .requestExpired(let through): writer.write(UInt8(14), through)
         case .outboxFull: writer.write(UInt8(15))
         case .replyTooLarge: writer.write(UInt8(16))
+        case .membersFounded: writer.write(UInt8(17))
+        case .memberNotFound(let id): writer.write(UInt8(18), id.rawValue)
+        case .memberNameTaken(let id): writer.write(UInt8(19), id.rawValue)
+        case .memberAddressTaken(let id): writer.write(UInt8(20), id.rawValue)
+        case .tooManyMembers: writer.write(UInt8(21))
         }
     }
 
@@ -46,6 +51,11 @@ extension Refusal {
         case 14: self = .requestExpired(through: try reader.read())
         case 15: self = .outboxFull
         case 16: self = .replyTooLarge
+        case 17: self = .membersFounded
+        case 18: self = .memberNotFound(try reader.read())
+        case 19: self = .memberNameTaken(by: try reader.read())
+        case 20: self = .memberAddressTaken(by: try reader.read())
+        case 21: self = .tooManyMembers
         case let tag: throw .unknownTag(UInt64(tag))
         }
     }
@@ -102,6 +112,10 @@ extension InvalidCommand {
         case .noteTooLarge: (15, 0)
         case .notReadOnly: (17, 0)
         case .labelTooLong(let count): (18, count)
+        case .memberName: (19, 0)
+        case .memberAddress: (20, 0)
+        case .memberZone: (21, 0)
+        case .memberCount(let count): (22, count)
         }
     }
 
@@ -124,6 +138,10 @@ extension InvalidCommand {
         case 15: self = .noteTooLarge
         case 17: self = .notReadOnly
         case 18: self = .labelTooLong(detail)
+        case 19: self = .memberName
+        case 20: self = .memberAddress
+        case 21: self = .memberZone
+        case 22: self = .memberCount(detail)
         default: throw .unknownTag(UInt64(tag))
         }
     }

@@ -32,6 +32,14 @@ public enum Refusal: Error, Hashable, Sendable {
     case outboxFull
     /// The answer would be larger than an answer may be.
     case replyTooLarge
+    /// The address book has its founders already.
+    case membersFounded
+    case memberNotFound(NodeID)
+    /// Another node has the name.
+    case memberNameTaken(by: NodeID)
+    /// Another node has the peer or API address.
+    case memberAddressTaken(by: NodeID)
+    case tooManyMembers
 
     /// What a client may conclude. Only the refusals of the request table leave the question open: the request
     /// may have been executed before.
@@ -39,7 +47,8 @@ public enum Refusal: Error, Hashable, Sendable {
         switch self {
         case .clientUnknown, .requestExpired: .unknown
         case .malformed, .invalid, .compacted, .futureRevision, .keyNotFound, .reservedKey, .sessionNotFound,
-            .lockNotFound, .lockHeld, .candidateNotFound, .notElected, .staleTerm, .outboxFull, .replyTooLarge:
+            .lockNotFound, .lockHeld, .candidateNotFound, .notElected, .staleTerm, .outboxFull, .replyTooLarge,
+            .membersFounded, .memberNotFound, .memberNameTaken, .memberAddressTaken, .tooManyMembers:
             .notCommitted
         }
     }
@@ -49,7 +58,8 @@ public enum Refusal: Error, Hashable, Sendable {
         switch self {
         case .outboxFull, .lockHeld, .staleTerm: true
         case .malformed, .invalid, .compacted, .futureRevision, .keyNotFound, .reservedKey, .sessionNotFound,
-            .lockNotFound, .candidateNotFound, .notElected, .clientUnknown, .requestExpired, .replyTooLarge:
+            .lockNotFound, .candidateNotFound, .notElected, .clientUnknown, .requestExpired, .replyTooLarge,
+            .membersFounded, .memberNotFound, .memberNameTaken, .memberAddressTaken, .tooManyMembers:
             false
         }
     }
@@ -73,6 +83,11 @@ public enum Refusal: Error, Hashable, Sendable {
         case .requestExpired: "request_expired"
         case .outboxFull: "outbox_full"
         case .replyTooLarge: "reply_too_large"
+        case .membersFounded: "members_founded"
+        case .memberNotFound: "unknown_member"
+        case .memberNameTaken: "member_name_taken"
+        case .memberAddressTaken: "member_address_taken"
+        case .tooManyMembers: "too_many_members"
         }
     }
 
@@ -95,6 +110,11 @@ public enum Refusal: Error, Hashable, Sendable {
         case .requestExpired(let through): "answers up to request \(through) are no longer kept"
         case .outboxFull: "the audit outbox is full; the catalog has to catch up first"
         case .replyTooLarge: "the answer would be too large"
+        case .membersFounded: "the cluster's founders are recorded already"
+        case .memberNotFound(let id): "node \(id) is no member"
+        case .memberNameTaken(let id): "node \(id) has this name; remove it first, or choose another name"
+        case .memberAddressTaken(let id): "node \(id) has this peer or API address"
+        case .tooManyMembers: "a cluster has at most \(CoordinationLimits.members) members"
         }
     }
 }
@@ -118,6 +138,11 @@ public enum InvalidCommand: Error, Hashable, Sendable {
     case negativeLimit
     case settingOutOfRange
     case noteTooLarge
+    /// Names of members are unique and have 1 to ``CoordinationLimits/memberNameBytes`` bytes; IDs are unique too.
+    case memberName
+    case memberAddress
+    case memberZone
+    case memberCount(Int)
     /// A transaction with writes was asked as a query.
     case notReadOnly
 
@@ -141,6 +166,10 @@ public enum InvalidCommand: Error, Hashable, Sendable {
         case .negativeLimit: "a limit or count is negative"
         case .settingOutOfRange: "a setting is out of its range"
         case .noteTooLarge: "the note is too large"
+        case .memberName: "a member's name has 1 to \(CoordinationLimits.memberNameBytes) bytes and is its own"
+        case .memberAddress: "an address is a host of 1 to \(CoordinationLimits.memberHostBytes) bytes and a port"
+        case .memberZone: "a zone has at most \(CoordinationLimits.memberNameBytes) bytes"
+        case .memberCount(let count): "\(count) members are outside 1 to \(CoordinationLimits.members)"
         case .notReadOnly: "a transaction with writes is not a query"
         }
     }

@@ -31,6 +31,8 @@ public struct ApplyOutput: Sendable {
     public var sessionsEnded: [SessionID] = []
     /// Whether the outbox has new records.
     public var outboxGrew = false
+    /// Whether the address book is another one now.
+    public var membersChanged = false
     /// Committed entries that could not be read: a defect or a newer version; each must be counted and reported.
     public var malformedEntries: [LogIndex] = []
 
@@ -44,6 +46,7 @@ public struct ApplyOutput: Sendable {
         sessionsGranted.removeAll(keepingCapacity: true)
         sessionsEnded.removeAll(keepingCapacity: true)
         outboxGrew = false
+        membersChanged = false
         malformedEntries.removeAll(keepingCapacity: true)
     }
 }

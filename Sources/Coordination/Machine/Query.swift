@@ -20,6 +20,8 @@ public enum Query: Hashable, Sendable {
     case outbox(after: OutboxRecord.ID, limit: Int)
     case outboxStatus
     case settings
+    /// The address book of the members.
+    case members
     case summary
 }
 
@@ -38,6 +40,7 @@ public enum QueryResult: Hashable, Sendable {
     case outbox([OutboxRecord])
     case outboxStatus(OutboxStatus)
     case settings(CoordinationSettings)
+    case members(MemberTable)
     case summary(StateSummary)
 }
 

@@ -106,6 +106,7 @@ extension StateMachine {
         digest.add(applied.term.rawValue)
         digest.add(revision.rawValue ^ UInt64(keyspace.liveBytes) << 20 ^ time)
         digest.add(UInt64(keyspace.live.count) ^ UInt64(sessions.count) << 32 ^ UInt64(result?.ordinal ?? 0) << 56)
+        if members.version != .zero { digest.add(members.version.rawValue ^ members.nextID.rawValue << 48) }
         applyChain = digest.value
     }
 
@@ -175,6 +176,11 @@ extension StateMachine {
                 append(note.kind, note.subject, note.fields, context.principal, &context, &output)
             }
             return .recorded
+        case .foundMembers(let records): return try foundMembers(records, &context, &output)
+        case .admitMember(let new): return try admitMember(new, &context, &output)
+        case .noteMember(let id, let isEnrolled, let incarnation):
+            return try noteMember(id, isEnrolled, incarnation, &context, &output)
+        case .forgetMember(let id): return try forgetMember(id, &context, &output)
         }
     }
 }
@@ -200,6 +206,7 @@ extension CommandResult {
         case .outboxAcknowledged: 19
         case .configured: 20
         case .recorded: 21
+        case .memberAdmitted: 22
         }
     }
 }

@@ -44,6 +44,7 @@ extension StateMachine {
         case .outbox(let after, let limit): return .outbox(outbox.records(after: after, limit: bounded(limit)))
         case .outboxStatus: return .outboxStatus(outboxStatus)
         case .settings: return .settings(settings)
+        case .members: return .members(members)
         case .summary: return .summary(summary)
         }
     }

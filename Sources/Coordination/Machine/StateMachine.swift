@@ -21,6 +21,8 @@ public struct StateMachine: Sendable {
     package var requests = RequestTable()
     package var outbox = Outbox()
     package var settings = CoordinationSettings()
+    /// Who is a member and where.
+    public package(set) var members = MemberTable()
 
     public init() {}
 

@@ -171,6 +171,9 @@ public struct SnapshotDecoder: Sendable {
             _ = try OutboxRecord(id: id, from: &bodyReader)
             try bodyReader.finish()
             state.outbox.records.set(id, body)
+        case .members:
+            guard version > 2, state.members.isEmpty else { throw .unknownTag(UInt64(tag)) }
+            state.members = try MemberTable(from: &reader)
         case .end: throw .unknownTag(UInt64(tag))
         }
     }

@@ -126,6 +126,9 @@ public struct SnapshotEncoder: Sequence, IteratorProtocol, Sendable {
         writer.write(state.compactedRevision)
         state.outbox.acknowledged.encode(into: &writer)
         state.settings.encode(into: &writer)
+        if state.members.isEmpty { return }
+        writer.write(SnapshotTag.members.rawValue)
+        state.members.encode(into: &writer)
     }
 
     private func write(_ changes: Keyspace.Changes, _ writer: inout ByteWriter) {
