@@ -135,6 +135,7 @@ package enum HandshakeRefusal: UInt8, Hashable, Sendable, CaseIterable, CustomSt
     case misaddressed = 6
     case incarnation = 7
     case direction = 8
+    case removed = 9
 
     package var description: String {
         switch self {
@@ -144,8 +145,13 @@ package enum HandshakeRefusal: UInt8, Hashable, Sendable, CaseIterable, CustomSt
         case .unknownName: "the certificate's name is no member"
         case .wrongNode: "the certificate's name belongs to another node id"
         case .misaddressed: "meant for another node"
-        case .incarnation: "another life of the node's disk is the member"
+        case .incarnation:
+            "another life of the node's disk is the member; remove the node and add it again under a new identity: "
+                + "esper cluster remove NAME, then esper cluster add NAME …"
         case .direction: "the lower node id dials"
+        case .removed:
+            "the node was removed from the cluster; to rejoin it needs a new identity: esper cluster add NAME …, and an "
+                + "empty data directory"
         }
     }
 
@@ -156,6 +162,22 @@ package enum HandshakeRefusal: UInt8, Hashable, Sendable, CaseIterable, CustomSt
         buffer.writeInteger(PeerProtocol.magic, endianness: .little)
         buffer.writeInteger(rawValue)
         _ = FrameEncoder.seal(from: start, in: &buffer)
+    }
+
+    /// The frame by itself: the last of a connection.
+    var farewell: ByteBuffer {
+        var buffer = ByteBuffer()
+        append(to: &buffer)
+        return buffer
+    }
+
+    /// What it means for the refused node's place in the cluster, if anything.
+    var exclusion: Exclusion? {
+        switch self {
+        case .removed: .removed
+        case .incarnation: .otherDisk
+        case .version, .cluster, .notANode, .unknownName, .wrongNode, .misaddressed, .direction: nil
+        }
     }
 
     init(from reader: inout WireReader) throws(DecodingError) {

@@ -171,7 +171,12 @@ final class PeerConnection: ChannelInboundHandler {
         case (.securing, .hello(let hello), .accepted): transport.helloReceived(hello, on: self)
         case (.securing, .welcome(let welcome), .dialled(let peer, let lane)):
             transport.welcomeReceived(welcome, from: peer, lane, on: self)
-        case (.securing, .refusal(let refusal), .dialled): end(.refused(.byPeer(refusal)), orderly: true)
+        case (.securing, .refusal(let refusal), .dialled(let peer, _)):
+            transport.refused(refusal, by: peer)
+            end(.refused(.byPeer(refusal)), orderly: true)
+        case (.open(let peer, _), .refusal(let refusal), _):
+            transport.refused(refusal, by: peer)
+            end(.down(.refused(refusal.description)), orderly: true)
         case (.ended, _, _): break
         case (.open, _, _), (.securing, _, _): throw .unexpected
         }

@@ -13,6 +13,17 @@ public protocol PeerDelegate: AnyObject {
 
     /// The main link is gone. Follows its ``linkUp(_:)`` exactly once and at once: in the turn of the loop that saw the end.
     func linkDown(_ peer: NodeID, reason: LinkDownReason)
+
+    /// The peer says that this node is no member, and that waiting will not change that. Told at every attempt.
+    func excluded(by peer: NodeID, _ exclusion: Exclusion)
+}
+
+/// Why a node's identity is of no use any more.
+public enum Exclusion: Hashable, Sendable {
+    /// It was taken out of the cluster.
+    case removed
+    /// The member of this identity has another disk: this one's was lost, and with it what others count on.
+    case otherDisk
 }
 
 /// Why a link ended.
@@ -27,6 +38,8 @@ public enum LinkDownReason: Hashable, Sendable, CustomStringConvertible {
     case replaced
     /// The peer is no member any more, or its name or address changed.
     case removed
+    /// The peer will not speak to us, and says why.
+    case refused(String)
     /// We are stopping.
     case stopped
 
@@ -37,6 +50,7 @@ public enum LinkDownReason: Hashable, Sendable, CustomStringConvertible {
         case .protocolViolation(let cause): "protocol violation: \(cause)"
         case .replaced: "replaced by a new link"
         case .removed: "no member any more"
+        case .refused(let cause): "the peer refuses us: \(cause)"
         case .stopped: "stopped"
         }
     }

@@ -14,7 +14,7 @@ public enum PeerFrame: Hashable, Sendable {
     case ask(UInt64, [UInt8])
     case answer(UInt64, [UInt8])
 
-    public static let maximumQuestionBytes = 4 << 10
+    public static let maximumQuestionBytes = 48 << 10
 }
 
 /// A command that entered the cluster at another node.

@@ -62,6 +62,7 @@ extension HandshakeRefusal {
         case .misaddressed: "misaddressed"
         case .incarnation: "incarnation"
         case .direction: "direction"
+        case .removed: "removed"
         }
     }
 }

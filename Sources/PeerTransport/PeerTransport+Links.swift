@@ -49,10 +49,7 @@ extension PeerTransport {
             adopt(connection, as: hello.link, of: peer, incarnation: hello.incarnation, version: hello.version)
         } catch {
             var farewell: ByteBuffer?
-            if case .handshake(let refusal, _) = error {
-                farewell = ByteBuffer()
-                refusal.append(to: &farewell!)
-            }
+            if case .handshake(let refusal, _) = error { farewell = refusal.farewell }
             connection.end(.refused(error), farewell: farewell)
         }
     }
@@ -71,6 +68,7 @@ extension PeerTransport {
         guard identity.role == .node else { throw .handshake(.notANode, detail: "\(identity)") }
         guard hello.cluster == local.cluster else { throw .handshake(.cluster, detail: "\(hello.cluster)") }
         guard hello.addressee == local.id else { throw .handshake(.misaddressed, detail: "\(hello.addressee)") }
+        guard !hasRemoved(hello.node) else { throw .handshake(.removed, detail: "\(identity.name), \(hello.node)") }
         guard let peer = peers.first(where: { $0.member.name == identity.name }) else {
             throw .handshake(.unknownName, detail: identity.name)
         }
@@ -132,7 +130,10 @@ extension PeerTransport {
         do throws(PeerRefusal) {
             try judge(welcome, from: peer, on: connection)
         } catch {
-            connection.end(.refused(error))
+            // The other end took us for a link already; its operator has to know as well.
+            var farewell: ByteBuffer?
+            if case .handshake(let refusal, _) = error { farewell = refusal.farewell }
+            connection.end(.refused(error), farewell: farewell)
             return
         }
         lane.dial = .idle

@@ -33,6 +33,8 @@ public final class PeerTransport {
     var jitter: SplitMix64
     /// Accepted connections in their handshake, the oldest first.
     var unauthenticated: [PeerConnection] = []
+    /// Node ids below this were given to members; one that is not in the table was removed.
+    var firstUnassigned = NodeID(0)
     var isIsolated = false
     /// Whom fault injection cuts off, members or not.
     var blocked: Set<NodeID> = []
@@ -51,6 +53,7 @@ public final class PeerTransport {
         case received([PeerFrame], from: NodeID)
         case up(NodeID)
         case down(NodeID, LinkDownReason)
+        case excluded(NodeID, Exclusion)
     }
 
     /// - Parameters:
@@ -172,10 +175,14 @@ public final class PeerTransport {
     // MARK: Members and status
 
     /// Replaces the table. Links to nodes that left it, or whose line changed, are closed; new ones are dialled.
-    public func updateMembers(_ members: [PeerMember]) {
+    ///
+    /// - Parameter firstUnassigned: every lower id was a member's once, so whoever has one and is not in the table has
+    ///   been removed, and is told so.
+    public func updateMembers(_ members: [PeerMember], firstUnassigned: NodeID = NodeID(0)) {
         eventLoop.preconditionInEventLoop()
         depth += 1
         defer { depth -= 1 }
+        self.firstUnassigned = firstUnassigned
         setMembers(members)
     }
 
@@ -209,6 +216,9 @@ public final class PeerTransport {
 
     func peer(_ id: NodeID) -> Peer? { peers.first { $0.member.id == id } }
 
+    /// Whether a node had this id, and is no member any more.
+    func hasRemoved(_ id: NodeID) -> Bool { id < firstUnassigned && id != local.id && peer(id) == nil }
+
     private func setMembers(_ members: [PeerMember]) {
         var kept: [Peer] = []
         for member in members.sorted(by: { $0.id < $1.id }) where member.id != local.id {
@@ -228,9 +238,11 @@ public final class PeerTransport {
     }
 
     private func close(_ peer: Peer, _ reason: LinkDownReason) {
+        // Nobody will dial it again to tell it why.
+        let farewell = isRunning && hasRemoved(peer.member.id) ? HandshakeRefusal.removed.farewell : nil
         for lane in peer.lanes {
             lane.cancelDial()
-            lane.connection?.end(.down(reason), orderly: true)
+            lane.connection?.end(.down(reason), farewell: farewell, orderly: true)
         }
     }
 
@@ -251,6 +263,11 @@ public final class PeerTransport {
     func linkDown(_ peer: Peer, _ reason: LinkDownReason) {
         metrics.linkChanged(up: false)
         emit(.down(peer.member.id, reason))
+    }
+
+    func refused(_ refusal: HandshakeRefusal, by peer: Peer) {
+        guard let exclusion = refusal.exclusion else { return }
+        emit(.excluded(peer.member.id, exclusion))
     }
 
     func track(_ channel: any Channel) {
@@ -282,6 +299,7 @@ public final class PeerTransport {
         case .received(let frames, let id): delegate?.received(frames, from: id)
         case .up(let id): delegate?.linkUp(id)
         case .down(let id, let reason): delegate?.linkDown(id, reason: reason)
+        case .excluded(let id, let exclusion): delegate?.excluded(by: id, exclusion)
         }
     }
 }

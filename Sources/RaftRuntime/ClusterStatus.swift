@@ -5,7 +5,7 @@ public struct ClusterStatus: Sendable, Hashable {
     public struct Member: Sendable, Hashable {
         public var id: NodeID
         public var name: String
-        /// `leader`, `follower`, `candidate` or `learner`; `unknown` while the member is not reachable.
+        /// `leader`, `follower`, `candidate` or `learner`; `unknown` before it has joined, and while it is not reachable.
         public var role: String
         public var isVoter: Bool
         /// Whether the node that answers has a link to it, over which something came in the last three report intervals.
@@ -32,12 +32,14 @@ public struct ClusterStatus: Sendable, Hashable {
     public var revision: Revision
     public var outboxPending: Int
     public var members: [Member]
+    /// The configuration in force while a change of members is not finished.
+    public var pendingChange: String?
     public var readiness: Readiness
     public var isDraining: Bool
     public var isIsolated: Bool
 }
 
-/// A member as the settings list it.
+/// A member as the replicated table has it, or the settings list it.
 public struct ClusterMember: Sendable, Hashable {
     public var id: NodeID
     public var name: String

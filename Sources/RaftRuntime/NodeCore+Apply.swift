@@ -9,6 +9,7 @@ import RaftCore
 extension NodeCore {
     func apply(_ entries: [Entry], _ now: Instant) {
         guard let last = entries.last else { return }
+        var (isNewTerm, hasConfiguration) = (false, false)
         for entry in entries {
             switch entry.kind {
             case .command:
@@ -21,8 +22,9 @@ extension NodeCore {
                 settleResults(now)
                 appliedTerm = entry.term
                 settleLostProposals(now)
-                if entry.term == term { recordFoundersIfMissing() }
+                isNewTerm = true
             }
+            if entry.kind == .configuration { hasConfiguration = true }
         }
         appliedIndex = last.index
         metrics.applied.increment(by: entries.count)
@@ -35,6 +37,12 @@ extension NodeCore {
         for index in output.malformedEntries {
             logger.error("an entry cannot be read and was skipped", metadata: ["raft.index": "\(index)"])
         }
+        if output.membersChanged {
+            membersApplied()
+        } else if isNewTerm || hasConfiguration {
+            maintainMembers()
+        }
+        if isNewTerm || hasConfiguration { advanceMemberships() }
         output.removeAll()
         answerConfirmedReads()
         step(.applied(through: last.index))
@@ -66,6 +74,7 @@ extension NodeCore {
         if let key = proposal.claim { return settleClaim(key, proposal, reply, now) }
         if let caller = proposal.caller { return self.reply(caller, .command(reply)) }
         if let key = proposal.withdraws { return settleWithdrawal(key, reply, now) }
+        if let token = proposal.membership { return admitted(token, reply.result) }
         if proposal.isBarrier, case .sent(let term, let epoch) = proposal.state {
             resend(now) { $0 == term && $1 < epoch }
         }
@@ -136,7 +145,8 @@ extension NodeCore {
             switch renew(session, now) {
             case .keptAlive(let ttl): reply(caller, .keptAlive(ttl: ttl))
             case .notLeader: askLeader(.keepAlive(session), caller)
-            case .sessionNotFound, .done, .transferFailed: failUnknownSession(session, caller)
+            case .sessionNotFound, .done, .transferFailed, .membersChanged, .refused:
+                failUnknownSession(session, caller)
             }
         case .peerKeepAlive(let session, let peer, let token):
             transport.send(.answer(token, renew(session, now).encoded()), to: peer)

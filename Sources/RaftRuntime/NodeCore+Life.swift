@@ -10,6 +10,7 @@ extension NodeCore {
         let now = NodeClock.now()
         nextReport = now
         scheduleScrub(now)
+        recallMembers()
         scheduleTurn()
         return transport.start(delegate: self)
     }
@@ -46,8 +47,8 @@ extension NodeCore {
         let now = NodeClock.now()
         let isIdle = proposals.count == 0 && reads.count == 0 && questions.count == 0
         if isStopped || now >= deadline || (role != .leader && leader != nil && isIdle) { return promise.succeed() }
-        // A single node has nobody to hand over to.
-        if members.count == 1, isIdle { return promise.succeed() }
+        // A single voter has nobody to hand over to, and who was removed leads nobody.
+        if raft.status.configuration.voters == [id] || exclusion != nil, isIdle { return promise.succeed() }
         // A transfer fails while no other voter is near enough; the next attempt may find one.
         if role == .leader, raft.status.transferTarget == nil { step(.transferLeadership(to: nil)) }
         let bound = NIOLoopBound(self, eventLoop: eventLoop)
@@ -78,6 +79,7 @@ extension NodeCore {
         }
         questions.forEach { _, question in fail(question.caller, .draining, message, .unknown) }
         for case .caller(let caller) in transfers.map(\.asker) { fail(caller, .draining, message, .unknown) }
+        for case .caller(let caller) in memberships.values.map(\.asker) { fail(caller, .draining, message, .unknown) }
         for claim in claims.values { failWait(claim.caller) }
         for caller in watchCallers.values { fail(caller, .draining, message, .notCommitted) }
     }

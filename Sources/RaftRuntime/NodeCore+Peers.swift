@@ -28,6 +28,8 @@ extension NodeCore: PeerDelegate {
         logger.info("link up", metadata: ["peer.id": "\(member(peer)?.name ?? peer.description)"])
         heard[peer] = NodeClock.now()
         step(.linkUp(peer))
+        tellMembers(to: peer)
+        maintainMembers()
         // So that it need not wait for the next round to know whether it has caught up.
         transport.send(.ask(0, PeerQuestion.report(ownReport(raft.status)).encoded()), to: peer)
         if peer == leader { sendBarrier() }
@@ -73,16 +75,25 @@ extension NodeCore: PeerDelegate {
         ask(number)
     }
 
+    /// Asks one member for a caller; waits for it while it cannot be reached.
+    func ask(_ member: NodeID, _ question: PeerQuestion, _ caller: Caller) {
+        nextExpiry = min(nextExpiry, caller.deadline)
+        ask(
+            questions.add(
+                PendingQuestion(question: question, caller: caller, addressee: member, asked: nil, since: term)))
+    }
+
     private func ask(_ number: UInt64) {
         guard var question = questions[number] else { return }
-        guard role != .leader else {
+        guard role != .leader || question.addressee != nil else {
             _ = questions.remove(number)
             return answerMyself(question)
         }
-        guard let leader, transport.send(.ask(number, question.question.encoded()), to: leader) == .queued else {
-            return
-        }
-        question.asked = leader
+        guard let addressee = question.addressee ?? leader,
+            transport.send(.ask(number, question.words(NodeClock.now()).encoded()), to: addressee) == .queued
+        else { return }
+        question.asked = addressee
+        question.wasAsked = true
         questions[number] = question
         scheduleTurn()
     }
@@ -101,7 +112,11 @@ extension NodeCore: PeerDelegate {
             } else {
                 settleTransfers()
             }
-        case .report: break
+        case .changeMembers:
+            if case .changeMembers(let order) = question.words(NodeClock.now()) {
+                carryOut(order, for: .caller(question.caller))
+            }
+        case .report, .members, .setAside: break
         }
     }
 
@@ -110,7 +125,7 @@ extension NodeCore: PeerDelegate {
         guard questions.count > 0 else { return }
         var numbers: [UInt64] = []
         questions.forEach { number, question in
-            if question.asked == nil || question.asked != leader || question.asked == lostPeer {
+            if question.asked == nil || question.asked != question.addressee ?? leader || question.asked == lostPeer {
                 numbers.append(number)
             }
         }
@@ -134,6 +149,9 @@ extension NodeCore: PeerDelegate {
         do throws(DecodingError) {
             switch try PeerQuestion(decoding: bytes) {
             case .report(let report): reports[peer] = report
+            case .members(let table): membersTold(table)
+            case .changeMembers(let order): carryOut(order, for: .peer(peer, token: token))
+            case .setAside(let isSetAside): setAside(isSetAside, for: .peer(peer, token: token))
             case .keepAlive(let session):
                 guard role == .leader else { return answer(.notLeader, token, peer) }
                 let deadline = NodeClock.now() + options.raft.electionTimeout * 2
@@ -175,6 +193,9 @@ extension NodeCore: PeerDelegate {
         case (.keptAlive(let ttl), _): reply(question.caller, .keptAlive(ttl: ttl))
         case (.sessionNotFound, .keepAlive(let session)): failUnknownSession(session, question.caller)
         case (.transferFailed(let failure), _): failTransfer(question.caller, failure)
+        case (.membersChanged(let done), .changeMembers): reply(question.caller, .membersChanged(done))
+        case (.refused(let code, let message), _): fail(question.caller, code, message, .notCommitted)
+        case (.done, .setAside): reply(question.caller, .done)
         case (_, .transferLeadership(let target)):
             // Handed over; the reply waits until this node knows to whom.
             transfers.append(PendingTransfer(asker: .caller(question.caller), target: target, since: question.since))
@@ -194,6 +215,9 @@ extension NodeCore: PeerDelegate {
         let bytes = PeerQuestion.report(ownReport(raft.status)).encoded()
         for member in members where member.id != id { transport.send(.ask(0, bytes), to: member.id) }
         requeueQuestions(now)
+        maintainMembers()
+        advanceMemberships()
+        standBack()
         noteReadiness()
         let isOverdue = hasSentProposal(before: numberAtReport)
         numberAtReport = proposals.nextNumber
@@ -211,21 +235,23 @@ extension NodeCore: PeerDelegate {
         let status = raft.status
         let up = reachablePeers(NodeClock.now())
         let leaderMember = leader.flatMap(member)
+        let configuration = status.configuration
         return ClusterStatus(
             clusterID: clusterID, answeredBy: name, leader: leaderMember?.name,
             leaderAPIAddress: leaderMember?.apiAddress, term: status.term, commitIndex: status.commit,
             appliedIndex: appliedIndex, revision: state.revision, outboxPending: outboxPending,
-            members: members.map { member in
+            members: members.filter { isListed($0.id, configuration) }.map { member in
                 let isSelf = member.id == id
                 let report = isSelf ? ownReport(status) : up.contains(member.id) ? reports[member.id] : nil
                 let match = status.peers.first { $0.id == member.id }?.match
                 return ClusterStatus.Member(
-                    id: member.id, name: member.name, role: roleName(member.id, report),
-                    isVoter: status.configuration.isVoter(member.id), isReachable: isSelf || up.contains(member.id),
+                    id: member.id, name: member.name, role: roleName(member.id, report, configuration),
+                    isVoter: configuration.isVoter(member.id), isReachable: isSelf || up.contains(member.id),
                     appliedIndex: report?.applied ?? .zero, matchIndex: max(match ?? .zero, report?.durable ?? .zero),
                     version: report?.version ?? "", address: "\(member.peerHost):\(member.peerPort)",
                     apiAddress: member.apiAddress, zone: member.zone)
             },
+            pendingChange: status.isConfigurationPending || configuration.isJoint ? "\(configuration)" : nil,
             readiness: readiness, isDraining: isDraining, isIsolated: isIsolated)
     }
 
@@ -239,17 +265,33 @@ extension NodeCore: PeerDelegate {
             }.map(\.id))
     }
 
+    /// Not those that have been removed and are about to be forgotten.
+    private func isListed(_ id: NodeID, _ configuration: Configuration) -> Bool {
+        configuration.contains(id) || book.record(id)?.isEnrolled != true
+    }
+
     private var outboxPending: Int {
         if case .outboxStatus(let status) = state.answer(.outboxStatus).result { status.count } else { 0 }
     }
 
-    private func roleName(_ id: NodeID, _ report: NodeReport?) -> String {
+    private func roleName(_ id: NodeID, _ report: NodeReport?, _ configuration: Configuration) -> String {
         if id == leader { return "leader" }
+        if !configuration.isVoter(id), configuration.contains(id) { return "learner" }
         guard let report else { return "unknown" }
         switch report.role {
         // A report may be older than the election that we know of.
         case .leader, .follower: return report.isLearner ? "learner" : "follower"
         case .preCandidate, .candidate: return "candidate"
         }
+    }
+}
+
+extension PendingQuestion {
+    /// What to ask now: with the time that is left, and whether somebody was asked before.
+    fileprivate func words(_ now: Instant) -> PeerQuestion {
+        guard case .changeMembers(var order) = question else { return question }
+        order.isRepeat = wasAsked
+        order.patience = max(caller.deadline - now, .zero)
+        return .changeMembers(order)
     }
 }

@@ -54,7 +54,7 @@ extension NodeCore {
         case .isolate(let names): return isolate(fromPeers: names, caller, by: request.principal)
         case .heal: return heal(caller, by: request.principal)
         case .query(let query, linearizable: false): return reply(caller, .query(state.answer(query)))
-        case .command, .claim, .query, .keepAlive, .watch, .transferLeadership: break
+        case .command, .claim, .query, .keepAlive, .watch, .transferLeadership, .changeMembers, .setAside: break
         }
         guard !isDraining else {
             return fail(caller, .draining, "this node is stopping; ask another one", .notCommitted)
@@ -86,6 +86,8 @@ extension NodeCore {
         case .keepAlive(let session): keepAlive(session, caller, reads: &reads)
         case .watch(let watch): beginWatch(watch, caller, connection: request.connection)
         case .transferLeadership(let name): transferLeadership(toMember: name, caller, by: request.principal)
+        case .changeMembers(let changes): changeMembers(changes, caller, by: request.principal)
+        case .setAside(let name, let isSetAside): setAside(isSetAside, name, caller, by: request.principal)
         case .cancel, .watchCredit, .watchProgress, .status, .isolate, .heal: break
         }
     }
@@ -101,22 +103,25 @@ extension NodeCore {
                 return .invalid(error)
             }
         case .query, .keepAlive, .watch, .watchCredit, .watchProgress, .cancel, .status, .transferLeadership, .isolate,
-            .heal:
+            .heal, .changeMembers, .setAside:
             return nil
         }
     }
 
-    var pendingCount: Int { proposals.count + reads.count + questions.count + claims.count }
+    var pendingCount: Int { proposals.count + reads.count + questions.count + claims.count + memberships.count }
 
     // MARK: - Commands
 
     /// The node's own commands; nobody waits for their answer.
     ///
     /// - Parameter principal: who caused it; the node itself unless given.
-    func propose(_ command: Command, by principal: String? = nil, expiring sessions: [SessionID] = []) {
-        guard let number = addProposal(command, nil, principal ?? "node/" + name, nil, claim: nil) else { return }
+    /// - Returns: its number among the proposals; nil when it is larger than an entry.
+    @discardableResult
+    func propose(_ command: Command, by principal: String? = nil, expiring sessions: [SessionID] = []) -> UInt64? {
+        guard let number = addProposal(command, nil, principal ?? "node/" + name, nil, claim: nil) else { return nil }
         proposals[number]?.expiring = sessions
         submit([number], NodeClock.now())
+        return number
     }
 
     /// Gives up those of the proposals that only the leader of their term may make.
@@ -332,7 +337,7 @@ extension NodeCore {
         }
         for number in expired { expireRead(number) }
         expired.removeAll()
-        next = min(next, expireTransfers(now))
+        next = min(next, expireTransfers(now), expireMemberships(now))
         questions.forEach { number, question in
             if question.caller.deadline <= now {
                 expired.append(number)
@@ -341,8 +346,14 @@ extension NodeCore {
             }
         }
         for number in expired {
-            if let question = questions.remove(number) {
-                fail(question.caller, .timedOut, "the leader did not answer in time", .unknown)
+            guard let question = questions.remove(number) else { continue }
+            if question.wasAsked || !question.question.changesMembers {
+                fail(question.caller, .timedOut, "the node that was asked did not answer in time", .unknown)
+            } else {
+                let who = question.addressee.map { member($0)?.name ?? $0.description } ?? "the leader"
+                fail(
+                    question.caller, question.addressee == nil ? .noLeader : .timedOut,
+                    "\(who) could not be reached; nothing was changed", .notCommitted)
             }
         }
         nextExpiry = min(next, expireClaims(now))

@@ -110,6 +110,7 @@ extension NodeCore {
         // Watchers go on in the new state's history where they were.
         watches.stateRestored(at: state.revision)
         logger.notice("state restored from a snapshot", metadata: ["raft.index": "\(descriptor.index)"])
+        membersApplied()
         settleAfterRestore()
     }
 

@@ -27,7 +27,11 @@ final class NodeCore {
     let boot: UInt64
     let name: String
     let version: String
-    let members: [ClusterMember]
+    let incarnation: Incarnation
+    /// The members of ``book``; before there is one, those that the settings list.
+    var members: [ClusterMember]
+    /// The newest copy of the replicated table that is known: the own state's, or a peer's that is ahead of it.
+    var book: MemberTable
     let logger: Logger
     let metrics = RuntimeMetrics()
     let observer: any NodeObserver
@@ -72,6 +76,10 @@ final class NodeCore {
     var confirmedReads: [(index: LogIndex, numbers: [UInt64])] = []
     var questions = PendingTable<PendingQuestion>()
     var transfers: [PendingTransfer] = []
+    var memberships: [UInt64: PendingMembership] = [:]
+    var nextMembership: UInt64 = 1
+    /// What the leader has proposed about the table and not seen applied.
+    var tableProposals: [UInt64] = []
     var claims: [ClaimKey: PendingClaim] = [:]
     /// Tokens of a sink's cancellable requests.
     var cancellable: [CallerKey: Cancellable] = [:]
@@ -95,6 +103,10 @@ final class NodeCore {
     /// What the observer was told last; it takes a node to be without a leader until told otherwise.
     var toldReadiness = Readiness.noLeader
     var isDraining = false
+    /// An operator wants this node to lead nothing and serve nobody for a while.
+    var isSetAside = false
+    /// Why this node is no member any more, once it knows.
+    var exclusion: Exclusion?
     var isStopped = false
     var isIsolated = false
     var isLogCongested = false
@@ -111,8 +123,6 @@ final class NodeCore {
     var bytesSinceTailMark = 0
     /// The revision at which history is next compacted, if this node leads by then.
     var nextCompaction = Revision.zero
-    /// The term in which this node, leading, recorded whom the cluster was founded with.
-    var foundersRecordedIn: Term?
 
     static let tailMarkBytes = 1 << 20
 
@@ -133,7 +143,9 @@ final class NodeCore {
         boot = parts.seed
         name = parts.name
         version = parts.version
-        members = parts.members
+        incarnation = identity.incarnation
+        book = parts.state.members
+        members = book.isEmpty ? parts.members : book.records.map { ClusterMember($0) }
         logger = parts.logger
         settings = parts.settings
         snapshotWorker = SnapshotWorker(store: parts.directory.snapshots)
@@ -151,8 +163,8 @@ final class NodeCore {
             local: LocalPeer(
                 cluster: identity.cluster, id: identity.node, incarnation: identity.incarnation, version: parts.version),
             credentials: parts.credentials,
-            members: parts.members.map { PeerMember(id: $0.id, name: $0.name, host: $0.peerHost, port: $0.peerPort) },
-            options: parts.peerOptions, seed: parts.seed, logger: parts.logger, now: parts.date)
+            members: Self.peers(members, book), options: parts.peerOptions, seed: parts.seed, logger: parts.logger,
+            now: parts.date)
         let status = raft.status
         term = status.term
         role = status.role
@@ -232,7 +244,7 @@ final class NodeCore {
         case .writeSnapshotChunk(let descriptor, let offset, let bytes, let isLast):
             writeSnapshotChunk(descriptor, offset: offset, bytes: bytes, isLast: isLast)
         case .restoreStateMachine(let descriptor): restoreStateMachine(descriptor)
-        case .configurationChange: break
+        case .configurationChange(let token, let outcome): configurationChange(token, outcome)
         case .configurationChanged(let configuration, let index):
             logger.notice(
                 "configuration changed",
@@ -297,6 +309,7 @@ final class NodeCore {
             observer.leadershipChanged(change.term)
         } else if wasLeader {
             observer.leadershipChanged(nil)
+            handOverMemberships()
         }
         if leader != nil { retryWaiting(now) }
         // What went to the leader of an earlier term is settled by the first entry of this one.
@@ -309,40 +322,14 @@ final class NodeCore {
 
     /// The first commands of a leader: its term in the audit trail, and the settings the replicas apply by.
     private func announceLeadership() {
-        // Nothing lies before the first entry of the first leader; in one record with its term the founders are not lost.
-        let isFirst = appliedIndex == .zero && raft.status.last.index == LogIndex(1)
-        if isFirst { foundersRecordedIn = term }
+        // Nothing lies before the first entry of the first leader: the founders come first in the audit trail. Should
+        // they be lost with it, the next leader makes up for it, see `maintainMembers`.
+        if appliedIndex == .zero, raft.status.last.index == LogIndex(1) { proposeFounders() }
         let started = OutboxNote(
             kind: .leadershipStarted, subject: name, fields: [.init("node_id", id.description)])
-        propose(.record((isFirst ? founders : []) + [started], term: term))
+        propose(.record([started], term: term))
         if case .settings(let current) = state.answer(.settings).result, current != settings {
             propose(.configure(settings))
-        }
-    }
-
-    /// Whom the cluster was founded with, unless somebody has recorded anything before.
-    ///
-    /// Called when the first entry of this leader's term is applied: by then all that earlier leaders recorded is, too.
-    func recordFoundersIfMissing() {
-        guard role == .leader, foundersRecordedIn != term,
-            case .outboxStatus(let outbox) = state.answer(.outboxStatus).result, outbox.newest == nil,
-            outbox.acknowledgedThrough == .zero
-        else { return }
-        foundersRecordedIn = term
-        propose(.record(founders, term: term))
-    }
-
-    private var founders: [OutboxNote] {
-        let configuration = raft.status.configuration
-        return members.map { member in
-            OutboxNote(
-                kind: .membershipChanged, subject: member.name,
-                fields: [
-                    .init("node_id", member.id.description),
-                    .init("change", configuration.isVoter(member.id) ? "voter_added" : "learner_added"),
-                    .init("peer", "\(member.peerHost):\(member.peerPort)"), .init("api", member.apiAddress),
-                    .init("zone", member.zone),
-                ])
         }
     }
 

@@ -1,3 +1,4 @@
+import Coordination
 import EsperTypes
 import RaftCore
 
@@ -7,6 +8,19 @@ enum PeerQuestion: Equatable {
     case transferLeadership(to: NodeID?)
     /// Not a question: what a node says of itself now and then. Never answered.
     case report(NodeReport)
+    /// Not a question either: the newest table of members that a node knows.
+    case members(MemberTable)
+    case changeMembers(MembershipOrder)
+    /// To lead nothing and serve nobody, or to do so again.
+    case setAside(Bool)
+
+    /// Whether it matters to the caller that nobody was asked: then nothing was changed.
+    var changesMembers: Bool {
+        switch self {
+        case .changeMembers, .setAside: true
+        case .keepAlive, .transferLeadership, .report, .members: false
+        }
+    }
 }
 
 enum PeerAnswer: Equatable {
@@ -15,6 +29,12 @@ enum PeerAnswer: Equatable {
     case notLeader
     case done
     case transferFailed(TransferFailure)
+    case membersChanged(MembershipReply)
+    /// Nothing was done, and why.
+    case refused(ServiceFailure.Code, String)
+
+    /// The longest reason that is sent.
+    static let messageBytes = 2048
 }
 
 /// One node's own words about itself, for the status of the cluster.
@@ -45,6 +65,15 @@ extension PeerQuestion {
             writer.write(report.applied)
             writer.write(report.durable)
             writer.write(report.version)
+        case .members(let table):
+            writer.write(UInt8(4))
+            table.encode(into: &writer)
+        case .changeMembers(let order):
+            writer.write(UInt8(5))
+            order.encode(into: &writer)
+        case .setAside(let isSetAside):
+            writer.write(UInt8(6))
+            writer.write(isSetAside)
         }
         return writer.bytes
     }
@@ -64,6 +93,9 @@ extension PeerQuestion {
                 NodeReport(
                     role: role, isLearner: try reader.readBool(), term: try reader.read(), applied: try reader.read(),
                     durable: try reader.read(), version: try reader.readString(atMost: 64)))
+        case 4: self = .members(try MemberTable(from: &reader))
+        case 5: self = .changeMembers(try MembershipOrder(from: &reader))
+        case 6: self = .setAside(try reader.readBool())
         default: throw .unknownTag(UInt64(tag))
         }
         try reader.finish()
@@ -83,6 +115,14 @@ extension PeerAnswer {
         case .transferFailed(let failure):
             writer.write(UInt8(5))
             writer.write(failure.rawValue)
+        case .membersChanged(let done):
+            writer.write(UInt8(6))
+            writer.write(done.index)
+            writer.write(array: done.members) { $0.write($1) }
+        case .refused(let code, let message):
+            writer.write(UInt8(7))
+            writer.write(code.rawValue)
+            writer.write(String(decoding: message.utf8.prefix(Self.messageBytes), as: UTF8.self))
         }
         return writer.bytes
     }
@@ -98,6 +138,17 @@ extension PeerAnswer {
         case 5:
             let word = try reader.readString(atMost: 64)
             self = .transferFailed(TransferFailure(rawValue: word) ?? .timedOut)
+        case 6:
+            let index = try reader.read(LogIndex.self)
+            let members = try reader.readArray(atMost: MembershipOrder.maximumChanges) {
+                reader throws(DecodingError) in try reader.read(NodeID.self)
+            }
+            self = .membersChanged(MembershipReply(index: index, members: members))
+        case 7:
+            let word = try reader.readString(atMost: 64)
+            // A cut character is repaired with three bytes.
+            let message = try reader.readString(atMost: Self.messageBytes + 8)
+            self = .refused(ServiceFailure.Code(rawValue: word) ?? .changeRefused, message)
         default: throw .unknownTag(UInt64(tag))
         }
         try reader.finish()

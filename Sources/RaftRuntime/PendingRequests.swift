@@ -36,6 +36,8 @@ struct PendingProposal {
     var withdraws: ClaimKey?
     /// Once applied, what was sent to its leader in earlier epochs and was not is known to be lost.
     var isBarrier = false
+    /// Set for admissions: the change of members that waits for the new node's ID.
+    var membership: UInt64?
     /// Set for the leader's own expiry of sessions, which is never passed to another leader: one that is not appended
     /// is forgotten, and the sessions are due again.
     var expiring: [SessionID] = []
@@ -96,10 +98,15 @@ struct PendingRead {
     var deadline: Instant
 }
 
-/// A question that only the leader can answer, asked on behalf of a caller; all of them can safely be asked twice.
+/// A question that only the leader, or one certain member, can answer, asked on behalf of a caller; all of them can safely be
+/// asked twice.
 struct PendingQuestion {
     var question: PeerQuestion
     var caller: Caller
+    /// Whom to ask; nil: whoever leads.
+    var addressee: NodeID?
+    /// Whether anybody was asked so far.
+    var wasAsked = false
     /// The peer that was asked; nil while no leader is known.
     var asked: NodeID?
     /// The term in which the caller asked.

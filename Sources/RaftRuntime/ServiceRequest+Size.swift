@@ -6,7 +6,9 @@ extension ServiceRequest.Operation {
     var isControl: Bool {
         switch self {
         case .cancel, .watchCredit, .watchProgress: true
-        case .command, .claim, .query, .keepAlive, .watch, .status, .transferLeadership, .isolate, .heal: false
+        case .command, .claim, .query, .keepAlive, .watch, .status, .transferLeadership, .changeMembers, .setAside,
+            .isolate, .heal:
+            false
         }
     }
 
@@ -14,8 +16,8 @@ extension ServiceRequest.Operation {
     var heldBytes: Int {
         switch self {
         case .command(let command, _), .claim(let command, _, _): command.heldBytes
-        case .query, .keepAlive, .watch, .watchCredit, .watchProgress, .cancel, .status, .transferLeadership, .isolate,
-            .heal:
+        case .query, .keepAlive, .watch, .watchCredit, .watchProgress, .cancel, .status, .transferLeadership,
+            .changeMembers, .setAside, .isolate, .heal:
             0
         }
     }
@@ -34,7 +36,9 @@ extension Command {
             name.utf8.count
         case .expireSessions(let sessions, _): sessions.count * 8
         case .grantSession(_, let label): label.utf8.count
-        case .compact, .revokeSession, .registerClient, .acknowledgeOutbox, .configure, .record: 0
+        case .compact, .revokeSession, .registerClient, .acknowledgeOutbox, .configure, .record, .foundMembers,
+            .admitMember, .noteMember, .forgetMember:
+            0
         }
     }
 }

@@ -48,6 +48,10 @@ public struct ServiceRequest: Sendable {
         case status
         /// To the member of this name, or to the one that is furthest.
         case transferLeadership(toMember: String?)
+        /// Answered when the configuration that holds all of them is committed.
+        case changeMembers([MemberChange])
+        /// Keeps the member of this name from leading and being ready, until this is undone or it starts anew.
+        case setAside(member: String, Bool)
         /// Development only: drops all traffic with the peers of these names, and with no others; empty: with all.
         case isolate(fromPeers: [String])
         /// Ends every ``isolate(fromPeers:)``.
@@ -75,6 +79,8 @@ public struct ServiceReply: Sendable {
         case status(ClusterStatus)
         /// Leadership was handed over.
         case transferred(leader: String, term: Term)
+        /// Members were changed as asked.
+        case membersChanged(MembershipReply)
         case done
         case failed(ServiceFailure)
     }
@@ -110,6 +116,18 @@ public struct ServiceFailure: Error, Hashable, Sendable {
         case tooManyWatches = "too_many_watches"
         /// No member has this name.
         case unknownMember = "unknown_member"
+        /// Another node has the name or address of the one that is to be added.
+        case memberExists = "member_exists"
+        /// The learner's log is too far behind for a vote.
+        case notCaughtUp = "not_caught_up"
+        /// The member has not answered lately.
+        case notHeard = "not_heard"
+        /// Too few of those who would decide have answered lately.
+        case quorumNotHeard = "quorum_not_heard"
+        /// Another change of members is not finished.
+        case changePending = "change_pending"
+        /// The change of members makes no sense as things are.
+        case changeRefused = "change_refused"
     }
 
     /// Who has what a claim was not granted.
@@ -148,7 +166,7 @@ public struct ServiceFailure: Error, Hashable, Sendable {
             true
         // Asked again, a call that was superseded would only take the place of the one that took its own.
         case .oversized, .sessionNotFound, .transferFailed, .compacted, .notGranted, .superseded, .tooManyWatches,
-            .unknownMember:
+            .unknownMember, .memberExists, .notCaughtUp, .notHeard, .quorumNotHeard, .changePending, .changeRefused:
             false
         }
     }

@@ -174,6 +174,27 @@ import Testing
         try await stop(one, two)
     }
 
+    @Test func `a member that was removed is told so, by the end of its link and at every later attempt`() async throws
+    {
+        let (one, two) = try await pair()
+        try await two.run { $0.updateMembers([], firstUnassigned: NodeID(3)) }
+        try await one.wait("the reason") { $0.observations.contains(.excluded(by: NodeID(2), .removed)) }
+        try await two.waitForLog("peer connection refused", containing: "was removed from the cluster")
+        try await one.waitForLog("peer dial failed", containing: "esper cluster add")
+        try await stop(one, two)
+    }
+
+    @Test func `the accepting end learns too that its disk is not the member's`() async throws {
+        let two = try await TestNode.start(2, authority.credentials("n2"), incarnation: 8)
+        var member = two.member
+        member.incarnation = Incarnation(7)
+        let one = try await TestNode.start(1, authority.credentials("n1"), members: [member])
+        try await two.meet(one)
+        try await two.wait("the reason") { $0.observations.contains(.excluded(by: NodeID(1), .otherDisk)) }
+        try await one.waitForLog("peer dial failed", containing: "esper cluster remove")
+        try await stop(one, two)
+    }
+
     // MARK: Bounds
 
     @Test func `without a link frames are dropped and counted`() async throws {

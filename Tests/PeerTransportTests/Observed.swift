@@ -8,6 +8,7 @@ import Synchronization
 enum Observation: Hashable, Sendable {
     case up(NodeID)
     case down(NodeID, LinkDownReason)
+    case excluded(by: NodeID, Exclusion)
     /// A log line: its message, then its reason.
     case log(String, String)
 }
@@ -80,6 +81,8 @@ final class Recorder: PeerDelegate {
     func linkUp(_ peer: NodeID) { observed.note(.up(peer)) }
 
     func linkDown(_ peer: NodeID, reason: LinkDownReason) { observed.note(.down(peer, reason)) }
+
+    func excluded(by peer: NodeID, _ exclusion: Exclusion) { observed.note(.excluded(by: peer, exclusion)) }
 }
 
 struct RecordingLogHandler: LogHandler {

@@ -20,7 +20,9 @@ final class TestCluster: Sendable {
         var observer: RecordingObserver
     }
 
+    /// The founders.
     let names: [String]
+    let spareNames: [String]
     private let ports: [Int]
     private let root: String
     private let authority: CertificateAuthority
@@ -31,20 +33,23 @@ final class TestCluster: Sendable {
 
     static let clusterID = ClusterID(0xc1)
 
-    init(_ count: Int, options: RuntimeOptions = RuntimeOptions()) async throws {
+    /// - Parameter spares: nodes beyond the founders, for whoever wants to add them; they are not started.
+    init(_ count: Int, spares: Int = 0, options: RuntimeOptions = RuntimeOptions()) async throws {
         names = (1...count).map { "n\($0)" }
+        spareNames = (count..<count + spares).map { "n\($0 + 1)" }
         root = NSTemporaryDirectory() + "/esper-runtime-\(UInt64.random(in: 0 ... .max))"
         authority = try CertificateAuthority(newFor: "test.local", validFor: 3600, now: Date())
-        group = MultiThreadedEventLoopGroup(numberOfThreads: count)
+        group = MultiThreadedEventLoopGroup(numberOfThreads: count + spares)
         self.options = options
-        ports = try FreePorts.take(count)
+        ports = try FreePorts.take(count + spares)
     }
 
     /// Runs `body` with every node started; stops them and removes the files, also when it fails.
     static func run(
-        _ count: Int, options: RuntimeOptions = RuntimeOptions(), _ body: (TestCluster) async throws -> Void
+        _ count: Int, spares: Int = 0, options: RuntimeOptions = RuntimeOptions(),
+        _ body: (TestCluster) async throws -> Void
     ) async throws {
-        let cluster = try await TestCluster(count, options: options)
+        let cluster = try await TestCluster(count, spares: spares, options: options)
         do {
             for name in cluster.names { try await cluster.start(name) }
             try await body(cluster)
@@ -76,7 +81,8 @@ final class TestCluster: Sendable {
 
     func start(_ name: String) async throws {
         let path = root + "/" + name
-        let id = NodeID(UInt64(names.firstIndex(of: name)! + 1))
+        let all = names + spareNames
+        let id = NodeID(UInt64(all.firstIndex(of: name)! + 1))
         let entropy: @Sendable () -> UInt64 = { UInt64.random(in: 1 ... .max) }
         let options = StorageOptions(segmentBytes: 1 << 20)
         let disk = disk(of: name)
@@ -96,7 +102,7 @@ final class TestCluster: Sendable {
         let observer = RecordingObserver()
         let parts = NodeParts(
             name: name, version: "test",
-            members: names.enumerated().map {
+            members: all.enumerated().filter { $0.offset < names.count || $0.element == name }.map {
                 ClusterMember(
                     id: NodeID(UInt64($0.offset + 1)), name: $0.element, peerHost: "127.0.0.1",
                     peerPort: ports[$0.offset], apiAddress: "\($0.element).test:1", zone: "")
@@ -115,6 +121,35 @@ final class TestCluster: Sendable {
         running.withLock { $0[name] = Running(handle: handle, directory: directory, observer: observer) }
     }
 
+    /// A node that is to join, as an operator would describe it.
+    func newMember(_ name: String) -> NewMember {
+        let position = (names + spareNames).firstIndex(of: name)!
+        return NewMember(
+            name: name, peer: HostPort(host: "127.0.0.1", port: ports[position]),
+            api: HostPort(host: "\(name).test", port: 1))
+    }
+
+    /// Starts a stopped node with an empty disk.
+    func wipe(_ name: String) throws { try FileManager.default.removeItem(atPath: root + "/" + name) }
+
+    @discardableResult
+    func change(_ changes: [MemberChange], on name: String, timeout: Duration = .seconds(20)) async throws
+        -> MembershipReply
+    {
+        switch await self[name].call(.changeMembers(changes), principal: "client/operator", timeout: timeout) {
+        case .membersChanged(let reply): return reply
+        case .failed(let failure): throw failure
+        case let other: throw Unexpected(body: "\(other)")
+        }
+    }
+
+    func status(of name: String) async throws -> ClusterStatus {
+        switch await self[name].call(.status, principal: "test", timeout: .seconds(5)) {
+        case .status(let status): return status
+        case let other: throw Unexpected(body: "\(other)")
+        }
+    }
+
     func stop(_ name: String) async {
         guard let node = running.withLock({ $0.removeValue(forKey: name) }) else { return }
         await node.handle.stop()
@@ -122,7 +157,7 @@ final class TestCluster: Sendable {
     }
 
     private func shutdown() async {
-        for name in names { await stop(name) }
+        for name in names + spareNames { await stop(name) }
         try? await group.shutdownGracefully()
         try? FileManager.default.removeItem(atPath: root)
     }

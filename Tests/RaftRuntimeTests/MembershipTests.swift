@@ -1,0 +1,178 @@
+import Coordination
+import EsperTypes
+import PeerTransport
+import RaftRuntime
+import TestSupport
+import Testing
+
+@Suite(.serialized, .timeLimit(.minutes(2)))
+struct MembershipTests {
+    /// Adds a node and starts it, and gives it a vote when the cluster finds that it has caught up.
+    private func grow(_ cluster: TestCluster, by name: String, on asked: String) async throws {
+        try await cluster.change([.add(cluster.newMember(name))], on: asked)
+        try await cluster.start(name)
+        try await promote(name, on: asked, in: cluster)
+    }
+
+    private func promote(_ name: String, on asked: String, in cluster: TestCluster) async throws {
+        try await until("a vote for \(name)") {
+            do {
+                try await cluster.change([.promote(name)], on: asked)
+                return true
+            } catch let failure as ServiceFailure
+                where [.notHeard, .notCaughtUp, .changePending].contains(failure.code)
+            {
+                return false
+            }
+        }
+    }
+
+    private func voters(seenBy name: String, _ cluster: TestCluster) async throws -> [String] {
+        try await cluster.status(of: name).members.filter(\.isVoter).map(\.name)
+    }
+
+    @Test func `a node joins, catches up, votes, and the cluster lives on it`() async throws {
+        try await TestCluster.run(3, spares: 1) { cluster in
+            let leader = try await cluster.leader()
+            let follower = try await cluster.follower()
+            for number in 0..<50 { try await cluster.put("k\(number)", "v", on: leader) }
+            let reply = try await cluster.change([.add(cluster.newMember("n4"))], on: follower)
+            #expect(reply.members == [NodeID(4)])
+            // Again: the same, whether it has been taken in by now or not.
+            #expect(try await cluster.change([.add(cluster.newMember("n4"))], on: leader).members == [NodeID(4)])
+            try await until("a learner in the status") {
+                try await cluster.status(of: leader).members.contains { $0.name == "n4" && $0.role == "learner" }
+            }
+            let refused = await #expect(throws: ServiceFailure.self) {
+                try await cluster.change([.promote("n4")], on: follower)
+            }
+            #expect(refused?.code == .notHeard)
+            #expect(refused?.outcome == .notCommitted)
+            #expect(refused?.message.contains("n4") == true)
+            try await cluster.start("n4")
+            try await promote("n4", on: follower, in: cluster)
+            try await until("the log") { try await cluster.get("k49", on: "n4", linearizable: false) == "v" }
+            try await until("its own view") { try await voters(seenBy: "n4", cluster) == ["n1", "n2", "n3", "n4"] }
+            try await until("readiness") { try await cluster.readiness(of: "n4") == .ready }
+            // Two of the old ones gone: no quorum of three could be had without counting it.
+            let other = try #require(cluster.names.first { $0 != leader && $0 != follower })
+            await cluster.stop(other)
+            try await cluster.put("after", "x", on: "n4")
+        }
+    }
+
+    @Test func `the leader removes itself, and what is removed learns of it`() async throws {
+        try await TestCluster.run(3) { cluster in
+            let leader = try await cluster.leader()
+            let follower = try await cluster.follower()
+            try await cluster.change([.remove(leader)], on: leader)
+            let next = try await cluster.leader(otherThan: leader)
+            #expect(next != leader)
+            try await until("the others' view") {
+                try await voters(seenBy: follower, cluster) == cluster.names.filter { $0 != leader }
+            }
+            try await until("the reason") { try await cluster.readiness(of: leader) == .excluded(.removed) }
+            try await cluster.put("key", "value", on: follower)
+            let unknown = await #expect(throws: ServiceFailure.self) {
+                try await cluster.change([.promote("n9")], on: follower)
+            }
+            #expect(unknown?.code == .unknownMember)
+            #expect(unknown?.message.contains(follower) == true)
+        }
+    }
+
+    @Test func `a dead node is replaced by a new one`() async throws {
+        try await TestCluster.run(3, spares: 1) { cluster in
+            let leader = try await cluster.leader()
+            let dead = try await cluster.follower()
+            await cluster.stop(dead)
+            try await cluster.change([.add(cluster.newMember("n4"))], on: leader)
+            try await cluster.start("n4")
+            try await until("the exchange") {
+                do {
+                    try await cluster.change([.replace(dead, with: "n4")], on: leader)
+                    return true
+                } catch let failure as ServiceFailure where [.notHeard, .notCaughtUp].contains(failure.code) {
+                    return false
+                }
+            }
+            try await cluster.put("key", "value", on: "n4")
+            #expect(try await voters(seenBy: leader, cluster) == (cluster.names + ["n4"]).filter { $0 != dead })
+            // Forgotten, so that the name may be used again, under another ID.
+            try await until("its place") {
+                do {
+                    let again = cluster.newMember(dead)
+                    return try await cluster.change([.add(again)], on: leader).members == [NodeID(5)]
+                } catch let failure as ServiceFailure where failure.code == .memberExists {
+                    return false
+                }
+            }
+        }
+    }
+
+    @Test func `a voter with a wiped disk is refused, and says how to come back`() async throws {
+        try await TestCluster.run(3) { cluster in
+            let leader = try await cluster.leader()
+            let victim = try await cluster.follower()
+            try await until("the disks on record") {
+                guard case .members(let table) = try await cluster.read(.members, on: leader) else { return false }
+                return table.records.count == 3 && table.records.allSatisfy { $0.incarnation != nil }
+            }
+            await cluster.stop(victim)
+            try cluster.wipe(victim)
+            try await cluster.start(victim)
+            try await until("the refusal") { try await cluster.readiness(of: victim) == .excluded(.otherDisk) }
+            let reason = try #require(Readiness.excluded(.otherDisk).reason)
+            #expect(reason.contains("esper cluster remove") && reason.contains("esper cluster add"))
+            try await cluster.put("key", "value", on: leader)
+            #expect(try await cluster.get("key", on: victim, linearizable: false) == nil)
+        }
+    }
+
+    @Test func `several changes are made at once or not at all`() async throws {
+        try await TestCluster.run(3, spares: 2) { cluster in
+            let leader = try await cluster.leader()
+            let follower = try await cluster.follower()
+            try await cluster.change(
+                [.add(cluster.newMember("n4")), .add(cluster.newMember("n5"))], on: follower)
+            try await cluster.start("n4")
+            let refused = await #expect(throws: ServiceFailure.self) {
+                try await cluster.change([.promote("n5"), .demote(follower)], on: leader)
+            }
+            #expect(refused?.outcome == .notCommitted)
+            try await cluster.start("n5")
+            try await until("both votes") {
+                do {
+                    try await cluster.change([.promote("n4"), .promote("n5"), .demote(follower)], on: leader)
+                    return true
+                } catch let failure as ServiceFailure where [.notHeard, .notCaughtUp].contains(failure.code) {
+                    return false
+                }
+            }
+            let expected = (cluster.names + ["n4", "n5"]).filter { $0 != follower }
+            #expect(try await voters(seenBy: leader, cluster) == expected)
+            try await cluster.put("key", "value", on: follower)
+        }
+    }
+
+    @Test func `a drained node leads no more and is not ready until that is undone`() async throws {
+        try await TestCluster.run(3) { cluster in
+            let leader = try await cluster.leader()
+            let follower = try await cluster.follower()
+            func drain(_ name: String, _ isSetAside: Bool, on asked: String) async throws {
+                switch await cluster[asked].call(
+                    .setAside(member: name, isSetAside), principal: "client/operator", timeout: .seconds(10))
+                {
+                case .done, .transferred: return
+                case let other: throw TestCluster.Unexpected(body: "\(other)")
+                }
+            }
+            try await drain(leader, true, on: follower)
+            _ = try await cluster.leader(otherThan: leader)
+            #expect(try await cluster.readiness(of: leader) == .setAside)
+            try await cluster.put("key", "value", on: leader)
+            try await drain(leader, false, on: leader)
+            try await until("readiness") { try await cluster.readiness(of: leader) == .ready }
+        }
+    }
+}
