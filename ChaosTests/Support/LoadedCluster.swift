@@ -5,7 +5,7 @@ import EsperTypes
 import TestSupport
 import Testing
 
-/// Three nodes, sixteen clients at work on them, and what the clients were told.
+/// Some nodes, sixteen clients at work on them, and what the clients were told.
 struct LoadedCluster {
     let cluster: LocalCluster
     let observatory: Observatory
@@ -26,9 +26,9 @@ struct LoadedCluster {
     ///
     /// - Parameter faults: is given the moment at which the load ends, and leaves every node running.
     static func endure(
-        _ faults: @Sendable (LoadedCluster, _ end: ContinuousClock.Instant) async throws -> String
+        nodes: Int = 3, _ faults: @Sendable (LoadedCluster, _ end: ContinuousClock.Instant) async throws -> String
     ) async throws {
-        try await LocalCluster.run(3, settings: settings) { cluster in
+        try await LocalCluster.run(nodes, settings: settings) { cluster in
             let observatory = Observatory(cluster)
             _ = try await observatory.leader()
             let loaded = LoadedCluster(

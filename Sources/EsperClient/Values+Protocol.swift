@@ -134,6 +134,14 @@ extension ClusterView {
         answeredBy = message.answeredBy
         outboxPending = message.outboxPending
         catalog = message.catalog
+        pendingChange = message.pendingChange
+    }
+}
+
+extension MembershipChange {
+    init(_ message: ProtoMembershipResponse) {
+        logIndex = message.logIndex
+        ids = message.ids
     }
 }
 

@@ -183,4 +183,14 @@ public struct ClusterView: Hashable, Sendable {
     public let outboxPending: UInt64
     /// `ok`, `degraded` or `disabled`.
     public let catalog: String
+    /// The configuration in force while a change of members is not finished; empty: none is under way.
+    public let pendingChange: String
+}
+
+/// A change of members that is committed.
+public struct MembershipChange: Hashable, Sendable {
+    /// Where the log has the configuration with it.
+    public let logIndex: UInt64
+    /// The IDs of the members that it was about, in the order in which they were named.
+    public let ids: [String]
 }

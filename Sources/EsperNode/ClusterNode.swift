@@ -231,7 +231,8 @@ private struct OpenedDirectory: Sendable {
                 settings.dataDirectory,
                 identity: StorageIdentity(
                     cluster: settings.clusterID, node: settings.member.id, incarnation: Incarnation(entropy())),
-                configuration: Configuration(voters: settings.members.map(\.id)), in: fileSystem, options: options,
+                configuration: Configuration(voters: settings.members.filter { !$0.joins }.map(\.id)), in: fileSystem,
+                options: options,
                 entropy: entropy)
         }
         directory = try DataDirectory.open(

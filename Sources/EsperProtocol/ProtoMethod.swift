@@ -8,6 +8,7 @@ public enum ProtoMethod: Int, CaseIterable, Sendable {
     case campaign, proclaim, resign, leader, observe
     case watch
     case status, transferLeadership, registerClient
+    case addMember, promoteMember, demoteMember, removeMember, replaceMember, drain
     case isolate, heal
 
     /// `/package.Service/Method`, as it stands in the `:path` of a call.
@@ -35,6 +36,12 @@ public enum ProtoMethod: Int, CaseIterable, Sendable {
         case .status: "/esper.v1.Cluster/Status"
         case .transferLeadership: "/esper.v1.Cluster/TransferLeadership"
         case .registerClient: "/esper.v1.Cluster/RegisterClient"
+        case .addMember: "/esper.v1.Cluster/AddMember"
+        case .promoteMember: "/esper.v1.Cluster/PromoteMember"
+        case .demoteMember: "/esper.v1.Cluster/DemoteMember"
+        case .removeMember: "/esper.v1.Cluster/RemoveMember"
+        case .replaceMember: "/esper.v1.Cluster/ReplaceMember"
+        case .drain: "/esper.v1.Cluster/Drain"
         case .isolate: "/esper.v1.Development/Isolate"
         case .heal: "/esper.v1.Development/Heal"
         }
@@ -52,10 +59,11 @@ public enum ProtoMethod: Int, CaseIterable, Sendable {
     public var isMutating: Bool {
         switch self {
         case .put, .delete, .transact, .compact, .grantSession, .revokeSession, .acquireLock, .releaseLock, .campaign,
-            .proclaim, .resign, .registerClient:
+            .proclaim, .resign, .registerClient, .addMember, .promoteMember, .demoteMember, .removeMember,
+            .replaceMember:
             true
         case .get, .range, .keepAlive, .listSessions, .listLocks, .leader, .observe, .watch, .status,
-            .transferLeadership, .isolate, .heal:
+            .transferLeadership, .drain, .isolate, .heal:
             false
         }
     }

@@ -20,6 +20,10 @@ package enum Files {
         }
     }
 
+    static func move(_ path: String, to target: String) throws {
+        guard rename(path, target) == 0 else { throw failure("move", path) }
+    }
+
     static func read(_ path: String) throws -> String {
         do {
             return try String(contentsOfFile: path, encoding: .utf8)

@@ -23,6 +23,9 @@ extension GRPCMethodTests {
         Refused(request, .notFound, "session_not_found", "does not exist")
     }
 
+    /// What one node cannot do: these are tried with real clusters.
+    static let needingSeveralNodes: Set<ProtoMethod> = [.addMember, .demoteMember, .removeMember, .replaceMember]
+
     /// The rows stand in the order of the methods: isolation comes last, and is healed after it.
     static func row(_ method: ProtoMethod, _ scene: Scene) throws -> Row {
         switch method {
@@ -31,7 +34,25 @@ extension GRPCMethodTests {
         case .acquireLock, .releaseLock, .listLocks: try locks(method, scene)
         case .campaign, .proclaim, .resign, .leader, .observe: try elections(method, scene)
         case .watch, .status, .transferLeadership, .registerClient, .isolate, .heal: try cluster(method)
+        case .promoteMember, .drain: try members(method)
+        case .addMember, .demoteMember, .removeMember, .replaceMember:
+            preconditionFailure("\(method) takes several nodes")
         }
+    }
+
+    private static func members(_ method: ProtoMethod) throws -> Row {
+        if method == .drain {
+            return try Row(
+                ProtoDrainRequest.with { ($0.name, $0.undo) = ("n1", true) },
+                Refused(ProtoDrainRequest.with { $0.name = "n9" }, .invalidArgument, "unknown_member", "members are n1")
+            ) { (_: ProtoDrainResponse) in }
+        }
+        return try Row(
+            ProtoPromoteMemberRequest.with { $0.names = ["n1"] },
+            Refused(
+                ProtoPromoteMemberRequest.with { $0.names = ["n9"] }, .invalidArgument, "unknown_member",
+                "members are n1")
+        ) { (answer: ProtoMembershipResponse) in #expect(answer.ids == ["0000000000000001"]) }
     }
 
     private static func keyspace(_ method: ProtoMethod) throws -> Row {

@@ -148,7 +148,9 @@ struct HTTPRouteTests {
                 sessions.append(try #require(try granted.number("session_id")))
             }
             let rows = Self.rows(sessions)
-            #expect(Set(rows.map(\.route)) == Set(HTTPDoor.servedRoutes.filter { $0.contains(" /v1/") }))
+            // Changes of members take several nodes: they are tried with real clusters.
+            let expected = HTTPDoor.servedRoutes.filter { $0.contains(" /v1/") && !$0.contains("/v1/cluster/members/") }
+            #expect(Set(rows.map(\.route)) == Set(expected))
             for row in rows {
                 if row.isStream {
                     let data = try await firstEvent(row, door)

@@ -23,7 +23,7 @@ public final class LocalCluster: Sendable {
     }
 
     public let root: String
-    public let members: [Member]
+    private let known: Mutex<[Member]>
     public let authority: CertificateAuthority
     private let clusterID = ClusterID(UInt64.random(in: 1 ... .max))
     private let settings: String
@@ -34,12 +34,13 @@ public final class LocalCluster: Sendable {
     private init(_ count: Int, settings: String, proxied: Bool) throws {
         root = NSTemporaryDirectory() + "/esper-cluster-\(UInt64.random(in: 0 ... .max))"
         self.settings = settings
-        members = try (1...count).map { number in
+        let members = try (1...count).map { number in
             let ports = try FreePorts.take(4)
             return Member(
                 name: "n\(number)", id: NodeID(UInt64(number)), peerPort: ports[0], apiPort: ports[1],
                 apiListenPort: proxied ? ports[2] : ports[1], probePort: ports[3])
         }
+        known = Mutex(members)
         authority = try CertificateAuthority(newFor: "esper.local", validFor: 24 * 3600, now: Date())
         try FileManager.default.createDirectory(atPath: root, withIntermediateDirectories: true)
         janitor = try Child(
@@ -105,6 +106,28 @@ public final class LocalCluster: Sendable {
     /// Certificates as `esper` wants them.
     public var clientFile: String { root + "/client.yaml" }
 
+    /// Those that the cluster began with, then those that have joined.
+    public var members: [Member] { known.withLock { $0 } }
+
+    /// Ports and a certificate for a node that is to join; its ID comes from the cluster.
+    public func recruit(_ name: String) throws -> Member {
+        let ports = try FreePorts.take(3)
+        try issue(.node, name: name, hosts: ["127.0.0.1", "localhost"])
+        return Member(
+            name: name, id: NodeID(0), peerPort: ports[0], apiPort: ports[1], apiListenPort: ports[1],
+            probePort: ports[2])
+    }
+
+    /// Writes the settings of a node that joins those that are there, and starts it.
+    public func join(_ member: Member) throws {
+        known.withLock { $0.append(member) }
+        try writeSettings(of: member, joins: true)
+        try start(member.name)
+    }
+
+    /// Forgets a node that has left: who joins later is not told of it.
+    public func dismiss(_ name: String) { known.withLock { $0.removeAll { $0.name == name } } }
+
     public func member(_ name: String) -> Member {
         guard let member = members.first(where: { $0.name == name }) else { preconditionFailure("no member \(name)") }
         return member
@@ -159,9 +182,10 @@ public final class LocalCluster: Sendable {
         }
     }
 
-    private func writeSettings(of member: Member) throws {
+    private func writeSettings(of member: Member, joins: Bool = false) throws {
         let list = members.map {
-            "  - {name: \($0.name), id: \"\($0.id)\", peer: \"127.0.0.1:\($0.peerPort)\", api: \"127.0.0.1:\($0.apiPort)\"}"
+            "  - {name: \($0.name), id: \"\($0.id)\", peer: \"127.0.0.1:\($0.peerPort)\", api: \"127.0.0.1:\($0.apiPort)\""
+                + (joins && $0.name == member.name ? ", join: true}" : "}")
         }
         try """
         cluster_id: "\(clusterID)"

@@ -14,13 +14,20 @@ enum AnsweredCall {
         case .command(let reply): return try command(call, reply)
         case .query(let reply): return try query(call, reply)
         case .status(let status): return try self.status(status, catalog: catalog()).serializedBytes()
+        case .transferred where call.method == .drain: return try ProtoDrainResponse().serializedBytes()
         case .transferred(let leader, let term):
             return try ProtoTransferLeadershipResponse.with {
                 $0.leader = leader
                 $0.term = term.rawValue
             }.serializedBytes()
+        case .membersChanged(let done):
+            return try ProtoMembershipResponse.with {
+                $0.logIndex = done.index.rawValue
+                $0.ids = done.members.map(\.description)
+            }.serializedBytes()
         case .done:
             switch call.method {
+            case .drain: return try ProtoDrainResponse().serializedBytes()
             case .isolate: return try ProtoIsolateResponse().serializedBytes()
             case .heal: return try ProtoHealResponse().serializedBytes()
             default: throw CallFailure(body)
@@ -126,7 +133,7 @@ enum AnsweredCall {
                 $0.commit = commit
                 $0.clientID = client.rawValue
             }.serializedBytes()
-        case .sessionsExpired, .outboxAcknowledged, .configured, .recorded:
+        case .sessionsExpired, .outboxAcknowledged, .configured, .recorded, .memberAdmitted:
             throw CallFailure(.done)
         }
     }
@@ -182,7 +189,7 @@ enum AnsweredCall {
                 $0.revision = revision
                 if let leader { $0.leadership = ProtoLeadership(leader) }
             }.serializedBytes()
-        case .transaction, .session, .lock, .elections, .election, .outbox, .outboxStatus, .settings, .summary:
+        case .transaction, .session, .lock, .elections, .election, .outbox, .outboxStatus, .settings, .members, .summary:
             throw CallFailure(.done)
         }
     }
@@ -242,6 +249,7 @@ enum AnsweredCall {
             $0.answeredBy = status.answeredBy
             $0.outboxPending = UInt64(status.outboxPending)
             $0.catalog = catalog.rawValue
+            $0.pendingChange = status.pendingChange ?? ""
             $0.members = status.members.map { member in
                 ProtoMember.with {
                     $0.name = member.name

@@ -74,7 +74,9 @@ extension ServiceFailure.Code {
         case .oversized, .unknownMember: .invalidArgument
         case .withdrawn, .superseded: .aborted
         case .sessionNotFound: .notFound
-        case .transferFailed, .notGranted: .failedPrecondition
+        case .transferFailed, .notGranted, .notCaughtUp, .notHeard, .quorumNotHeard, .changePending, .changeRefused:
+            .failedPrecondition
+        case .memberExists: .alreadyExists
         case .compacted: .outOfRange
         }
     }
@@ -91,6 +93,9 @@ extension Refusal {
         case .staleTerm: .aborted
         case .outboxFull: .resourceExhausted
         case .replyTooLarge: .outOfRange
+        case .memberNotFound: .notFound
+        case .memberNameTaken, .memberAddressTaken, .membersFounded: .alreadyExists
+        case .tooManyMembers: .failedPrecondition
         }
     }
 }

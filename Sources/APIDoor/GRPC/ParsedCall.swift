@@ -153,6 +153,27 @@ struct ParsedCall {
         case .transferLeadership:
             let message = try ProtoTransferLeadershipRequest(serializedBytes: bytes)
             kind = .operation(.transferLeadership(toMember: message.target.isEmpty ? nil : message.target))
+        case .addMember:
+            let message = try ProtoAddMemberRequest(serializedBytes: bytes)
+            kind = .operation(
+                .changeMembers([
+                    .add(try NewMember(message.name, peer: message.peer, api: message.api, zone: message.zone))
+                ]))
+        case .promoteMember:
+            let names = try ProtoPromoteMemberRequest(serializedBytes: bytes).names
+            kind = .operation(.changeMembers(names.map(MemberChange.promote)))
+        case .demoteMember:
+            let names = try ProtoDemoteMemberRequest(serializedBytes: bytes).names
+            kind = .operation(.changeMembers(names.map(MemberChange.demote)))
+        case .removeMember:
+            let names = try ProtoRemoveMemberRequest(serializedBytes: bytes).names
+            kind = .operation(.changeMembers(names.map(MemberChange.remove)))
+        case .replaceMember:
+            let message = try ProtoReplaceMemberRequest(serializedBytes: bytes)
+            kind = .operation(.changeMembers([.replace(message.old, with: message.new)]))
+        case .drain:
+            let message = try ProtoDrainRequest(serializedBytes: bytes)
+            kind = .operation(.setAside(member: message.name, !message.undo))
         case .registerClient:
             _ = try ProtoRegisterClientRequest(serializedBytes: bytes)
             kind = .command(.registerClient, nil)

@@ -15,6 +15,8 @@ public struct NodeSettings: Sendable, Equatable {
         public var api: HostPort
         /// The failure domain, for display and placement; empty when the cluster has none.
         public var zone: String
+        /// This node joins the cluster of the others: it begins as no member of it, and waits to be sent the log.
+        public var joins: Bool
     }
 
     public struct TLS: Sendable, Equatable {

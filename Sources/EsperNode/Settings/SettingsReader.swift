@@ -71,6 +71,12 @@ public struct SettingsReader {
         if !name.isEmpty, own == nil, !members.isEmpty {
             complain("name", "'\(name)' is not among the members (\(members.map(\.name).joined(separator: ", ")))")
         }
+        for member in members where member.joins && member.name != name {
+            complain("members", "'\(member.name)' has join, which only this node's own line may have")
+        }
+        if members.allSatisfy(\.joins), !members.isEmpty {
+            complain("members", "lists nobody whose cluster this node could join")
+        }
         let heartbeat = duration("raft.heartbeat", default: .milliseconds(30))
         let electionTimeout = duration("raft.election_timeout", default: .milliseconds(150))
         if electionTimeout < heartbeat * 3 {
@@ -227,7 +233,8 @@ public struct SettingsReader {
         var fields: [String: String] = [:]
         if case .mapping(let mapping) = item.content {
             for (name, value) in mapping.sorted(by: { $0.key < $1.key }) {
-                if case .scalar(let text) = value.content, ["name", "id", "peer", "api", "zone"].contains(name) {
+                if case .scalar(let text) = value.content, ["name", "id", "peer", "api", "zone", "join"].contains(name)
+                {
                     fields[name] = text
                 } else {
                     complain("\(key).\(name)", "is not a field of a member (\(value.origin))")
@@ -247,7 +254,14 @@ public struct SettingsReader {
             name: field("name", &self), id: identifier("\(key).id", field("id", &self)),
             peer: peer.isEmpty ? Self.nowhere : hostPort("\(key).peer", (peer, item.origin)),
             api: api.isEmpty ? Self.nowhere : hostPort("\(key).api", (api, item.origin)),
-            zone: fields["zone"] ?? "")
+            zone: fields["zone"] ?? "", joins: joins(fields["join"], "\(key).join", item.origin))
+    }
+
+    private mutating func joins(_ text: String?, _ key: String, _ origin: String) -> Bool {
+        guard let text else { return false }
+        if let value = Bool(text) { return value }
+        complain(key, "'\(text)' is not true or false (\(origin))")
+        return false
     }
 
     private mutating func refuseRepeats(_ texts: [String], of what: String) {

@@ -4,7 +4,10 @@ import EsperClient
 struct ClusterCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "cluster", abstract: "The cluster itself.",
-        subcommands: [ClusterStatusCommand.self, ClusterTransfer.self, ClusterWatch.self])
+        subcommands: [
+            ClusterStatusCommand.self, ClusterAdd.self, ClusterPromote.self, ClusterDemote.self, ClusterRemove.self,
+            ClusterReplace.self, ClusterTransfer.self, ClusterDrain.self, ClusterWatch.self,
+        ])
 }
 
 struct ClusterStatusCommand: AsyncParsableCommand {

@@ -12,6 +12,7 @@ extension ClusterView {
             "answered_by": .string(answeredBy),
             "catalog": catalog.isEmpty ? .null : .string(catalog),
             "outbox_pending": .unsigned(outboxPending),
+            "pending_change": pendingChange.isEmpty ? .null : .string(pendingChange),
             "members": .array(members.map(\.json)),
         ])
     }
@@ -24,7 +25,9 @@ extension ClusterView {
                 "\(member.appliedIndex)", "\(member.matchIndex)", member.version, member.address, member.zone)
         }
         let lead = leader.isEmpty ? "no leader" : "leader \(leader)"
-        return "cluster \(clusterID)  \(lead)  term \(term)  commit \(commitIndex)  revision \(revision)\n\(table.text)"
+        let change = pendingChange.isEmpty ? "" : "\nchange of members under way: \(pendingChange)"
+        return "cluster \(clusterID)  \(lead)  term \(term)  commit \(commitIndex)  revision \(revision)\(change)\n"
+            + table.text
     }
 
     /// What a change of is news.

@@ -58,20 +58,3 @@ struct DevHeal: AsyncParsableCommand {
             text: "healed: \(awake.map(\.name).joined(separator: ", "))")
     }
 }
-
-struct DevAdd: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(
-        commandName: "add", abstract: "Add a node; refused while members are fixed when a cluster is made.")
-
-    @OptionGroup var development: DevelopmentOptions
-    // Taken like everywhere; the answer is an error, which is one line on standard error.
-    @OptionGroup var output: OutputOptions
-
-    func run() async throws {
-        _ = try development.cluster()
-        throw CommandFailure(
-            .failed,
-            "members are fixed when a cluster is made: take 'esper dev up --dir OTHER --nodes N' for another size",
-            reason: "not_supported")
-    }
-}

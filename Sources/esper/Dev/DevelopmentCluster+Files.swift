@@ -35,7 +35,9 @@ extension DevelopmentCluster {
     }
 
     /// Writes a node's settings, unless they exist: they are the user's to change.
-    func writeSettings(of node: Node, catalogURL: String?) throws {
+    ///
+    /// - Parameter joins: the cluster is there already, and takes this node in.
+    func writeSettings(of node: Node, catalogURL: String?, joins: Bool = false) throws {
         try Files.createDirectory(directory(of: node), mode: 0o700)
         guard !Files.exists(settingsPath(of: node)) else { return }
         var text = """
@@ -54,6 +56,7 @@ extension DevelopmentCluster {
                     api: 127.0.0.1:\(member.apiPort)
 
                 """
+            if joins, member == node { text += "    join: true\n" }
         }
         text += """
             listen:

@@ -22,6 +22,7 @@ struct DevelopmentCluster: Equatable, Sendable {
 
     static let version = 1
     static let maximumNodes = 9
+    static let highestPort = 65_535
     static let trustDomain = "esper.local"
 
     let directory: String
@@ -38,7 +39,7 @@ struct DevelopmentCluster: Equatable, Sendable {
         self.usesCatalog = usesCatalog
         nodes = (0..<count).map { position in
             Node(
-                name: "n\(position + 1)", id: NodeID(.random(in: 1 ... .max)), peerPort: basePort + 10 * position,
+                name: "n\(position + 1)", id: NodeID(UInt64(position + 1)), peerPort: basePort + 10 * position,
                 apiPort: basePort + 10 * position + 1)
         }
     }

@@ -14,7 +14,7 @@ enum Answers {
             return .object(
                 commit(.committed, command.revision.rawValue, command.index.rawValue) + reply(command.result))
         case .failed(let failure): throw HTTPFailure(failure)
-        case .query, .keptAlive, .watch, .status, .transferred, .done: throw .unexpected
+        case .query, .keptAlive, .watch, .status, .transferred, .membersChanged, .done: throw .unexpected
         }
     }
 
@@ -28,7 +28,7 @@ enum Answers {
             guard let members = reply(query.result) else { throw .unexpected }
             return .object([.init("revision", .unsigned(query.revision.rawValue))] + members)
         case .failed(let failure): throw HTTPFailure(failure)
-        case .command, .keptAlive, .watch, .status, .transferred, .done: throw .unexpected
+        case .command, .keptAlive, .watch, .status, .transferred, .membersChanged, .done: throw .unexpected
         }
     }
 
@@ -122,6 +122,7 @@ enum Answers {
             "term": .unsigned(status.term.rawValue), "commit_index": .unsigned(status.commitIndex.rawValue),
             "applied_index": .unsigned(status.appliedIndex.rawValue),
             "revision": .unsigned(status.revision.rawValue), "members": .list(members),
+            "pending_change": status.pendingChange.map(JSONValue.text) ?? .null,
             "answered_by": .text(status.answeredBy), "outbox_pending": .unsigned(UInt64(status.outboxPending)),
             "catalog": .text(catalog.rawValue),
         ])

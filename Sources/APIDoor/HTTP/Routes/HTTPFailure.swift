@@ -51,7 +51,9 @@ extension HTTPFailure {
         case .tooManyWatches: status = .tooManyRequests
         case .oversized: status = .contentTooLarge
         case .sessionNotFound: status = .notFound
-        case .transferFailed, .withdrawn, .superseded: status = .conflict
+        case .transferFailed, .withdrawn, .superseded, .memberExists, .notCaughtUp, .notHeard, .quorumNotHeard,
+            .changePending, .changeRefused:
+            status = .conflict
         case .unknownMember: status = .badRequest
         case .compacted: status = .gone
         case .notGranted: status = .init(code: 423, reasonPhrase: "Locked")
@@ -73,6 +75,8 @@ extension HTTPFailure {
         case .staleTerm, .clientUnknown, .requestExpired: status = .conflict
         case .outboxFull: status = .serviceUnavailable
         case .replyTooLarge: status = .contentTooLarge
+        case .memberNotFound: status = .notFound
+        case .memberNameTaken, .memberAddressTaken, .membersFounded, .tooManyMembers: status = .conflict
         }
         self.init(
             status: status, code: refusal.code, message: refusal.message, outcome: refusal.outcome,

@@ -10,6 +10,11 @@ struct RequestFields: Sendable {
         if case .text(let text)? = value[name] { text } else { nil }
     }
 
+    func texts(_ name: String) -> [String] {
+        guard case .list(let values)? = value[name] else { return [] }
+        return values.compactMap { if case .text(let text) = $0 { text } else { nil } }
+    }
+
     func unsigned(_ name: String) -> UInt64 {
         if case .unsigned(let number)? = value[name] { number } else { 0 }
     }

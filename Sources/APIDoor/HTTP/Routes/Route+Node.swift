@@ -69,6 +69,9 @@ extension Route {
                 Field("commit_index", .unsigned, isRequired: true, "Known to be committed."),
                 Field("applied_index", .unsigned, isRequired: true, "Applied by this node."), revision,
                 Field("members", .list(member), isRequired: true, "All members."),
+                Field(
+                    "pending_change", .optional(.text), isRequired: true,
+                    "The configuration in force while a change of members is not finished."),
                 Field("answered_by", .text, isRequired: true, "The node that answers."),
                 Field("outbox_pending", .unsigned, isRequired: true, "Audit records that wait for the catalog."),
                 Field(

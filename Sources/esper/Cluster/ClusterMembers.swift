@@ -1,0 +1,136 @@
+import ArgumentParser
+import EsperClient
+import EsperTypes
+
+struct ClusterAdd: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "add", abstract: "Take a new node in, without a vote yet.",
+        discussion: """
+            Prints the id that the node's settings must have. Start it with `join: true` in its own line of `members` and \
+            with --initialize; when it has caught up, give it a vote with `esper cluster promote`.
+            """)
+
+    @Argument(help: "Its name, as in its certificate.")
+    var name: String
+
+    @Option(help: "HOST:PORT where its peers reach it.")
+    var peer: WrittenAddress
+
+    @Option(help: "HOST:PORT where clients reach it.")
+    var api: WrittenAddress
+
+    @Option(help: "Its failure domain.")
+    var zone = ""
+
+    @OptionGroup var cluster: ClusterOptions
+
+    func run() async throws {
+        try await cluster.withClient { client in
+            let change = try await client.addMember(name, peer: peer.address, api: api.address, zone: zone)
+            cluster.output.print(change.json, text: "\(name) is a learner with the id \(change.ids.joined())")
+        }
+    }
+}
+
+struct ClusterPromote: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "promote", abstract: "Give learners a vote: those that have caught up and answer.")
+
+    @Argument(help: "Learners; all of them or none are changed.")
+    var names: [String]
+
+    @OptionGroup var cluster: ClusterOptions
+
+    func run() async throws {
+        try await cluster.withClient { client in
+            let change = try await client.promoteMembers(names)
+            cluster.output.print(change.json, text: "\(names.joined(separator: ", ")): voter")
+        }
+    }
+}
+
+struct ClusterDemote: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "demote", abstract: "Take voters' votes; they go on getting the log.")
+
+    @Argument(help: "Voters; all of them or none are changed.")
+    var names: [String]
+
+    @OptionGroup var cluster: ClusterOptions
+
+    func run() async throws {
+        try await cluster.withClient { client in
+            let change = try await client.demoteMembers(names)
+            cluster.output.print(change.json, text: "\(names.joined(separator: ", ")): learner")
+        }
+    }
+}
+
+struct ClusterRemove: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "remove", abstract: "Take nodes out for good; a leader among them hands over first.",
+        discussion: "An id is never used again: to come back, a node is added anew and begins with an empty directory.")
+
+    @Argument(help: "Members; all of them or none are removed.")
+    var names: [String]
+
+    @OptionGroup var cluster: ClusterOptions
+
+    func run() async throws {
+        try await cluster.withClient { client in
+            let change = try await client.removeMembers(names)
+            cluster.output.print(change.json, text: "\(names.joined(separator: ", ")): removed")
+        }
+    }
+}
+
+struct ClusterReplace: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "replace", abstract: "Give a member's vote to a learner and take the member out, in one step.")
+
+    @Argument(help: "The voter that leaves; it may be down.")
+    var old: String
+
+    @Argument(help: "The learner that takes its place.")
+    var new: String
+
+    @OptionGroup var cluster: ClusterOptions
+
+    func run() async throws {
+        try await cluster.withClient { client in
+            let change = try await client.replaceMember(old, with: new)
+            cluster.output.print(change.json, text: "\(new) votes in place of \(old), which is removed")
+        }
+    }
+}
+
+struct ClusterDrain: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "drain", abstract: "Keep a member from leading and from being ready, until undone or restarted.")
+
+    @Argument(help: "The member.")
+    var name: String
+
+    @Flag(help: "Let it lead and be ready again.")
+    var undo = false
+
+    @OptionGroup var cluster: ClusterOptions
+
+    func run() async throws {
+        try await cluster.withClient { client in
+            try await client.drain(name, undo: undo)
+            cluster.output.print(
+                .fields(["name": .string(name), "drained": .bool(!undo)]),
+                text: undo ? "\(name) may lead again" : "\(name) is drained")
+        }
+    }
+}
+
+extension MembershipChange {
+    var json: JSON {
+        .fields([
+            "outcome": .string(Outcome.committed.rawValue), "log_index": .unsigned(logIndex),
+            "ids": .array(ids.map(JSON.string)),
+        ])
+    }
+}

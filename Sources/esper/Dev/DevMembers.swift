@@ -1,0 +1,113 @@
+import ArgumentParser
+import EsperClient
+import EsperTypes
+import Glibc
+
+struct DevAdd: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "add", abstract: "Start one more node, take it in, and give it a vote when it has caught up.")
+
+    @OptionGroup var development: DevelopmentOptions
+    @OptionGroup var output: OutputOptions
+
+    @Option(help: "How long to wait until the node has its vote.")
+    var wait = WrittenDuration(.seconds(60))
+
+    func run() async throws {
+        var cluster = try development.cluster()
+        guard cluster.nodes.count < DevelopmentCluster.maximumNodes else {
+            throw CommandFailure("a cluster on one host has at most \(DevelopmentCluster.maximumNodes) nodes")
+        }
+        var node = try cluster.nextNode()
+        try PortCheck([(node.peerPort, "\(node.name)'s peers"), (node.apiPort, "\(node.name)'s clients")])
+            .run(isNew: false, directory: cluster.directory)
+        let change = try await Connecting.withClient(cluster.clientPath, timeout: wait.duration) { [node] client in
+            try await client.addMember(
+                node.name, peer: HostPort(host: "127.0.0.1", port: node.peerPort),
+                api: HostPort(host: "127.0.0.1", port: node.apiPort))
+        }
+        guard let id = change.ids.first.flatMap({ NodeID($0) }) else {
+            throw CommandFailure("the cluster took \(node.name) in and did not say under which id")
+        }
+        node.id = id
+        cluster.nodes.append(node)
+        // First of all the description: whatever fails from here on, 'dev up' goes on with this node.
+        try cluster.save()
+        try cluster.prepareCertificates()
+        try cluster.writeClientSettings()
+        let catalog = cluster.usesCatalog ? try DevelopmentPostgreSQL(cluster: cluster).connectionString() : nil
+        try cluster.writeSettings(of: node, catalogURL: catalog, joins: true)
+        try cluster.start(node)
+        defer { cluster.recordInitialization(of: node) }
+        try await promote(node, of: cluster)
+        let status = try await cluster.waitUntilReady(for: wait)
+        output.print(status.json, text: status.text)
+    }
+
+    /// Asks until the node has caught up; the cluster is the judge of that.
+    private func promote(_ node: DevelopmentCluster.Node, of cluster: DevelopmentCluster) async throws {
+        let start = MonotonicClock.nanoseconds()
+        while true {
+            do {
+                _ = try await Connecting.withClient(cluster.clientPath, timeout: wait.duration) { client in
+                    try await client.promoteMembers([node.name])
+                }
+                return
+            } catch let failure as CommandFailure where Self.passing.contains(failure.reason) {
+                guard cluster.state(of: node) != .down else {
+                    throw CommandFailure(
+                        "\(node.name) ended: \(cluster.lastWords(of: node)) (\(cluster.logPath(of: node)))")
+                }
+                guard MonotonicClock.nanoseconds() - start < UInt64(wait.duration.nanoseconds) else {
+                    throw CommandFailure(
+                        .timedOut,
+                        "\(node.name) has no vote yet: \(failure.message); 'esper cluster promote' gives it one")
+                }
+            }
+            try await Task.sleep(for: .milliseconds(50))
+        }
+    }
+
+    /// Refusals that waiting ends.
+    private static let passing: Set<String> = ["not_caught_up", "not_heard", "change_pending"]
+}
+
+struct DevRemove: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "remove", abstract: "Take a node out of the cluster and stop it; its files are kept aside.")
+
+    @Argument(help: "A node's name.")
+    var name: String
+
+    @OptionGroup var development: DevelopmentOptions
+    @OptionGroup var output: OutputOptions
+
+    func run() async throws {
+        var cluster = try development.cluster()
+        let node = try cluster.node(named: name)
+        let change = try await Connecting.withClient(cluster.clientPath, timeout: .seconds(30)) { client in
+            try await client.removeMembers([node.name])
+        }
+        if let record = cluster.process(of: node) {
+            _ = try await DevelopmentCluster.stop([(node.name, record)], with: SIGTERM, within: 10)
+        }
+        cluster.nodes.removeAll { $0 == node }
+        try cluster.save()
+        try cluster.writeClientSettings()
+        // Its identity is spent: should the name come back, it begins with an empty directory.
+        try Files.move(cluster.directory(of: node), to: "\(cluster.directory(of: node))-\(node.id)")
+        output.print(change.json, text: "\(node.name) is removed")
+    }
+}
+
+extension DevelopmentCluster {
+    /// The node after the last: its number gives name and ports. The cluster gives the ID.
+    fileprivate func nextNode() throws -> Node {
+        let highest = nodes.compactMap { Int($0.name.dropFirst()) }.max() ?? 0
+        let peerPort = basePort + 10 * highest
+        guard peerPort < Self.highestPort else {
+            throw CommandFailure("there are no ports left above those of the last node")
+        }
+        return Node(name: "n\(highest + 1)", id: NodeID(0), peerPort: peerPort, apiPort: peerPort + 1)
+    }
+}

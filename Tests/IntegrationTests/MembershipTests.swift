@@ -1,0 +1,116 @@
+import ClusterSupport
+import EsperClient
+import EsperTypes
+import Foundation
+import TestSupport
+import Testing
+
+/// Members come and go while clients write: real processes, real disks, mutual TLS.
+@Suite(.serialized, .timeLimit(.minutes(4)))
+struct MembershipTests {
+    private func client(_ cluster: LocalCluster) throws -> EsperClient {
+        try EsperClient(settingsFile: cluster.clientFile, options: ClientOptions())
+    }
+
+    /// Takes a new node in, starts it and gives it a vote when the cluster says that it has caught up.
+    private func grow(_ cluster: LocalCluster, by name: String, _ client: EsperClient) async throws {
+        var member = try cluster.recruit(name)
+        let change = try await client.addMember(
+            name, peer: HostPort(host: "127.0.0.1", port: member.peerPort),
+            api: HostPort(host: "127.0.0.1", port: member.apiPort))
+        member.id = try #require(change.ids.first.flatMap { NodeID($0) })
+        try cluster.join(member)
+        try await patiently("a vote for \(name)") { _ = try await client.promoteMembers([name]) }
+    }
+
+    /// Asks again while the cluster says that the time has not come.
+    private func patiently(_ what: String, _ body: () async throws -> Void) async throws {
+        try await until(what) {
+            do {
+                try await body()
+                return true
+            } catch let error as EsperError where ["not_heard", "not_caught_up", "change_pending"].contains(error.code)
+            {
+                return false
+            }
+        }
+    }
+
+    /// Writes numbered keys until told to stop; what was acknowledged is in the cluster for good.
+    private func underLoad(_ cluster: LocalCluster, _ body: (EsperClient) async throws -> Void) async throws {
+        let client = try client(cluster)
+        defer { client.close() }
+        try await until("a first write") { (try? await client.put(Array("load/first".utf8), Array("0".utf8))) != nil }
+        let writer = Task { () -> [String] in
+            var acknowledged: [String] = []
+            var number = 0
+            while !Task.isCancelled {
+                number += 1
+                let key = "load/\(number)"
+                if (try? await client.put(Array(key.utf8), Array("\(number)".utf8))) != nil { acknowledged.append(key) }
+            }
+            return acknowledged
+        }
+        do {
+            try await body(client)
+        } catch {
+            writer.cancel()
+            _ = await writer.value
+            throw error
+        }
+        writer.cancel()
+        let acknowledged = await writer.value
+        #expect(acknowledged.count > 10)
+        let reader = try self.client(cluster)
+        defer { reader.close() }
+        for key in acknowledged {
+            let found = try await reader.get(Array(key.utf8))
+            #expect(found != nil, "\(key) was acknowledged and is lost")
+        }
+    }
+
+    @Test func `a fourth and a fifth node are taken in under load, and the leader is removed`() async throws {
+        try await LocalCluster.run(3) { cluster in
+            try await underLoad(cluster) { client in
+                try await grow(cluster, by: "n4", client)
+                try await grow(cluster, by: "n5", client)
+                let status = try await client.status()
+                #expect(status.members.filter(\.isVoter).map(\.name) == ["n1", "n2", "n3", "n4", "n5"])
+                let leader = try await eventually("a leader") {
+                    let leader = try await client.status().leader
+                    return leader.isEmpty ? nil : leader
+                }
+                _ = try await client.removeMembers([leader])
+                try await until("its place") {
+                    try await client.status().members.allSatisfy { $0.name != leader }
+                }
+                try await until("the reason in its log") {
+                    cluster.log(of: leader).contains("was removed from the cluster")
+                }
+                let unknown = await #expect(throws: EsperError.self) { _ = try await client.promoteMembers(["n9"]) }
+                #expect(unknown?.code == "unknown_member")
+                #expect(unknown?.message.contains("n5") == true)
+            }
+        }
+    }
+
+    @Test func `a voter with an emptied disk is refused, and both logs say how to come back`() async throws {
+        try await LocalCluster.run(3) { cluster in
+            let client = try client(cluster)
+            defer { client.close() }
+            try await until("a first write") { (try? await client.put(Array("key".utf8), Array("value".utf8))) != nil }
+            try await until("a view of all") { try await client.status().members.allSatisfy(\.isReachable) }
+            let leader = try await client.status().leader
+            let victim = try #require(cluster.members.map(\.name).first { $0 != leader })
+            await cluster.kill(victim)
+            try FileManager.default.removeItem(atPath: cluster.dataDirectory(of: victim))
+            try cluster.start(victim, initialize: true)
+            let advice = "esper cluster remove"
+            try await until("the reason in its log") { cluster.log(of: victim).contains(advice) }
+            try await until("the reason in another log") {
+                cluster.members.contains { $0.name != victim && cluster.log(of: $0.name).contains(advice) }
+            }
+            _ = try await client.put(Array("key".utf8), Array("after".utf8))
+        }
+    }
+}
