@@ -189,7 +189,8 @@ enum AnsweredCall {
                 $0.revision = revision
                 if let leader { $0.leadership = ProtoLeadership(leader) }
             }.serializedBytes()
-        case .transaction, .session, .lock, .elections, .election, .outbox, .outboxStatus, .settings, .members, .summary:
+        case .transaction, .session, .lock, .elections, .election, .outbox, .outboxStatus, .settings, .members,
+            .summary:
             throw CallFailure(.done)
         }
     }
