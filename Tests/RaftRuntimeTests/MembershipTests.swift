@@ -65,7 +65,15 @@ struct MembershipTests {
         try await TestCluster.run(3) { cluster in
             let leader = try await cluster.leader()
             let follower = try await cluster.follower()
-            try await cluster.change([.remove(leader)], on: leader)
+            // Both others have to be there for it: the last of the three may still be on its way.
+            try await until("the removal") {
+                do {
+                    try await cluster.change([.remove(leader)], on: leader)
+                    return true
+                } catch let failure as ServiceFailure where failure.code == .quorumNotHeard {
+                    return false
+                }
+            }
             let next = try await cluster.leader(otherThan: leader)
             #expect(next != leader)
             try await until("the others' view") {
