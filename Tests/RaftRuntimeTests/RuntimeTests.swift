@@ -215,6 +215,11 @@ struct RuntimeTests {
                 else { throw TestCluster.Unexpected(body: "no status") }
                 return status
             }
+            // The leader's own entries come first: nothing else may be on its way to the log.
+            try await until("the member table complete") {
+                guard case .members(let table) = try await cluster.read(.members, on: "n1") else { return false }
+                return table.records.contains { $0.incarnation != nil }
+            }
             let before = try await status().commitIndex
             let long = [UInt8](repeating: 0, count: Limits.valueBytes + 1)
             for (command, refusal) in [
