@@ -76,15 +76,15 @@ struct DevRemove: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "remove", abstract: "Take a node out of the cluster and stop it; its files are kept aside.")
 
-    @Argument(help: "A node's name.")
-    var name: String
+    @Argument(help: "A node's name, or 'leader'.")
+    var target: String
 
     @OptionGroup var development: DevelopmentOptions
     @OptionGroup var output: OutputOptions
 
     func run() async throws {
         var cluster = try development.cluster()
-        let node = try cluster.node(named: name)
+        let node = try await cluster.node(of: target)
         let change = try await Connecting.withClient(cluster.clientPath, timeout: .seconds(30)) { client in
             try await client.removeMembers([node.name])
         }

@@ -10,17 +10,7 @@ struct TargetOptions: ParsableArguments {
     @OptionGroup var output: OutputOptions
 
     func nodes(of cluster: DevelopmentCluster) async throws -> [DevelopmentCluster.Node] {
-        switch target {
-        case "all":
-            return cluster.nodes
-        case "leader":
-            guard let leader = await cluster.leader() else {
-                throw CommandFailure("no node leads at present; 'esper dev status' shows what runs")
-            }
-            return [leader]
-        default:
-            return [try cluster.node(named: target)]
-        }
+        target == "all" ? cluster.nodes : [try await cluster.node(of: target)]
     }
 
     /// Sends a signal to every target and says which processes got it.

@@ -45,6 +45,15 @@ extension DevelopmentCluster {
         return newest.flatMap { view in nodes.first { $0.name == view.leader } }
     }
 
+    /// The node of a name, or whoever leads at present for `leader`.
+    func node(of target: String) async throws -> Node {
+        guard target == "leader" else { return try node(named: target) }
+        guard let leader = await leader() else {
+            throw CommandFailure("no node leads at present; 'esper dev status' shows what runs")
+        }
+        return leader
+    }
+
     /// Waits until every node answers, all name the same leader and reach one another, and have applied what is committed.
     ///
     /// - Throws: ``CommandFailure``: `timedOut`, or at once when a node's process has ended.
