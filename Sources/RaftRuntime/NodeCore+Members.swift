@@ -3,6 +3,7 @@ import EsperTypes
 import Logging
 import PeerTransport
 import RaftCore
+import RaftStorage
 
 // Who the members are and where: the replicated table, and the newest copy of it that any node has told this one.
 extension NodeCore {
@@ -12,7 +13,7 @@ extension NodeCore {
         maintainMembers()
     }
 
-    /// What the own state knows at the start: members, and who was removed.
+    /// What the own state and the saved copy know at the start: members, and who was removed.
     func recallMembers() {
         guard !book.isEmpty else { return }
         transport.updateMembers(Self.peers(members, book), firstUnassigned: book.nextID)
@@ -26,6 +27,7 @@ extension NodeCore {
         let hadForgottenUs = book.hasForgotten(id)
         book = table
         members = table.records.map { ClusterMember($0) }
+        saveMembers(table)
         transport.updateMembers(Self.peers(members, table), firstUnassigned: table.nextID)
         let question = PeerQuestion.members(table).encoded()
         for member in members where member.id != id { transport.send(.ask(0, question), to: member.id) }
@@ -35,6 +37,18 @@ extension NodeCore {
         if table.hasForgotten(id), !hadForgottenUs { exclude(.removed) }
         noteReadiness()
         scheduleTurn()
+    }
+
+    /// For the next start, which finds its state empty and may find none of the members that the settings list.
+    private func saveMembers(_ table: MemberTable) {
+        let (directory, logger) = (directory, logger)
+        snapshotWorker.submit {
+            do throws(StorageError) {
+                try directory.saveMembers(table.encoded())
+            } catch {
+                logger.warning("the members were not saved", metadata: ["error": "\(error)"])
+            }
+        }
     }
 
     func membersTold(_ table: MemberTable) { learn(table) }

@@ -30,13 +30,14 @@ final class NodeCore {
     let incarnation: Incarnation
     /// The members of ``book``; before there is one, those that the settings list.
     var members: [ClusterMember]
-    /// The newest copy of the replicated table that is known: the own state's, or a peer's that is ahead of it.
+    /// The newest copy of the replicated table that is known: the own state's, the one on disk, or a peer's.
     var book: MemberTable
     let logger: Logger
     let metrics = RuntimeMetrics()
     let observer: any NodeObserver
     let mailbox: Mailbox
     let heartbeat: Heartbeat
+    let directory: DataDirectory
     let snapshotWorker: SnapshotWorker
     let scrubber: Scrubber
     let log: LogWriter
@@ -144,7 +145,9 @@ final class NodeCore {
         name = parts.name
         version = parts.version
         incarnation = identity.incarnation
-        book = parts.state.members
+        directory = parts.directory
+        let saved = directory.savedMembers().flatMap { try? MemberTable(decoding: $0) } ?? MemberTable()
+        book = saved.version > parts.state.members.version ? saved : parts.state.members
         members = book.isEmpty ? parts.members : book.records.map { ClusterMember($0) }
         logger = parts.logger
         settings = parts.settings

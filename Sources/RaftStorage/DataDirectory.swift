@@ -6,6 +6,7 @@ internal import Synchronization
 ///
 ///     LOCK               flock of the process that uses the directory
 ///     metadata           whose it is; two alternating slots
+///     members            whom to ask at a start, see ``saveMembers(_:)``
 ///     log/N.segment      docs/formats/log.md
 ///     snapshots/…        docs/formats/snapshot.md
 ///

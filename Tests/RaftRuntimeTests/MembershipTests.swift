@@ -31,6 +31,29 @@ struct MembershipTests {
         try await cluster.status(of: name).members.filter(\.isVoter).map(\.name)
     }
 
+    @Test func `a node that comes back finds the others when all whom its settings list have gone`() async throws {
+        try await TestCluster.run(3, spares: 2) { cluster in
+            for name in cluster.spareNames { try await grow(cluster, by: name, on: "n1") }
+            try await until("its own view") { try await voters(seenBy: "n1", cluster).count == 5 }
+            await cluster.stop("n1")
+            for name in ["n2", "n3"] {
+                try await until("the end of \(name)") {
+                    do {
+                        try await cluster.change([.remove(name)], on: "n4")
+                        return true
+                    } catch let failure as ServiceFailure {
+                        return failure.code == .unknownMember
+                    }
+                }
+                await cluster.stop(name)
+            }
+            try await until("a leader among the rest") { (try? await cluster.put("key", "value", on: "n4")) != nil }
+            // It has the lowest ID: it dials, nobody dials it.
+            try await cluster.start("n1")
+            try await until("the log") { try await cluster.get("key", on: "n1", linearizable: false) == "value" }
+        }
+    }
+
     @Test func `a node joins, catches up, votes, and the cluster lives on it`() async throws {
         try await TestCluster.run(3, spares: 1) { cluster in
             let leader = try await cluster.leader()

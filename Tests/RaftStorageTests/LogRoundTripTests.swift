@@ -45,6 +45,34 @@ import Testing
         #expect(try Store(on: disk).restored.entries == batches.flatMap(\.entries))
     }
 
+    @Test func `the saved members are the old or the new ones, however the disk crashes`() throws {
+        let (old, new) = ([UInt8](repeating: 1, count: 700), [UInt8](repeating: 2, count: 1500))
+        var found: Set<[UInt8]> = []
+        for count in 0..<20 {
+            let disk = SimulatedFileSystem()
+            try Store.create(on: disk)
+            let store = try Store(on: disk)
+            #expect(store.directory.savedMembers() == nil)
+            try store.directory.saveMembers(old)
+            disk.failOperation(count)
+            let isSaved = (try? store.directory.saveMembers(new)) != nil
+            disk.kill()
+            let saved = try #require(try Store(on: disk).directory.savedMembers())
+            #expect(isSaved ? saved == new : saved == old || saved == new)
+            found.insert(saved)
+        }
+        #expect(found == [old, new])
+    }
+
+    @Test func `saved members that were damaged are as if there were none`() throws {
+        let disk = SimulatedFileSystem()
+        try Store.create(on: disk)
+        let store = try Store(on: disk)
+        try store.directory.saveMembers([1, 2, 3])
+        disk.alter(Store.path + "/members") { $0[$0.count - 1] ^= 4 }
+        #expect(store.directory.savedMembers() == nil)
+    }
+
     @Test func `a batch larger than a segment gets a segment of its size`() throws {
         let disk = SimulatedFileSystem()
         try Store.create(on: disk)

@@ -71,6 +71,19 @@ public struct MemberTable: Hashable, Sendable {
 }
 
 extension MemberTable {
+    /// For keeping outside of the replicated state.
+    public func encoded() -> [UInt8] {
+        var writer = ByteWriter()
+        encode(into: &writer)
+        return writer.bytes
+    }
+
+    public init(decoding bytes: [UInt8]) throws(DecodingError) {
+        var reader = ByteReader(bytes)
+        try self.init(from: &reader)
+        try reader.finish()
+    }
+
     package func encode(into writer: inout ByteWriter) {
         writer.write(nextID)
         writer.write(version)
