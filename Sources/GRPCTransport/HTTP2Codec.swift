@@ -82,6 +82,8 @@ enum HTTP2Codec {
             let header = frame!.pointee.hd
             if header.type == UInt8(NGHTTP2_HEADERS.rawValue) {
                 connection(user).headersSent(header.stream_id, endStream: endsStream(header.flags))
+            } else if header.type == UInt8(NGHTTP2_GOAWAY.rawValue) {
+                connection(user).goAwaySent(errorCode: frame!.pointee.goaway.error_code)
             }
             return 0
         }

@@ -150,6 +150,14 @@ public class HTTP2Connection: ChannelInboundHandler, @unchecked Sendable {
         if failure == nil { failure = reason }
     }
 
+    /// The codec judges most of what a peer may do wrong, and says goodbye by itself.
+    final func goAwaySent(errorCode: UInt32) {
+        guard errorCode != HTTP2ErrorCode.noError.rawValue, failure == nil else { return }
+        var failure = HTTP2Failure(.protocolError, .protocolError, "the peer broke the protocol, code \(errorCode)")
+        failure.isAnnounced = true
+        self.failure = failure
+    }
+
     /// Takes one token for a stream the peer has reset.
     final func countReset() {
         if !resets.take(now: lastReadAt) { fail(HTTP2Failure(.enhanceYourCalm, .resetFlood, "too many streams reset")) }

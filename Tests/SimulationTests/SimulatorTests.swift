@@ -14,7 +14,10 @@ import Testing
     }()
 
     @Test func `no seed breaks a promise, and everything happens in some of them`() async {
+        let start = ContinuousClock.now
         let summary = await SeedRunner.run(seeds: Self.seeds, jobs: 2)
+        // For the summary of cluster/test.
+        print("simulator: \(summary.seeds) seeds in \((.now - start).components.seconds) s")
         for report in summary.failures {
             let failure = report.failure.map { "\($0)" } ?? ""
             Issue.record("seed \(report.seed) \(failure); to see it: simulate replay --seed \(report.seed)")

@@ -80,7 +80,7 @@ public nonisolated struct ProtoMember: Sendable {
 
   public var id: String = String()
 
-  /// `leader`, `follower`, `candidate` or `learner`; `unknown` before the answering node has heard of it.
+  /// `leader`, `follower`, `candidate` or `learner`; `unknown` while it is not reachable.
   public var role: String = String()
 
   public var voter: Bool = false

@@ -1,5 +1,4 @@
 import ArgumentParser
-import Foundation
 import Simulation
 
 struct BenchCheck: AsyncParsableCommand {
@@ -15,8 +14,7 @@ struct BenchCheck: AsyncParsableCommand {
     func run() async throws {
         let report: HistoryChecker.Report
         do {
-            let bytes = try Data(contentsOf: URL(filePath: Files.absolute(file)))
-            report = HistoryChecker().check(try History(reading: [UInt8](bytes)))
+            report = HistoryChecker().check(try History(reading: [UInt8](try Files.read(file).utf8)))
         } catch let error as History.ReadingError {
             throw CommandFailure("\(file): \(error)")
         }

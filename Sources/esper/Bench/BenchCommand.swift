@@ -18,7 +18,12 @@ extension LoadOptions {
         return (LoadKeys(prefix: prefix, count: keys, valueBytes: valueBytes), prefix)
     }
 
-    func recorder() -> HistoryRecorder? { history.map { HistoryRecorder(path: Files.absolute($0)) } }
+    /// The file is made at once: a path that cannot be written shall not cost the run.
+    func recorder() throws -> HistoryRecorder? {
+        guard let history else { return nil }
+        try Files.write("", to: history, mode: 0o644)
+        return HistoryRecorder(path: Files.absolute(history))
+    }
 
     /// Prints what was found and writes the history.
     func finish(_ report: LoadReport, _ recorder: HistoryRecorder?) throws {
@@ -48,7 +53,7 @@ struct BenchPut: AsyncParsableCommand {
 
     func run() async throws {
         try await load.measuring {
-            let recorder = load.recorder()
+            let recorder = try load.recorder()
             let step = PutStep(keys: load.names().keys)
             let report = try await LoadRun(kind: "put", options: load, roams: false).measure(step, recorder: recorder)
             try load.finish(report, recorder)
@@ -94,7 +99,7 @@ struct BenchLock: AsyncParsableCommand {
 
     func run() async throws {
         try await load.measuring {
-            let recorder = load.recorder()
+            let recorder = try load.recorder()
             let step = LockStep(prefix: load.names().prefix, locks: locks)
             let report = try await LoadRun(kind: "lock", options: load, roams: false).measure(step, recorder: recorder)
             try load.finish(report, recorder)
@@ -126,7 +131,7 @@ struct BenchMixed: AsyncParsableCommand {
 
     func run() async throws {
         try await load.measuring {
-            let recorder = load.recorder()
+            let recorder = try load.recorder()
             let (keys, prefix) = load.names()
             let step = MixedStep(
                 put: PutStep(keys: keys), get: GetStep(keys: keys, local: false, expectsValue: false),

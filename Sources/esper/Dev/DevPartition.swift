@@ -17,6 +17,12 @@ struct DevPartition: AsyncParsableCommand {
         let chosen = try await targets.nodes(of: cluster)
         // 'all --from n2' is about all others; a single node cut from itself is a mistake that the node points out.
         let nodes = chosen.count > 1 ? chosen.filter { !names.contains($0.name) } : chosen
+        let down = nodes.filter { cluster.state(of: $0) != .running }
+        guard down.isEmpty else {
+            throw CommandFailure(
+                "\(down.map(\.name).joined(separator: ", ")) does not run; 'esper dev up' starts it, 'esper dev resume' wakes it"
+            )
+        }
         for node in nodes { try await cluster.withClient(of: node) { try await $0.isolate(from: names) } }
         targets.output.print(
             .fields([

@@ -14,7 +14,12 @@ struct PKIInspect: AsyncParsableCommand {
     func run() async throws {
         var found: [(file: String, summary: CertificateSummary)] = []
         for file in files {
-            for summary in try CertificateSummary.read(pem: PEMFile.read(file)) { found.append((file, summary)) }
+            let pem = try PEMFile.read(file)
+            do throws(IdentityError) {
+                for summary in try CertificateSummary.read(pem: pem) { found.append((file, summary)) }
+            } catch {
+                throw CommandFailure("\(file): \(error)")
+            }
         }
         let now = Date()
         output.print(
