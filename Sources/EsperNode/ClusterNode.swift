@@ -182,6 +182,7 @@ public final class ClusterNode: Sendable {
         options.scrubInterval = settings.raft.scrubInterval
         options.scrubBytesPerSecond = settings.raft.scrubBytesPerSecond
         options.historyRevisions = settings.historyRevisions
+        options.divergesAt = settings.divergesAt
         var random = SystemRandomNumberGenerator()
         return NodeParts(
             name: settings.name, version: version,

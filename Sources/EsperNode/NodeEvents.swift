@@ -18,6 +18,7 @@ final class NodeEvents: NodeObserver {
     private let state = Mutex(State())
     private let logger: Logger
     private let raft: HealthReporter
+    private let states: HealthReporter
     private let probe: HealthRegistry
 
     /// - Parameter probe: what `grpc.health.v1` answers; it says what `/ready` says.
@@ -25,6 +26,7 @@ final class NodeEvents: NodeObserver {
         self.logger = logger
         self.probe = probe
         raft = health.component("raft", reason: Readiness.noLeader.reason)
+        states = health.component("state", state: .ok)
         probe.set(.notServing)
     }
 
@@ -51,6 +53,22 @@ final class NodeEvents: NodeObserver {
     }
 
     func outboxGrew() { state.withLock { $0.projector }?.outboxGrew() }
+
+    func statesCompared(difference: String?) {
+        if let difference { states.degraded(difference) } else { states.ok() }
+    }
+
+    /// What this node would answer from now on is not what the cluster has agreed on.
+    func stateDiverged(_ difference: StateDifference) {
+        let hashes = difference.hashes
+        logger.critical(
+            "this node's state is not that of the majority: the node stops, and has to rejoin with an empty data directory",
+            metadata: [
+                "raft.index": "\(difference.index)", "state.own": "\(hashes.own)", "state.majority": "\(hashes.other)",
+            ])
+        LogSink.standardError.flush()
+        _exit(70)
+    }
 
     /// A node whose log has failed must not go on: nothing it says about durability would be true.
     func storageFailed(_ error: StorageError) {

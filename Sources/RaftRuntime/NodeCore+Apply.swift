@@ -17,6 +17,7 @@ extension NodeCore {
             case .noop, .configuration: state.skip(index: entry.index, term: entry.term)
             }
             noteApplied(entry)
+            markIfDue(entry.index)
             if entry.term > appliedTerm {
                 // Answers of earlier entries first: what they resolve is not lost.
                 settleResults(now)

@@ -32,6 +32,7 @@ extension NodeCore: PeerDelegate {
         maintainMembers()
         // So that it need not wait for the next round to know whether it has caught up.
         transport.send(.ask(0, PeerQuestion.report(ownReport(raft.status)).encoded()), to: peer)
+        tellMarks(to: peer)
         if peer == leader { sendBarrier() }
     }
 
@@ -41,6 +42,8 @@ extension NodeCore: PeerDelegate {
             "link down",
             metadata: ["peer.id": "\(member(peer)?.name ?? peer.description)", "reason": "\(reason)"])
         reports[peer] = nil
+        agreement.forget(peer)
+        noteDiffering()
         needsBarrier = true
         step(.linkDown(peer))
         requeueQuestions(NodeClock.now(), lostPeer: peer)
@@ -116,7 +119,7 @@ extension NodeCore: PeerDelegate {
             if case .changeMembers(let order) = question.words(NodeClock.now()) {
                 carryOut(order, for: .caller(question.caller))
             }
-        case .report, .members, .setAside: break
+        case .report, .members, .setAside, .marks: break
         }
     }
 
@@ -152,6 +155,7 @@ extension NodeCore: PeerDelegate {
             case .members(let table): membersTold(table)
             case .changeMembers(let order): carryOut(order, for: .peer(peer, token: token))
             case .setAside(let isSetAside): setAside(isSetAside, for: .peer(peer, token: token))
+            case .marks(let format, let marks): marksTold(marks, format: format, by: peer)
             case .keepAlive(let session):
                 guard role == .leader else { return answer(.notLeader, token, peer) }
                 let deadline = NodeClock.now() + options.raft.electionTimeout * 2
@@ -214,6 +218,7 @@ extension NodeCore: PeerDelegate {
         metrics.observe(raft.status, state.answer(.summary), pending: pendingCount, pendingBytes: proposals.bytes)
         let bytes = PeerQuestion.report(ownReport(raft.status)).encoded()
         for member in members where member.id != id { transport.send(.ask(0, bytes), to: member.id) }
+        tellMarks()
         requeueQuestions(now)
         maintainMembers()
         advanceMemberships()

@@ -104,6 +104,7 @@ extension NodeCore {
         state = restored
         appliedIndex = state.applied.index
         appliedTerm = state.applied.term
+        agreement.stateRestored()
         logBytesSinceSnapshot = 0
         tailMarks.removeAll()
         sessions = SessionClock(sessions: state.sessionGrants, at: NodeClock.now())

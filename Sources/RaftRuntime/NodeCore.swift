@@ -92,6 +92,12 @@ final class NodeCore {
     var reports: [NodeID: NodeReport] = [:]
     /// When a peer last said anything.
     var heard: [NodeID: Instant] = [:]
+    /// What the nodes say of their states, compared.
+    var agreement = StateAgreement()
+    /// Set when this node was found to have another state than the majority; it stops.
+    var divergence: StateDifference?
+    /// What the observer was told last of peers that differ.
+    var toldDifference: String?
 
     // Timers and life.
     var isTurnScheduled = false

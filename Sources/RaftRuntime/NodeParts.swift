@@ -55,6 +55,10 @@ public protocol NodeObserver: AnyObject, Sendable {
     func readinessChanged(_ readiness: Readiness)
     /// The log has failed: the process must stop.
     func storageFailed(_ error: StorageError)
+    /// A peer has another state than this node, in words for an operator; nil when none that is known has.
+    func statesCompared(difference: String?)
+    /// This node has another state than the majority of the voters: the process must stop.
+    func stateDiverged(_ difference: StateDifference)
     /// The outbox has something for the catalog.
     func outboxGrew()
 }

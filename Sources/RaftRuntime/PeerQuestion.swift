@@ -13,12 +13,14 @@ enum PeerQuestion: Equatable {
     case changeMembers(MembershipOrder)
     /// To lead nothing and serve nobody, or to do so again.
     case setAside(Bool)
+    /// Not a question either: what a node's state was at some indexes, by which rule.
+    case marks(format: UInt16, [StateMark])
 
     /// Whether it matters to the caller that nobody was asked: then nothing was changed.
     var changesMembers: Bool {
         switch self {
         case .changeMembers, .setAside: true
-        case .keepAlive, .transferLeadership, .report, .members: false
+        case .keepAlive, .transferLeadership, .report, .members, .marks: false
         }
     }
 }
@@ -74,6 +76,13 @@ extension PeerQuestion {
         case .setAside(let isSetAside):
             writer.write(UInt8(6))
             writer.write(isSetAside)
+        case .marks(let format, let marks):
+            writer.write(UInt8(7))
+            writer.write(format)
+            writer.write(array: marks) {
+                $0.write($1.index)
+                $0.write($1.hash)
+            }
         }
         return writer.bytes
     }
@@ -96,6 +105,12 @@ extension PeerQuestion {
         case 4: self = .members(try MemberTable(from: &reader))
         case 5: self = .changeMembers(try MembershipOrder(from: &reader))
         case 6: self = .setAside(try reader.readBool())
+        case 7:
+            let format = try reader.read(UInt16.self)
+            let marks = try reader.readArray(atMost: StateAgreement.maximumSent) { reader throws(DecodingError) in
+                StateMark(index: try reader.read(), hash: try reader.read())
+            }
+            self = .marks(format: format, marks)
         default: throw .unknownTag(UInt64(tag))
         }
         try reader.finish()

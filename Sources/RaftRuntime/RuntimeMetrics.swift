@@ -27,6 +27,12 @@ struct RuntimeMetrics {
     let scrubDamages = Metrics.Counter(label: "storage.scrub.damages")
     /// One while this node neither votes nor leads, because its storage was damaged.
     let quarantined = Gauge(label: "raft.quarantined")
+    /// Peers whose state was found to differ from this node's, and not to agree since.
+    let differingPeers = Gauge(label: "raft.state.differing_peers")
+    /// Differences found, this node's own from the majority's included.
+    let stateDifferences = Metrics.Counter(label: "raft.state.differences")
+    /// The highest index at which a peer's state was compared with this node's, and the same.
+    let agreedIndex = Gauge(label: "raft.state.agreed_index")
     let expiredSessions = Metrics.Counter(label: "coordination.sessions.expired")
     let malformedQuestions = Metrics.Counter(label: "runtime.questions.malformed")
 

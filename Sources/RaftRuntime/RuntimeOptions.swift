@@ -1,3 +1,4 @@
+public import EsperTypes
 public import RaftCore
 
 /// Bounds and intervals of a node's runtime.
@@ -34,6 +35,8 @@ public struct RuntimeOptions: Sendable {
     public var scrubInterval = Duration.seconds(3600)
     /// The most that the check reads in a second: a small part of what any disk gives.
     public var scrubBytesPerSecond = 8 << 20
+    /// Development only: this node's state becomes another than the others' after this entry.
+    public var divergesAt: LogIndex?
 
     public init() {}
 }

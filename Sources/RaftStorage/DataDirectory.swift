@@ -9,6 +9,7 @@ internal import Synchronization
 ///     members            whom to ask at a start, see ``saveMembers(_:)``
 ///     log/N.segment      docs/formats/log.md
 ///     snapshots/…        docs/formats/snapshot.md
+///     DIVERGED           why no start may use the directory again, see ``markDiverged(_:)``
 ///
 /// Opening locks and checks it; ``recover()`` reads the log. Both block and belong on a thread that may.
 public final class DataDirectory: Sendable {
@@ -86,7 +87,7 @@ public final class DataDirectory: Sendable {
     /// - Parameters:
     ///   - cluster: refuse a directory of another cluster; nil takes any.
     ///   - node: refuse a directory of another node; nil takes any.
-    /// - Throws: `notInitialized`, `locked`, `wrongCluster`, `wrongNode`, `newerFormat`, `corrupted`.
+    /// - Throws: `notInitialized`, `locked`, `wrongCluster`, `wrongNode`, `newerFormat`, `corrupted`, `diverged`.
     public static func open(
         _ path: String, cluster: ClusterID? = nil, node: NodeID? = nil,
         in fileSystem: any FileSystem = POSIXFileSystem(), options: StorageOptions = StorageOptions(),
@@ -107,6 +108,7 @@ public final class DataDirectory: Sendable {
                 throw StorageError(
                     .wrongNode, "the directory belongs to node \(identity.node), not \(node)", path: path)
             }
+            try refuseDiverged(path, in: fileSystem)
             // A creation that was interrupted at its very end may have left the metadata's name in memory alone.
             do throws(FileError) { try fileSystem.synchronizeDirectory(path) } catch { throw StorageError(error) }
             return DataDirectory(

@@ -9,6 +9,8 @@ public struct StorageError: Error, Hashable, Sendable, CustomStringConvertible {
         case corrupted
         /// The disk is full; nothing that was acknowledged is lost.
         case outOfSpace
+        /// What the node made of its log was not what the others made of theirs.
+        case diverged
         /// The operating system reported an error.
         case inputOutput
         /// Another process uses the directory.
@@ -70,6 +72,9 @@ public struct StorageError: Error, Hashable, Sendable, CustomStringConvertible {
         case .corrupted:
             "Do not edit or truncate the file. Check the disk, then replace this member: remove the node from the "
                 + "cluster, and let it rejoin with an empty data directory under a new node id."
+        case .diverged:
+            "Keep the directory for whoever looks for the cause, and check the host's memory. Replace this member: remove the "
+                + "node from the cluster, and let it rejoin with an empty data directory under a new node id."
         case .outOfSpace: "Free space on this file system, then start the node again; nothing acknowledged is lost."
         case .inputOutput: "Check the disk and the kernel log. Start the node again when the disk is healthy."
         case .locked: "Stop the other process that uses this directory, or give this node its own."

@@ -190,5 +190,7 @@ private final class SilentObserver: NodeObserver {
     func leadershipChanged(_ term: Term?) {}
     func readinessChanged(_ readiness: Readiness) {}
     func storageFailed(_ error: StorageError) { preconditionFailure("the log failed: \(error)") }
+    func statesCompared(difference: String?) {}
+    func stateDiverged(_ difference: StateDifference) { preconditionFailure("the state diverged: \(difference)") }
     func outboxGrew() {}
 }

@@ -185,8 +185,8 @@ import Testing
         }
         #expect(throws: SnapshotError.trailingBytes) { try decode(bytes + [0]) }
         var newer = bytes
-        newer[8] = 4
-        #expect(throws: SnapshotError.unsupportedVersion(4)) { try decode(newer) }
+        newer[8] = 5
+        #expect(throws: SnapshotError.unsupportedVersion(5)) { try decode(newer) }
         #expect(throws: SnapshotError.notASnapshot) { try decode([1, 2]) }
     }
 

@@ -12,6 +12,16 @@ import Testing
         #expect(replica.machine.revision == revision)
     }
 
+    @Test func `a reply names the revision that its command made`() {
+        var replica = Replica()
+        for value in ["1", "2"] {
+            replica.put("a", value)
+            #expect(replica.output.results.last?.reply.revision == replica.machine.revision)
+        }
+        replica.run(.put(.init(key: "a".bytes, value: [])), request: nil)
+        #expect(replica.output.results.last?.reply.revision == replica.machine.revision)
+    }
+
     @Test func `applying an entry out of turn stops the node`() async {
         await #expect(processExitsWith: .failure) {
             var machine = StateMachine()

@@ -247,9 +247,13 @@ final class TestCluster: Sendable {
 final class RecordingObserver: NodeObserver {
     let terms = Mutex<[Term?]>([])
     let readiness = Mutex<[Readiness]>([])
+    let difference = Mutex<String?>(nil)
+    let divergence = Mutex<StateDifference?>(nil)
 
     func leadershipChanged(_ term: Term?) { terms.withLock { $0.append(term) } }
     func readinessChanged(_ readiness: Readiness) { self.readiness.withLock { $0.append(readiness) } }
     func storageFailed(_ error: StorageError) { preconditionFailure("the log failed: \(error)") }
+    func statesCompared(difference: String?) { self.difference.withLock { $0 = difference } }
+    func stateDiverged(_ difference: StateDifference) { divergence.withLock { $0 = difference } }
     func outboxGrew() {}
 }

@@ -41,14 +41,21 @@ extension StateMachine {
     ///   - output: what happened is appended.
     public mutating func apply(index: LogIndex, term: Term, payload: [UInt8], into output: inout ApplyOutput) {
         advance(to: index, term)
+        let firstEvent = output.events.count
+        let result = perform(index, term, payload, &output)
+        link(result, payload, output.events[firstEvent...])
+    }
+
+    private mutating func perform(
+        _ index: LogIndex, _ term: Term, _ payload: [UInt8], _ output: inout ApplyOutput
+    ) -> CommandResult {
         var reader = ByteReader(payload)
         let header: EnvelopeHeader
         do {
             header = try EnvelopeHeader(from: &reader)
         } catch {
             output.malformedEntries.append(index)
-            link(.refused(.malformed(error)))
-            return
+            return .refused(.malformed(error))
         }
         time = max(time, header.time)
         let command: Command
@@ -57,57 +64,46 @@ extension StateMachine {
             try reader.finish()
         } catch {
             output.malformedEntries.append(index)
-            answer(.refused(.malformed(error)), to: header.proposal, into: &output)
-            return
+            return answer(.refused(.malformed(error)), to: header.proposal, into: &output).result
         }
         var context = ApplyContext(index: index, term: term, header: header, payload: payload)
         guard let request = header.request else {
-            answer(execute(command, &context, &output), to: header.proposal, into: &output)
-            return
+            let result = execute(command, &context, &output)
+            return answer(result, to: header.proposal, into: &output).result
         }
         switch requests.judge(request, at: index) {
         case .execute:
-            let reply = answer(execute(command, &context, &output), to: header.proposal, into: &output)
+            let result = execute(command, &context, &output)
+            let reply = answer(result, to: header.proposal, into: &output)
             requests.keep(reply, for: request)
+            return reply.result
         case .repeatAnswer(let reply):
             output.results.append(.init(proposal: header.proposal, reply: reply, isDuplicate: true))
-            link(reply.result)
+            return reply.result
         case .refuse(let refusal):
-            answer(.refused(refusal), to: header.proposal, into: &output)
+            return answer(.refused(refusal), to: header.proposal, into: &output).result
         }
     }
 
     /// Passes over a committed entry that is no command (a no-op or a configuration).
     public mutating func skip(index: LogIndex, term: Term) {
         advance(to: index, term)
-        link(nil)
+        link(nil, [], [])
     }
 
     private mutating func advance(to index: LogIndex, _ term: Term) {
         precondition(index == applied.index.next, "entry \(index) applied after \(applied)")
         applied = EntryID(term: term, index: index)
+        beginChainEpochIfDue()
         keyspace.trim(Self.trimmedRevisionsPerEntry)
     }
 
-    @discardableResult
-    private mutating func answer(
+    private func answer(
         _ result: CommandResult, to proposal: ProposalID, into output: inout ApplyOutput
     ) -> CommandReply {
         let reply = CommandReply(index: applied.index, revision: revision, result: result)
         output.results.append(.init(proposal: proposal, reply: reply, isDuplicate: false))
-        link(result)
         return reply
-    }
-
-    /// Folds an entry and its outcome into ``applyChain``.
-    private mutating func link(_ result: CommandResult?) {
-        var digest = Digest64(seed: applyChain)
-        digest.add(applied.index.rawValue)
-        digest.add(applied.term.rawValue)
-        digest.add(revision.rawValue ^ UInt64(keyspace.liveBytes) << 20 ^ time)
-        digest.add(UInt64(keyspace.live.count) ^ UInt64(sessions.count) << 32 ^ UInt64(result?.ordinal ?? 0) << 56)
-        if members.version != .zero { digest.add(members.version.rawValue ^ members.nextID.rawValue << 48) }
-        applyChain = digest.value
     }
 
     // MARK: Dispatch
@@ -181,32 +177,6 @@ extension StateMachine {
         case .noteMember(let id, let isEnrolled, let incarnation):
             return try noteMember(id, isEnrolled, incarnation, &context, &output)
         case .forgetMember(let id): return try forgetMember(id, &context, &output)
-        }
-    }
-}
-
-extension CommandResult {
-    /// Tells outcomes apart in the apply chain.
-    fileprivate var ordinal: UInt8 {
-        switch self {
-        case .refused: 1
-        case .put: 2
-        case .deleted: 3
-        case .transaction(let reply): reply.succeeded ? 4 : 5
-        case .compacted: 6
-        case .sessionGranted: 7
-        case .sessionEnded: 8
-        case .sessionsExpired: 9
-        case .lock(let reply): reply.isHeld ? 10 : 11
-        case .lockReleased: 12
-        case .election(let reply): reply.isElected ? 13 : 14
-        case .proclaimed: 15
-        case .resigned: 16
-        case .clientRegistered: 17
-        case .outboxAcknowledged: 19
-        case .configured: 20
-        case .recorded: 21
-        case .memberAdmitted: 22
         }
     }
 }

@@ -12,8 +12,11 @@ public struct StateMachine: Sendable {
     /// The replicated clock in nanoseconds since 1970: the highest stamp applied.
     public package(set) var time: UInt64 = 0
 
-    /// A digest of everything applied so far and what came of it; replicas at the same index must agree. O(1).
+    /// A digest of what was applied since the last epoch began and of what came of it; replicas at the same index must
+    /// agree. O(1). See ``comparableChain``.
     public package(set) var applyChain: UInt64 = 0
+    /// Part of ``applyChain`` was made by another version of this program, whose rule may differ.
+    package var isChainMixed = false
 
     package var keyspace = Keyspace()
     package var sessions = SessionTable()

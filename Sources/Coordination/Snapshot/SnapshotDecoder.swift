@@ -174,6 +174,7 @@ public struct SnapshotDecoder: Sendable {
         case .members:
             guard version > 2, state.members.isEmpty else { throw .unknownTag(UInt64(tag)) }
             state.members = try MemberTable(from: &reader)
+        case .mixedChain: state.isChainMixed = true
         case .end: throw .unknownTag(UInt64(tag))
         }
     }
@@ -187,6 +188,7 @@ public struct SnapshotDecoder: Sendable {
         state.keyspace.revision = max(state.keyspace.compacted, state.keyspace.revision)
         state.outbox.acknowledged = try OutboxRecord.ID(from: &reader)
         state.settings = try CoordinationSettings(from: &reader)
+        state.isChainMixed = version < SnapshotFormat.oldestChainVersion
         hasState = true
     }
 

@@ -126,6 +126,7 @@ public struct SnapshotEncoder: Sequence, IteratorProtocol, Sendable {
         writer.write(state.compactedRevision)
         state.outbox.acknowledged.encode(into: &writer)
         state.settings.encode(into: &writer)
+        if state.isChainMixed { writer.write(SnapshotTag.mixedChain.rawValue) }
         if state.members.isEmpty { return }
         writer.write(SnapshotTag.members.rawValue)
         state.members.encode(into: &writer)

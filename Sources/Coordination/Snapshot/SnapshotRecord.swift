@@ -1,14 +1,16 @@
 import EsperTypes
 
-// Snapshot format 3. The stream is "ESPRSNAP", a 16-bit version, then frames: 32-bit length of the body, its CRC-32C, the
+// Snapshot format 4. The stream is "ESPRSNAP", a 16-bit version, then frames: 32-bit length of the body, its CRC-32C, the
 // body, which is records. What was live at the compacted revision comes first, then every change since, in order; replaying
 // the changes rebuilds numbers, history and indexes, so no value is written twice. Formats 1 and 2, which are read too,
 // have no members; format 1 has no labels of sessions either.
 
 enum SnapshotFormat {
     static let magic = Array("ESPRSNAP".utf8)
-    static let version: UInt16 = 3
+    static let version: UInt16 = 4
     static let oldestVersion: UInt16 = 1
+    /// From this version on the chain follows the rule of ``StateMachine/chainFormat``.
+    static let oldestChainVersion: UInt16 = 4
     /// The digest of the frames begins with the version, so that no stream passes for one of another; format 1 had no other.
     static func digest(_ version: UInt16) -> Digest64 { version == 1 ? Digest64() : Digest64(seed: UInt64(version)) }
     static let preludeBytes = 10
@@ -26,6 +28,8 @@ enum SnapshotTag: UInt8 {
     case end
     /// After the state, once there are members.
     case members
+    /// After the state: its chain was made by more than one rule.
+    case mixedChain
 }
 
 /// What the last frame compares.

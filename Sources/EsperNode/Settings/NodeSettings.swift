@@ -75,6 +75,8 @@ public struct NodeSettings: Sendable, Equatable {
     public var shutdownTimeout: Duration
     /// Serves the fault-injection calls of `esper dev`; never set on a production cluster.
     public var development: Bool
+    /// A fault on purpose, in development only: after this entry the state is another than the other nodes'.
+    public var divergesAt: LogIndex?
 
     /// The member that this node is.
     public var member: Member {

@@ -34,6 +34,7 @@ public struct SettingsReader {
         ),
         ("shutdown_timeout", "of a planned stop; default: 10s"),
         ("development", "true serves the fault-injection calls of 'esper dev'; default: false"),
+        ("fault.diverge_at", "with development: the state becomes another after this log entry; default: never"),
     ]
 
     /// Keys that hold lists and can only stand in the file.
@@ -86,6 +87,11 @@ public struct SettingsReader {
         if let probe, !probe.isLoopback {
             complain("listen.probe", "'\(probe)' is plaintext, so it must be on loopback")
         }
+        let development = flag("development")
+        let divergesAt = scalar("fault.diverge_at") == nil ? nil : count("fault.diverge_at", default: 1)
+        if divergesAt != nil, !development {
+            complain("fault.diverge_at", "is a fault on purpose and needs development")
+        }
         let settings = NodeSettings(
             clusterID: identifier("cluster_id", required("cluster_id")),
             name: name,
@@ -111,7 +117,7 @@ public struct SettingsReader {
                 auditPrefixes: auditPrefixes(), maximumRecords: count("outbox.maximum_records", default: 1_000_000)),
             historyRevisions: count("keyspace.history_revisions", default: 100_000, atLeast: 0),
             shutdownTimeout: duration("shutdown_timeout", default: .seconds(10)),
-            development: flag("development"))
+            development: development, divergesAt: divergesAt.map { LogIndex(UInt64($0)) })
         guard problems.isEmpty else { throw InvalidSettings(problems: problems) }
         return settings
     }
