@@ -50,9 +50,10 @@ extension NodeCore {
     }
 
     /// Only once the log durably names a newer one: a start before that needs the old.
-    func pruneSnapshots() {
-        let status = raft.status
-        let kept = status.snapshotsInUse + (status.snapshot.map { [$0] } ?? [])
+    ///
+    /// - Parameter named: that one. What the core calls its newest may be newer still, and in no durable record yet.
+    func pruneSnapshots(olderThan named: SnapshotDescriptor) {
+        let kept = raft.status.snapshotsInUse + [named]
         run({ worker in try worker.prune(keeping: kept) }) { core, result in
             if case .failure(let error) = result {
                 core.logger.warning("old snapshots could not be removed", metadata: ["error": "\(error)"])
@@ -70,6 +71,11 @@ extension NodeCore {
             case .failure(let error):
                 core.logger.error("a snapshot cannot be read for a peer", metadata: ["error": "\(error)"])
                 core.step(.snapshotReadFailed(to: peer, descriptor))
+                // The state is in memory: a new one takes its place, and the peer gets that.
+                if let error = error as? StorageError, error.isDamage, descriptor == core.raft.status.snapshot {
+                    core.isRepairDue = true
+                    core.snapshotIfDue()
+                }
             }
         }
     }

@@ -124,7 +124,7 @@ final class NodeCore {
     var isRepairDue = false
     var nextScrub = Instant.distantFuture
     /// The write that names the newest snapshot, while older files must be kept for a start before it is durable.
-    var pruneAfter: WriteSequence?
+    var pruneAfter: (write: WriteSequence, snapshot: SnapshotDescriptor)?
     /// Every so many bytes of applied log, where it stood: to find the index that keeps a tail of given size.
     var tailMarks: Deque<LogIndex> = []
     var bytesSinceTailMark = 0
@@ -229,7 +229,9 @@ final class NodeCore {
         switch effect {
         case .persist(let batch):
             metrics.writes.increment()
-            if batch.compaction != nil || batch.installedSnapshot != nil { pruneAfter = batch.sequence }
+            if let named = batch.compaction?.snapshot ?? batch.installedSnapshot {
+                pruneAfter = (batch.sequence, named)
+            }
             logIsCongested(log.append(batch) == .congested)
         case .send(let message, let peer, let after):
             if let after, after > durableThrough {
@@ -289,9 +291,9 @@ final class NodeCore {
         let wasQuarantined = raft.isQuarantined
         step(.persisted(through: sequence))
         if wasQuarantined, !raft.isQuarantined { quarantineEnded() }
-        if let due = pruneAfter, due <= sequence {
+        if let due = pruneAfter, due.write <= sequence {
             pruneAfter = nil
-            pruneSnapshots()
+            pruneSnapshots(olderThan: due.snapshot)
         }
     }
 

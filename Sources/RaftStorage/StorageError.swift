@@ -64,7 +64,7 @@ public struct StorageError: Error, Hashable, Sendable, CustomStringConvertible {
     public var isRetryable: Bool { code == .locked || code == .snapshotRejected }
 
     /// Whether what was stored is there, but wrong. A disk that refuses to read may work again, and is no such thing.
-    var isDamage: Bool { code == .corrupted || code == .snapshotMissing }
+    package var isDamage: Bool { code == .corrupted || code == .snapshotMissing }
 
     /// What the operator can do about it.
     public var advice: String {

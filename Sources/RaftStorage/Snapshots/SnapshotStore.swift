@@ -112,10 +112,14 @@ public final class SnapshotStore: Sendable {
         return found.sorted { $0.id < $1.id }
     }
 
-    /// Removes every snapshot but these. Call when a newer one is named by a durable log record, with the ones in use.
+    /// Removes what is older than the newest of these, but for these: the one that a durable log record names, and those in use.
+    ///
+    /// What is newer stays: it was written since, and the log is about to name it.
     public func prune(keeping descriptors: [SnapshotDescriptor]) throws(StorageError) {
         let kept = Set(descriptors.map(SnapshotFormat.name))
-        try remove { $0.hasSuffix(SnapshotFormat.suffix) && !kept.contains($0) }
+        // Names are of fixed width and begin with term and index.
+        guard let newest = kept.max() else { return }
+        try remove { $0.hasSuffix(SnapshotFormat.suffix) && $0 < newest && !kept.contains($0) }
     }
 
     func removeLeftovers(keeping descriptor: SnapshotDescriptor?) throws(StorageError) {
