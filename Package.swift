@@ -137,7 +137,14 @@ let package = Package(
         tests("RaftScriptTests", ["RaftScript"], exclude: ["cases"]),
         tests("CoordinationTests", ["Coordination", "EsperTypes"]),
         tests("SimulationTests", ["Simulation", "RaftCore", "Coordination", "EsperTypes"]),
-        tests("RaftStorageTests", ["RaftStorage", "RaftCore", "EsperTypes", logging]),
+        tests("RaftStorageTests", ["RaftStorage", "RaftCore", "EsperTypes", "TestSupport", logging]),
+        // Mutated bytes for every decoder of what comes from outside.
+        tests(
+            "DecoderTests",
+            [
+                "APIDoor", "Coordination", "EsperNode", "EsperTypes", "Identity", "PeerTransport", "RaftCore",
+                "RaftRuntime", "RaftStorage", "TestSupport", nioCore,
+            ]),
         tests("IdentityTests", ["Identity", "EsperTypes", asn1, crypto, nioSSL, x509]),
         tests(
             "PeerTransportTests",

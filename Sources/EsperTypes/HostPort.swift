@@ -10,9 +10,10 @@ public struct HostPort: Sendable, Hashable, CustomStringConvertible {
 
     /// Reads `host:port` or `[v6]:port`; the port is 0 to 65535, 0 meaning "any free one".
     public init?(_ text: String) {
-        guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...]) else {
-            return nil
-        }
+        guard let colon = text.lastIndex(of: ":") else { return nil }
+        let digits = text[text.index(after: colon)...]
+        // Without a sign, which the standard library would read too.
+        guard digits.utf8.allSatisfy({ (0x30...0x39).contains($0) }), let port = UInt16(digits) else { return nil }
         var host = text[..<colon]
         if host.hasPrefix("["), host.hasSuffix("]") {
             host = host.dropFirst().dropLast()

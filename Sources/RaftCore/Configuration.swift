@@ -108,9 +108,12 @@ extension Configuration {
     }
 
     private static func readList(_ reader: inout ByteReader) throws(DecodingError) -> [NodeID] {
-        try reader.readArray(atMost: maximumMembers) { (element: inout ByteReader) throws(DecodingError) in
+        let list = try reader.readArray(atMost: maximumMembers) { (element: inout ByteReader) throws(DecodingError) in
             try element.read(NodeID.self)
         }
+        // There is one way to write a configuration.
+        for (one, next) in zip(list, list.dropFirst()) where one >= next { throw .unknownTag(next.rawValue) }
+        return list
     }
 }
 
