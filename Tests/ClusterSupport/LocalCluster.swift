@@ -110,8 +110,10 @@ public final class LocalCluster: Sendable {
     public var members: [Member] { known.withLock { $0 } }
 
     /// Ports and a certificate for a node that is to join; its ID comes from the cluster.
-    public func recruit(_ name: String) throws -> Member {
-        let ports = try FreePorts.take(3)
+    ///
+    /// - Parameter left: a node that is no more: the new one gets its ports.
+    public func recruit(_ name: String, inPlaceOf left: Member? = nil) throws -> Member {
+        let ports = try left.map { [$0.peerPort, $0.apiListenPort, $0.probePort] } ?? FreePorts.take(3)
         try issue(.node, name: name, hosts: ["127.0.0.1", "localhost"])
         return Member(
             name: name, id: NodeID(0), peerPort: ports[0], apiPort: ports[1], apiListenPort: ports[1],
