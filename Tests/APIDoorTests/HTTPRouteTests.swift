@@ -136,6 +136,26 @@ struct HTTPRouteTests {
                 "/v1/cluster/transfer", #"{"target":"n1"}"#, says: [#""leader":"n1""#], bad: #"{"target":"n9"}"#, 409,
                 "transfer_failed"),
             .post("/v1/clients/register", "", says: [#""client_id":"#], bad: #"{"label":"me"}"#),
+        ] + membership
+    }
+
+    /// `n2` is added, a node that never runs: it can be no voter, and is taken out again.
+    private static var membership: [Row] {
+        func change(_ verb: String, _ good: String, id: Int, bad: String, _ status: Int, _ code: String) -> Row {
+            .post(
+                "/v1/cluster/members/\(verb)", good,
+                says: [#""outcome":"committed""#, #""ids":["000000000000000\#(id)"]"#], bad: bad, status, code)
+        }
+        return [
+            change(
+                "add", #"{"name":"n2","peer":"127.0.0.1:9","api":"127.0.0.1:10"}"#, id: 2,
+                bad: #"{"name":"n3","peer":"127.0.0.1:9","api":"127.0.0.1:11"}"#, 409, "member_exists"),
+            change("promote", #"{"names":["n1"]}"#, id: 1, bad: #"{"names":["n2"]}"#, 409, "not_heard"),
+            change("demote", #"{"names":["n2"]}"#, id: 2, bad: #"{"names":["n1"]}"#, 409, "change_refused"),
+            change("remove", #"{"names":["n2"]}"#, id: 2, bad: #"{"names":["n1"]}"#, 409, "change_refused"),
+            .post(
+                "/v1/cluster/members/drain", #"{"name":"n1","undo":true}"#, says: ["{}"], bad: #"{"name":"n9"}"#, 400,
+                "unknown_member"),
         ]
     }
 
@@ -148,8 +168,8 @@ struct HTTPRouteTests {
                 sessions.append(try #require(try granted.number("session_id")))
             }
             let rows = Self.rows(sessions)
-            // Changes of members take several nodes: they are tried with real clusters.
-            let expected = HTTPDoor.servedRoutes.filter { $0.contains(" /v1/") && !$0.contains("/v1/cluster/members/") }
+            // One node cannot hand its vote on: that is tried with real clusters.
+            let expected = HTTPDoor.servedRoutes.filter { $0.contains(" /v1/") && !$0.hasSuffix("/members/replace") }
             #expect(Set(rows.map(\.route)) == Set(expected))
             for row in rows {
                 if row.isStream {

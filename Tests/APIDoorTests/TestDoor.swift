@@ -75,7 +75,7 @@ final class TestDoor: Sendable {
             name: "n1", version: "test",
             members: [
                 ClusterMember(
-                    id: NodeID(1), name: "n1", peerHost: "127.0.0.1", peerPort: 0, apiAddress: "", zone: "")
+                    id: NodeID(1), name: "n1", peerHost: "127.0.0.1", peerPort: 1, apiAddress: "127.0.0.1:2", zone: "")
             ],
             directory: directory, recovery: try directory.recover(), state: StateMachine(), credentials: credentials,
             settings: CoordinationSettings(), options: RuntimeOptions(),
