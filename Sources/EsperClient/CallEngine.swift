@@ -16,7 +16,7 @@ final class CallEngine: @unchecked Sendable {
     private let backoff: Backoff
     private var identities = RequestIdentities()
     private var waitingForIdentity: [OperationRun] = []
-    private var isRegistering = false
+    private var registration: OperationRun?
     private var generator = SystemRandomNumberGenerator()
     private let closedFlag = Atomic<Bool>(false)
     private var isFindingLeader = false
@@ -162,13 +162,13 @@ final class CallEngine: @unchecked Sendable {
     }
 
     private func register() {
-        guard !isRegistering else { return }
-        isRegistering = true
-        perform(.registration) { result in self.registered(result) }
+        guard registration == nil else { return }
+        let run = perform(.registration) { result in self.registered(result) }.run
+        registration = run.isDone ? nil : run
     }
 
     private func registered(_ result: Result<ClientReply, EsperError>) {
-        isRegistering = false
+        registration = nil
         let waiting = waitingForIdentity
         waitingForIdentity = []
         switch result.flatMap({ Self.clientID(in: $0) }) {
@@ -229,7 +229,8 @@ final class CallEngine: @unchecked Sendable {
             case .failure(let error):
                 self.endpoints.avoid(endpoint, for: .milliseconds(500), now: .now())
                 run.lastError = EsperError(
-                    code: EsperError.Code.unavailable, message: "\(endpoint): \(Self.callFailure(error))",
+                    code: EsperError.Code.unavailable,
+                    message: "\(endpoint): \(Self.callFailure(error).status.message)",
                     outcome: .notCommitted, isRetryable: true)
                 self.pause(run)
             }
@@ -339,7 +340,10 @@ final class CallEngine: @unchecked Sendable {
         guard run.deadlineTimer == nil else { return }
         run.deadlineTimer = eventLoop.scheduleTask(deadline: run.deadline) {
             // A call under way ends by its own time-out, which is no later.
-            if run.call == nil { self.end(run, .failure(run.timedOut())) }
+            guard run.call == nil else { return }
+            // What kept a run from being sent at all kept the registration from it.
+            run.lastError = run.lastError ?? self.registration?.lastError
+            self.end(run, .failure(run.timedOut()))
         }
     }
 

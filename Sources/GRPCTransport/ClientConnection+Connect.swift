@@ -39,7 +39,8 @@ extension ClientConnection {
         channel.whenComplete { result in
             switch result {
             case .failure(let error):
-                ready.fail(CallFailure(GRPCStatus(.unavailable, "\(error)"), mayHaveArrived: false))
+                let status = GRPCStatus(.unavailable, ConnectFailure.reason(error))
+                ready.fail(CallFailure(status, mayHaveArrived: false))
             case .success(let channel):
                 channel.closeFuture.whenComplete { _ in
                     ready.fail(

@@ -44,6 +44,21 @@ struct OperationTests {
         }
     }
 
+    @Test func `an operation that finds no node says why, also before it was ever sent`() async throws {
+        var options = ClientOptions.impatient
+        options.timeout = .milliseconds(100)
+        // Port 1 is privileged, and nobody listens there.
+        let client = try EsperClient(TestFiles.shared.settings(["127.0.0.1:1"]), options: options)
+        defer { client.close() }
+        for change in [true, false] {
+            let error = await #expect(throws: EsperError.self) {
+                if change { try await client.put([1], [2]) } else { _ = try await client.get([1]) }
+            }
+            #expect(error?.code == "timed_out" && error?.outcome == .notCommitted)
+            #expect(error?.message.hasSuffix("unavailable: 127.0.0.1:1: connection refused") == true, "\(error as Any)")
+        }
+    }
+
     @Test func `an attempt without an answer is repeated elsewhere in time`() async throws {
         try await ScriptedServer.run({ _, _, number in number == 1 ? .silence : .committed(7) }) { server, client in
             let commit = try await client.put([1], [2])

@@ -46,7 +46,7 @@ struct ClusterWatch: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "watch", abstract: "Print the status whenever leader, term, roles or reachability change.")
 
-    @Option(help: "How often to ask.")
+    @Option(help: "How often to ask.", transform: WrittenDuration.read)
     var interval = WrittenDuration(.milliseconds(250))
 
     @Option(help: "End after this many lines.")

@@ -13,10 +13,10 @@ struct ClusterAdd: AsyncParsableCommand {
     @Argument(help: "Its name, as in its certificate.")
     var name: String
 
-    @Option(help: "HOST:PORT where its peers reach it.")
+    @Option(help: "HOST:PORT where its peers reach it.", transform: WrittenAddress.read)
     var peer: WrittenAddress
 
-    @Option(help: "HOST:PORT where clients reach it.")
+    @Option(help: "HOST:PORT where clients reach it.", transform: WrittenAddress.read)
     var api: WrittenAddress
 
     @Option(help: "Its failure domain.")

@@ -44,8 +44,9 @@ extension CommandFailure {
         let advice =
             switch (error.outcome, error.code) {
             case (.unknown, _): "; it may have taken effect: read before doing it again"
-            case (_, EsperError.Code.timedOut), (_, EsperError.Code.unavailable), (_, "no_leader"):
-                "; 'esper cluster status' shows who can be reached"
+            case (_, EsperError.Code.timedOut), (_, EsperError.Code.unavailable):
+                "; see that the settings file names the right endpoints and that their nodes run"
+            case (_, "no_leader"): "; 'esper cluster status' shows who can be reached"
             default: ""
             }
         self.init(code, error.message + advice, reason: error.code, outcome: error.outcome.rawValue)

@@ -10,7 +10,7 @@ struct DevAdd: AsyncParsableCommand {
     @OptionGroup var development: DevelopmentOptions
     @OptionGroup var output: OutputOptions
 
-    @Option(help: "How long to wait until the node has its vote.")
+    @Option(help: "How long to wait until the node has its vote.", transform: WrittenDuration.read)
     var wait = WrittenDuration(.seconds(60))
 
     func run() async throws {

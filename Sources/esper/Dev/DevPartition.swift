@@ -8,7 +8,9 @@ struct DevPartition: AsyncParsableCommand {
 
     @OptionGroup var targets: TargetOptions
 
-    @Option(name: .customLong("from"), help: "Only from these peers: names, with commas between them.")
+    @Option(
+        name: .customLong("from"), help: "Only from these peers: names, with commas between them.",
+        transform: PeerList.read)
     var peers: PeerList?
 
     func run() async throws {
@@ -35,12 +37,15 @@ struct DevPartition: AsyncParsableCommand {
 }
 
 /// `n2` or `n2,n3`.
-package struct PeerList: ExpressibleByArgument, Equatable, Sendable {
+package struct PeerList: Equatable, Sendable {
     package var names: [String]
 
-    package init?(argument: String) {
-        names = argument.split(separator: ",", omittingEmptySubsequences: false).map(String.init)
-        guard names.allSatisfy({ !$0.isEmpty }) else { return nil }
+    package static func read(_ text: String) throws -> Self {
+        let names = text.split(separator: ",", omittingEmptySubsequences: false).map(String.init)
+        guard names.allSatisfy({ !$0.isEmpty }) else {
+            throw ValidationError("write names with commas between them and no blanks, such as n2,n3")
+        }
+        return Self(names: names)
     }
 }
 

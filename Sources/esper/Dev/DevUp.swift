@@ -22,7 +22,7 @@ struct DevUp: AsyncParsableCommand {
     @Flag(inversion: .prefixedNo, help: "Give a new cluster a PostgreSQL for its catalog.")
     var catalog = true
 
-    @Option(help: "How long to wait until every node is ready.")
+    @Option(help: "How long to wait until every node is ready.", transform: WrittenDuration.read)
     var wait = WrittenDuration(.seconds(60))
 
     func validate() throws {

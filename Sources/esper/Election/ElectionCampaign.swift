@@ -20,7 +20,7 @@ struct ElectionCampaign: AsyncParsableCommand {
 
     @OptionGroup var session: SessionOptions
 
-    @Option(help: "How long to wait to lead; exit code 4 when it is over.")
+    @Option(help: "How long to wait to lead; exit code 4 when it is over.", transform: WrittenDuration.read)
     var wait = WrittenDuration(.seconds(30))
 
     @Flag(help: "Keep leading until interrupted.")

@@ -62,7 +62,7 @@ struct ElectionResign: AsyncParsableCommand {
     @Argument(help: "The election's name.")
     var name: String
 
-    @Option(help: "The session that leads or waits.")
+    @Option(help: "The session that leads or waits.", transform: SessionArgument.read)
     var session: SessionArgument
 
     @OptionGroup var cluster: ClusterOptions

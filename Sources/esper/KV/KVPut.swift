@@ -12,7 +12,7 @@ struct KVPut: AsyncParsableCommand {
     @Argument(help: "The value; - reads standard input.")
     var value: String
 
-    @Option(help: "Remove the key when this session ends.")
+    @Option(help: "Remove the key when this session ends.", transform: SessionArgument.read)
     var session: SessionArgument?
 
     @OptionGroup var cluster: ClusterOptions

@@ -18,7 +18,9 @@ struct LockAcquire: AsyncParsableCommand {
 
     @OptionGroup var session: SessionOptions
 
-    @Option(help: "How long to wait for the lock; exit code 4 when it is over. 0 tries once.")
+    @Option(
+        help: "How long to wait for the lock; exit code 4 when it is over. 0 tries once.",
+        transform: WrittenDuration.read)
     var wait = WrittenDuration(.seconds(30))
 
     @OptionGroup var cluster: ClusterOptions

@@ -8,7 +8,7 @@ struct LockRelease: AsyncParsableCommand {
     @Argument(help: "The lock's name.")
     var name: String
 
-    @Option(help: "The session that holds it or waits for it.")
+    @Option(help: "The session that holds it or waits for it.", transform: SessionArgument.read)
     var session: SessionArgument
 
     @OptionGroup var cluster: ClusterOptions

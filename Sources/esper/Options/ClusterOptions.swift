@@ -7,7 +7,7 @@ struct ClusterOptions: ParsableArguments {
     @OptionGroup var config: ConfigOption
     @OptionGroup var output: OutputOptions
 
-    @Option(help: "How long one call may take, retries included.")
+    @Option(help: "How long one call may take, retries included.", transform: WrittenDuration.read)
     var timeout = WrittenDuration(.seconds(10))
 
     /// Opens a client, does `body` with it, closes it; failures become exit codes.

@@ -2,17 +2,17 @@ import ArgumentParser
 import EsperTypes
 
 /// A duration as people write it: `500ms`, `15s`, `2m`, `1h`, `90d`; several parts may follow one another (`1m30s`).
-package struct WrittenDuration: ExpressibleByArgument, Equatable, Sendable, CustomStringConvertible {
+package struct WrittenDuration: Equatable, Sendable, CustomStringConvertible {
     package var duration: Duration
 
     package init(_ duration: Duration) { self.duration = duration }
 
-    package init?(argument: String) {
-        guard let duration = Duration(written: argument) else { return nil }
-        self.duration = duration
+    package static func read(_ text: String) throws -> Self {
+        guard let duration = Duration(written: text) else {
+            throw ValidationError("write a duration such as 500ms, 15s, 2m, 1h30m or 90d")
+        }
+        return Self(duration)
     }
-
-    package var defaultValueDescription: String { description }
 
     var seconds: Double { Double(duration.nanoseconds) / 1e9 }
 

@@ -11,7 +11,7 @@ struct PKIInit: AsyncParsableCommand {
     @Option(help: "The trust domain of every name it signs.")
     var trustDomain = "esper.local"
 
-    @Option(help: "How long the authority is valid.")
+    @Option(help: "How long the authority is valid.", transform: WrittenDuration.read)
     var validFor = WrittenDuration(.seconds(KeyStore.authorityPeriod))
 
     func run() async throws {

@@ -25,7 +25,7 @@ struct PKIIssue: AsyncParsableCommand {
     @Option(name: [.customLong("host")], help: "A DNS name or address under which the node is reached; repeatable.")
     var hosts: [String] = []
 
-    @Option(help: "How long the certificate is valid.")
+    @Option(help: "How long the certificate is valid.", transform: WrittenDuration.read)
     var validFor = WrittenDuration(.seconds(KeyStore.leafPeriod))
 
     func validate() throws {

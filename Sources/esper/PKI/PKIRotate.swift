@@ -20,7 +20,7 @@ struct PKIRotate: AsyncParsableCommand {
     @Flag(help: "Replace the authority too.")
     var authority = false
 
-    @Option(help: "How long the new certificates are valid.")
+    @Option(help: "How long the new certificates are valid.", transform: WrittenDuration.read)
     var validFor = WrittenDuration(.seconds(KeyStore.leafPeriod))
 
     func run() async throws {

@@ -43,7 +43,7 @@ struct SessionRevoke: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "revoke", abstract: "End a session now, with all that is attached to it.")
 
-    @Argument(help: "The session.")
+    @Argument(help: "The session.", transform: SessionArgument.read)
     var session: SessionArgument
 
     @OptionGroup var cluster: ClusterOptions
