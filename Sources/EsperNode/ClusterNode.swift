@@ -178,6 +178,8 @@ public final class ClusterNode: Sendable {
         var options = RuntimeOptions()
         options.raft.heartbeatInterval = settings.raft.heartbeat
         options.raft.electionTimeout = settings.raft.electionTimeout
+        options.raft.readLease = settings.raft.readLease
+        options.raft.snapshotBytesPerSecond = settings.raft.snapshotBytesPerSecond
         options.snapshotAfterBytes = settings.raft.snapshotAfterBytes
         options.scrubInterval = settings.raft.scrubInterval
         options.scrubBytesPerSecond = settings.raft.scrubBytesPerSecond

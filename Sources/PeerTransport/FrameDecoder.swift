@@ -120,7 +120,8 @@ extension WireReader {
         case .appendEntriesResponse: .peer(.raft(.appendEntriesResponse(try appendEntriesResponse())))
         case .installSnapshot: .peer(.raft(.installSnapshot(try installSnapshot())))
         case .installSnapshotResponse: .peer(.raft(.installSnapshotResponse(try installSnapshotResponse())))
-        case .timeoutNow: .peer(.raft(.timeoutNow(TimeoutNow(term: try counter(), last: try entryID()))))
+        case .timeoutNow:
+            .peer(.raft(.timeoutNow(TimeoutNow(term: try counter(), last: try entryID(), isLeaseReleased: try bool()))))
         case .readIndexRequest:
             .peer(.raft(.readIndexRequest(ReadIndexRequest(term: try counter(), number: try integer()))))
         case .readIndexResponse:
@@ -156,6 +157,7 @@ extension WireReader {
         let (term, session, readSequence) = (
             try counter(Term.self), try counter(SessionNonce.self), try counter(ReadSequence.self)
         )
+        let leaseWait = Duration.milliseconds(Int64(try integer(UInt32.self)))
         let outcome: AppendEntriesResponse.Outcome
         switch try integer(UInt8.self) {
         case 0: outcome = .matched(durable: try counter(), received: try counter())
@@ -163,7 +165,8 @@ extension WireReader {
         case 2: outcome = .staleTerm
         case let tag: throw .unknownTag(UInt64(tag))
         }
-        return AppendEntriesResponse(term: term, session: session, readSequence: readSequence, outcome: outcome)
+        return AppendEntriesResponse(
+            term: term, session: session, readSequence: readSequence, leaseWait: leaseWait, outcome: outcome)
     }
 
     private mutating func installSnapshot() throws(DecodingError) -> InstallSnapshot {

@@ -136,6 +136,7 @@ extension ByteBuffer {
             writeKind(.timeoutNow)
             write(message.term)
             write(message.last)
+            write(message.isLeaseReleased)
         case .readIndexRequest(let message):
             writeKind(.readIndexRequest)
             write(message.term)
@@ -163,6 +164,7 @@ extension ByteBuffer {
         write(message.term)
         write(message.session)
         write(message.readSequence)
+        writeInteger(UInt32(clamping: message.leaseWait.nanoseconds / 1_000_000), endianness: .little)
         switch message.outcome {
         case .matched(let durable, let received):
             writeInteger(0, as: UInt8.self)

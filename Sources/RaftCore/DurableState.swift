@@ -51,6 +51,12 @@ public struct SnapshotBasis: Hashable, Sendable {
     public var id: EntryID
     public var configuration: Configuration
     public var configurationIndex: LogIndex
+
+    package init(id: EntryID, configuration: Configuration, configurationIndex: LogIndex) {
+        self.id = id
+        self.configuration = configuration
+        self.configurationIndex = configurationIndex
+    }
 }
 
 /// Permission to forget the front of the log.

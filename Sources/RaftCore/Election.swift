@@ -15,6 +15,8 @@ struct ElectionState: Sendable {
     var hintRetries = 0
     /// The candidate's own vote counts once it is durable.
     var isOwnVotePending = false
+    /// The leader whose order this candidate follows serves no reads by a lease any more.
+    var isLeaseReleased = false
     /// A leader that has heard no quorum by then steps down.
     var quorumDeadline = Instant.distantFuture
 
@@ -121,6 +123,7 @@ extension RaftNode {
         setLeader(nil)
         election.votes.removeAll()
         election.isOwnVotePending = true
+        election.isLeaseReleased = false
         if election.hintRetries > 0 {
             // A vote split among those who saw the link close; five to ten syncs are enough to know.
             election.deadline = now + generator.between(options.electionTimeout / 3, options.electionTimeout * 2 / 3)

@@ -45,7 +45,7 @@ extension RaftNode {
             if append.term < hardState.term {
                 let response = AppendEntriesResponse(
                     term: hardState.term, session: append.session, readSequence: append.readSequence,
-                    outcome: .staleTerm)
+                    leaseWait: options.readLease, outcome: .staleTerm)
                 outbox.append((.appendEntriesResponse(response), sender))
             }
             return
@@ -93,6 +93,7 @@ extension RaftNode {
             through = entries.first?.index.previous ?? through
         } else if !entries.isEmpty {
             log.append(contentsOf: entries)
+            entriesGainedAt = lastInstant
         }
         following.matched = max(following.matched, through)
         announceConfiguration(unless: configurationBefore, into: &effects)
@@ -159,7 +160,8 @@ extension RaftNode {
     ) {
         following.readAnswered = max(following.readAnswered, following.readSequence)
         let response = AppendEntriesResponse(
-            term: hardState.term, session: following.session, readSequence: following.readSequence, outcome: outcome)
+            term: hardState.term, session: following.session, readSequence: following.readSequence,
+            leaseWait: options.readLease, outcome: outcome)
         effects.append(.send(.appendEntriesResponse(response), to: leader, after: barrier))
     }
 }

@@ -51,7 +51,9 @@ extension RaftNode {
         guard peers[position].match == log.last.index else { return }
         if let orderedAt = transfer.orderedAt, now - orderedAt < options.heartbeatInterval { return }
         self.transfer?.orderedAt = now
-        let order = TimeoutNow(term: hardState.term, last: log.last)
+        // Having committed in this term, it has waited for the leases of all before.
+        lease.isForsaken = true
+        let order = TimeoutNow(term: hardState.term, last: log.last, isLeaseReleased: commit >= termStart)
         effects.append(.send(.timeoutNow(order), to: transfer.target, after: nil))
     }
 
@@ -73,5 +75,6 @@ extension RaftNode {
             log.last >= order.last, log.durable >= order.last.index, !isStorageStalled(at: now)
         else { return }
         campaign(isTransfer: true, at: now, into: &effects)
+        election.isLeaseReleased = order.isLeaseReleased
     }
 }

@@ -14,6 +14,8 @@ extension RaftNode {
         following = FollowerState()
         inbound = nil
         reads = ReadIndex()
+        lease = ReadLease()
+        commitsFrom = firstCommit(at: now)
         transfer = nil
         lastStallAttempt = nil
         peers.removeAll(keepingCapacity: true)
@@ -43,7 +45,7 @@ extension RaftNode {
             }
         }
         // Local reads look for the next leader; other nodes are told, and do the same.
-        for waiter in reads.removeAll() {
+        for waiter in reads.takeAll() {
             switch waiter {
             case .local(let tokens): forwardedReads.add(tokens, at: now)
             case .remote(let node, let number):
@@ -87,7 +89,8 @@ extension RaftNode {
     /// Commits what a quorum has on disk, if it is of this term (§5.3, §5.4.2).
     ///
     /// The leader counts itself only as far as its own disk is; its followers may be ahead (dissertation §10.2.1).
-    mutating func advanceCommit() {
+    mutating func advanceCommit(at now: Instant) {
+        guard now >= commitsFrom else { return }
         // Only what the question needs is captured: this runs every turn, and a copy of the node is not free.
         let agreed = quorum.reached { [id, peers, durable = log.durable] node in
             node == id ? durable : peers.first { $0.id == node }?.match ?? .zero
@@ -161,7 +164,7 @@ extension RaftNode {
     }
 
     /// Why nothing is admitted now.
-    private var admissionRefusal: RefusalReason? {
+    var admissionRefusal: RefusalReason? {
         guard role == .leader else { return .notLeader(hint: leader) }
         if isDriverStalled || lastStallAttempt != nil { return .storageStalled }
         if transfer != nil { return .transferring }

@@ -115,12 +115,18 @@ public struct AppendEntriesResponse: Hashable, Sendable {
     public var term: Term
     public var session: SessionNonce
     public var readSequence: ReadSequence
+    /// How long the follower, leading next, would wait for reads that are served by the strength of this leader's entries; in
+    /// whole milliseconds.
+    public var leaseWait: Duration
     public var outcome: Outcome
 
-    public init(term: Term, session: SessionNonce, readSequence: ReadSequence, outcome: Outcome) {
+    public init(
+        term: Term, session: SessionNonce, readSequence: ReadSequence, leaseWait: Duration = .zero, outcome: Outcome
+    ) {
         self.term = term
         self.session = session
         self.readSequence = readSequence
+        self.leaseWait = leaseWait
         self.outcome = outcome
     }
 }
@@ -172,10 +178,13 @@ public struct TimeoutNow: Hashable, Sendable {
     public var term: Term
     /// The end of the leader's log; the receiver campaigns only when its durable log reaches it.
     public var last: EntryID
+    /// The leader serves no more reads by a lease in this term, and none of the terms before has one.
+    public var isLeaseReleased: Bool
 
-    public init(term: Term, last: EntryID) {
+    public init(term: Term, last: EntryID, isLeaseReleased: Bool = false) {
         self.term = term
         self.last = last
+        self.isLeaseReleased = isLeaseReleased
     }
 }
 

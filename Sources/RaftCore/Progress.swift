@@ -34,6 +34,8 @@ struct Progress: Sendable {
     var noticeSince: Instant?
     /// The last entry that this follower proposed: it hears of every commit up to there at once.
     var awaited: LogIndex = .zero
+    /// How long the follower would wait for our reads if it led next.
+    var leaseWait = Duration.zero
     var readSent: ReadSequence = .zero
     var readAcknowledged: ReadSequence = .zero
     /// A former member is told of its removal until then.
@@ -207,5 +209,7 @@ struct SnapshotTransfer: Sendable {
     let descriptor: SnapshotDescriptor
     /// What the follower has written.
     var acknowledged: UInt64 = 0
+    /// The rate of sending allows the next chunk from then on.
+    var readableFrom = Instant.zero
     var step: Step = .ready
 }

@@ -104,10 +104,15 @@ extension RaftNode {
             for peer in peers {
                 deadline = min(deadline, peer.lastSent + options.heartbeatInterval, peer.departsAt ?? .distantFuture)
                 if let since = peer.noticeSince { deadline = min(deadline, since + options.commitNoticeDelay) }
-                if let transfer = peer.transfer, case .awaiting(let since) = transfer.step {
-                    deadline = min(deadline, since + options.snapshotRetryInterval)
+                if let transfer = peer.transfer {
+                    switch transfer.step {
+                    case .awaiting(let since): deadline = min(deadline, since + options.snapshotRetryInterval)
+                    case .ready where !peer.isLinkDown: deadline = min(deadline, transfer.readableFrom)
+                    case .ready, .reading: break
+                    }
                 }
             }
+            if commit < termStart, commitsFrom > lastInstant { deadline = min(deadline, commitsFrom) }
             if let round = reads.round, peers.contains(where: { $0.readSent < reads.sequence }) {
                 deadline = min(deadline, round.since + options.readRoundPatience)
             }

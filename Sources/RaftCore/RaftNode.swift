@@ -45,12 +45,17 @@ public struct RaftNode: Sendable {
     var following = FollowerState()
     var inbound: InboundSnapshot?
     var forwardedReads: ForwardedReads
+    /// When this node last took in entries that another leader made, or it started.
+    var entriesGainedAt: Instant
     /// Confirmed reads that wait for the state machine, by rising index.
     var confirmedReads: Deque<(index: LogIndex, tokens: [UInt64])> = []
 
     // Of a leader.
     var peers: [Progress] = []
     var reads = ReadIndex()
+    var lease = ReadLease()
+    /// Nothing is committed before.
+    var commitsFrom = Instant.zero
     var transfer: LeadershipTransfer?
     var uncommittedBytes = 0
     /// The no-op of this leader's term.
@@ -108,6 +113,7 @@ public struct RaftNode: Sendable {
         election = ElectionState(round: generator.next(), deadline: now)
         self.generator = generator
         lastInstant = now
+        entriesGainedAt = now
         precondition(
             log.last.term <= hardState.term, "the log ends in term \(log.last.term), the hard state is at \(hardState)")
         // Alone, there is no leader to wait for.
@@ -149,10 +155,11 @@ public struct RaftNode: Sendable {
     public mutating func flush(at now: Instant, into effects: inout [Effect]) {
         lastInstant = now
         if role == .leader {
-            advanceCommit()
+            advanceCommit(at: now)
             advanceReads(at: now, into: &effects)
             advanceConfiguration(at: now, into: &effects)
             handOverIfStalled(at: now)
+            if options.readLease > .zero { lease.advance(commit: commit, last: log.last.index, at: now) }
         }
         emitPersist(at: now, into: &effects)
         emitOutbox(into: &effects)

@@ -22,6 +22,12 @@ public struct RaftOptions: Hashable, Sendable {
     /// How long a read round waits for the followers that a quorum needs before it asks the others too.
     public var readRoundPatience: Duration = .milliseconds(2)
 
+    /// How long a new leader waits for reads that its predecessor may serve without asking anybody, and how long it
+    /// would serve them itself; zero: every read is confirmed by a quorum. See ``ReadLease``.
+    public var readLease: Duration = .zero
+    /// The most that a clock's rate is wrong by.
+    public var clockDriftPermille = 5
+
     /// Payload bytes of one AppendEntries, unless a single entry is larger.
     public var maximumAppendBytes = Limits.appendBytes
     /// AppendEntries with entries on the way to one follower. More defeats batching on a local network.
@@ -38,6 +44,8 @@ public struct RaftOptions: Hashable, Sendable {
     public var maximumUnappliedEntries = 16_384
     /// Bytes of one snapshot chunk.
     public var snapshotChunkBytes = Limits.snapshotChunkBytes
+    /// Of a snapshot, to one follower; zero: as fast as it goes.
+    public var snapshotBytesPerSecond = 128 << 20
     /// A snapshot chunk unanswered for this long is sent again.
     public var snapshotRetryInterval: Duration = .milliseconds(500)
     /// While a snapshot is on its way to a follower the log keeps what comes after it, up to this many payload bytes.
@@ -54,10 +62,12 @@ public struct RaftOptions: Hashable, Sendable {
     public var isValid: Bool {
         heartbeatInterval > .zero && electionTimeout >= heartbeatInterval * 2 && linkHintDelay >= .zero
             && linkHintLimit >= linkHintDelay && linkHintLimit <= electionTimeout && linkHintRetries >= 0
-            && commitNoticeDelay >= .zero && readRoundPatience >= .zero
+            && commitNoticeDelay >= .zero && readRoundPatience >= .zero && readLease >= .zero
+            && (0..<500).contains(clockDriftPermille)
             && maximumAppendBytes > 0 && maximumInFlightAppends > 0 && maximumInFlightBytes >= maximumAppendBytes
             && maximumUncommittedBytes >= Limits.entryPayloadBytes && maximumUncommittedEntries > 0
             && maximumWaitingReads > 0 && maximumUnappliedEntries > 0 && snapshotChunkBytes > 0
-            && snapshotRetryInterval > .zero && maximumPromotionLag >= 0 && storageStallLimit > .zero
+            && snapshotBytesPerSecond >= 0 && snapshotRetryInterval > .zero && maximumPromotionLag >= 0
+            && storageStallLimit > .zero
     }
 }

@@ -39,6 +39,12 @@ struct ReadIndex: Sendable {
         waiting = []
     }
 
+    /// Everything that waits, also for the round that is out. Its answers confirm nothing any more.
+    mutating func takeAll() -> [Waiter] {
+        defer { (round, waiting, waitingCount) = (nil, [], 0) }
+        return (round?.waiters ?? []) + waiting
+    }
+
     /// Ends the round when `confirmed` reaches it.
     mutating func finish(confirmed: ReadSequence) -> (index: LogIndex, waiters: [Waiter])? {
         guard confirmed >= sequence, let finished = round else { return nil }
@@ -47,10 +53,6 @@ struct ReadIndex: Sendable {
         return (finished.index, finished.waiters)
     }
 
-    mutating func removeAll() -> [Waiter] {
-        defer { self = ReadIndex() }
-        return (round?.waiters ?? []) + waiting
-    }
 }
 
 extension ReadIndex.Waiter {
@@ -176,6 +178,11 @@ extension RaftNode {
     /// A new leader knows which entries are committed only after one of its own term is (dissertation §6.4 step 1).
     mutating func advanceReads(at now: Instant, into effects: inout [Effect]) {
         guard commit >= termStart else { return }
+        if reads.waitingCount > 0 { renewLease(at: now) }
+        if holdsLease(at: now) {
+            answer(reads.takeAll(), at: commit, into: &effects)
+            return
+        }
         finishReads(into: &effects)
         reads.begin(with: commit, at: now)
         // Alone, a leader is its own quorum.
@@ -216,16 +223,20 @@ extension RaftNode {
             node == id ? own : peers.first { $0.id == node }?.readAcknowledged ?? .zero
         }
         guard let finished = reads.finish(confirmed: confirmed ?? .zero) else { return }
+        answer(finished.waiters, at: finished.index, into: &effects)
+    }
+
+    private mutating func answer(_ waiters: [ReadIndex.Waiter], at index: LogIndex, into effects: inout [Effect]) {
         var tokens: [UInt64] = []
-        for waiter in finished.waiters {
+        for waiter in waiters {
             switch waiter {
             case .local(let some): tokens += some
             case .remote(let node, let number):
-                let response = ReadIndexResponse(term: hardState.term, number: number, index: finished.index)
+                let response = ReadIndexResponse(term: hardState.term, number: number, index: index)
                 effects.append(.send(.readIndexResponse(response), to: node, after: nil))
             }
         }
-        confirm(tokens, at: finished.index)
+        confirm(tokens, at: index)
     }
 
     /// Queues confirmed reads until the state machine reaches their index.

@@ -134,6 +134,7 @@ extension RaftNode {
         _ response: AppendEntriesResponse, by follower: NodeID, at now: Instant, into effects: inout [Effect]
     ) {
         guard let position = leaderHears(follower, term: response.term, at: now, into: &effects) else { return }
+        peers[position].leaseWait = response.leaseWait
         // Rounds are numbered within the term: an answer of any session proves that the follower had not moved on.
         if response.readSequence <= reads.sequence {
             peers[position].readAcknowledged = max(peers[position].readAcknowledged, response.readSequence)

@@ -88,6 +88,7 @@ extension RaftNode {
         guard role == .follower, descriptor.index > commit else { return }
         let before = log.configuration
         log.install(descriptor, agreed: commit)
+        entriesGainedAt = lastInstant
         commit = descriptor.index
         snapshot = descriptor
         pendingInstall = descriptor

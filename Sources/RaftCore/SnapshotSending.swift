@@ -46,9 +46,9 @@ extension RaftNode {
     }
 
     mutating func advanceSnapshot(_ position: Int, at now: Instant, into effects: inout [Effect]) {
-        guard let transfer = peers[position].transfer, transfer.step == .ready, !peers[position].isLinkDown else {
-            return
-        }
+        guard let transfer = peers[position].transfer, transfer.step == .ready, now >= transfer.readableFrom,
+            !peers[position].isLinkDown
+        else { return }
         if transfer.acknowledged >= transfer.descriptor.sizeBytes, transfer.descriptor.sizeBytes > 0 {
             // Everything is there: ask how the installation goes with an empty chunk.
             sendChunk(to: position, offset: transfer.acknowledged, bytes: [], isLast: true, into: &effects)
@@ -56,6 +56,10 @@ extension RaftNode {
             return
         }
         peers[position].transfer?.step = .reading
+        if options.snapshotBytesPerSecond > 0 {
+            let pause = Duration.seconds(1) * options.snapshotChunkBytes / options.snapshotBytesPerSecond
+            peers[position].transfer?.readableFrom = now + pause
+        }
         effects.append(
             .readSnapshotChunk(
                 to: peers[position].id, transfer.descriptor, offset: transfer.acknowledged,

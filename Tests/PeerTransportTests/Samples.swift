@@ -58,7 +58,7 @@ let samples: [PeerFrame] = [
     .raft(.installSnapshotResponse(installed(.received(id: id(6, 100), nextOffset: 77)))),
     .raft(.installSnapshotResponse(installed(.installed(through: LogIndex(100))))),
     .raft(.installSnapshotResponse(installed(.staleTerm))),
-    .raft(.timeoutNow(TimeoutNow(term: Term(7), last: id(7, 30)))),
+    .raft(.timeoutNow(TimeoutNow(term: Term(7), last: id(7, 30), isLeaseReleased: true))),
     numbered(12),
     .raft(.readIndexResponse(ReadIndexResponse(term: Term(7), number: 12, index: LogIndex(31)))),
     .raft(.readIndexResponse(ReadIndexResponse(term: Term(7), number: 12, index: nil))),
@@ -82,7 +82,9 @@ let samples: [PeerFrame] = [
 ]
 
 private func response(_ outcome: AppendEntriesResponse.Outcome) -> AppendEntriesResponse {
-    AppendEntriesResponse(term: Term(7), session: SessionNonce(3), readSequence: ReadSequence(4), outcome: outcome)
+    AppendEntriesResponse(
+        term: Term(7), session: SessionNonce(3), readSequence: ReadSequence(4), leaseWait: .milliseconds(9),
+        outcome: outcome)
 }
 
 private func installed(_ outcome: InstallSnapshotResponse.Outcome) -> InstallSnapshotResponse {

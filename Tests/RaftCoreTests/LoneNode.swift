@@ -74,7 +74,8 @@ struct LoneNode {
 
     /// The follower says it has everything through `index`, on disk.
     mutating func acknowledge(
-        _ index: LogIndex, from follower: NodeID, in effects: [Effect], read: ReadSequence? = nil
+        _ index: LogIndex, from follower: NodeID, in effects: [Effect], read: ReadSequence? = nil,
+        leaseWait: Duration = .zero
     ) -> [Effect] {
         guard let append = effects.appends(to: follower).last else {
             preconditionFailure("nothing sent to \(follower)")
@@ -83,7 +84,7 @@ struct LoneNode {
             .appendEntriesResponse(
                 AppendEntriesResponse(
                     term: append.term, session: append.session, readSequence: read ?? append.readSequence,
-                    outcome: .matched(durable: index, received: index))), from: follower)
+                    leaseWait: leaseWait, outcome: .matched(durable: index, received: index))), from: follower)
     }
 }
 

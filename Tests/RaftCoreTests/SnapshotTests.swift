@@ -211,6 +211,20 @@ import Testing
         #expect(cluster.run { cluster.hasConverged })
     }
 
+    @Test func `chunks leave no faster than the rate allows`() {
+        var options = RaftOptions()
+        options.snapshotBytesPerSecond = 50_000
+        let (cluster, _, straggler) = clusterWithStraggler(bytes: 10_000, options: options)
+        var sent: [Instant] = []
+        cluster.tap = { message, _, _ in if case .installSnapshot = message { sent.append(cluster.now) } }
+        cluster.restart(straggler)
+        #expect(cluster.run { cluster.hasConverged })
+        #expect(sent.count >= 10)
+        for (earlier, later) in zip(sent.prefix(10), sent.prefix(10).dropFirst()) {
+            #expect(later - earlier >= .milliseconds(20))
+        }
+    }
+
     @Test func `a restart finds snapshot and tail and goes on`() {
         let cluster = Cluster(3)
         let leader = cluster.elect()

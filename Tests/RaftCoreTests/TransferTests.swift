@@ -32,7 +32,7 @@ import Testing
         #expect(refused.contains(.proposalsRefused([2], .transferring)))
         let level = lone.acknowledge(LogIndex(2), from: ada, in: more)
         let orders = level.sends.compactMap { if case .timeoutNow(let order) = $0.message { order } else { nil } }
-        #expect(orders == [TimeoutNow(term: Term(1), last: id(1, 2))])
+        #expect(orders == [TimeoutNow(term: Term(1), last: id(1, 2), isLeaseReleased: true)])
     }
 
     @Test func `a target campaigns only when its durable log reaches the leader's`() {

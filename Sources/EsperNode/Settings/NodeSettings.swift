@@ -41,8 +41,12 @@ public struct NodeSettings: Sendable, Equatable {
     public struct Raft: Sendable, Equatable {
         public var heartbeat: Duration
         public var electionTimeout: Duration
-        /// A snapshot is taken when the log has grown by this many bytes since the last one.
+        /// A snapshot is taken when the log has grown by this many bytes since the last one, and by half of its size.
         public var snapshotAfterBytes: Int
+        /// The most of a snapshot that a leader sends to one node in a second.
+        public var snapshotBytesPerSecond: Int
+        /// How long a committed entry serves reads without a round; zero: never.
+        public var readLease: Duration
         public var segmentBytes: Int
         /// How often sealed segments and snapshots are read back and checked.
         public var scrubInterval: Duration

@@ -20,7 +20,12 @@ public struct SettingsReader {
         ("log.format", "text or json; default: text"),
         ("raft.heartbeat", "of the leader; default: 30ms"),
         ("raft.election_timeout", "silence after which a leader is suspected; default: 150ms"),
-        ("raft.snapshot_after", "log growth that calls for a snapshot; default: 64MiB"),
+        ("raft.snapshot_after", "log growth that calls for a snapshot, if more than half of the last; default: 64MiB"),
+        ("raft.snapshot_rate", "bytes a second of a snapshot on its way to one node; default: 128MiB"),
+        (
+            "raft.read_lease",
+            "reads need no round while a commit is younger than this; a new leader waits as long; default: 0, off"
+        ),
         ("raft.segment_size", "of one file of the log; default: 64MiB"),
         ("raft.scrub_interval", "between two checks of what is stored; default: 1h"),
         ("raft.scrub_rate", "bytes a second that the check reads; default: 8MiB"),
@@ -83,6 +88,11 @@ public struct SettingsReader {
         if electionTimeout < heartbeat * 3 {
             complain("raft.election_timeout", "must be at least three heartbeats (\(heartbeat * 3))")
         }
+        let readLease = duration("raft.read_lease", default: .zero)
+        if readLease > .seconds(10) || readLease.nanoseconds % 1_000_000 != 0 {
+            complain(
+                "raft.read_lease", "must be whole milliseconds, at most 10s; writes stop for as long after an election")
+        }
         let probe = scalar("listen.probe").map { hostPort("listen.probe", $0) }
         if let probe, !probe.isLoopback {
             complain("listen.probe", "'\(probe)' is plaintext, so it must be on loopback")
@@ -110,6 +120,8 @@ public struct SettingsReader {
             raft: .init(
                 heartbeat: heartbeat, electionTimeout: electionTimeout,
                 snapshotAfterBytes: bytes("raft.snapshot_after", default: 64 << 20, atLeast: 64 << 10),
+                snapshotBytesPerSecond: bytes("raft.snapshot_rate", default: 128 << 20, atLeast: 1 << 20),
+                readLease: readLease,
                 segmentBytes: bytes("raft.segment_size", default: 64 << 20, atLeast: 1 << 20),
                 scrubInterval: duration("raft.scrub_interval", default: .seconds(3600)),
                 scrubBytesPerSecond: bytes("raft.scrub_rate", default: 8 << 20, atLeast: 64 << 10)),
