@@ -118,7 +118,8 @@ let package = Package(
         executable(
             "esper",
             [
-                "EsperClient", "EsperTypes", "Identity", "RaftStorage", "Simulation", argumentParser, logging, nioCore,
+                "EsperClient", "EsperTypes", "Identity", "RaftRuntime", "RaftStorage", "Simulation", argumentParser,
+                logging, nioCore,
                 nioPosix, yams,
             ]),
 

@@ -10,7 +10,7 @@ import RaftStorage
 extension NodeCore {
     /// Starts a snapshot when the log has grown enough. The copy is O(1), so apply goes on while it is written.
     func snapshotIfDue() {
-        guard logBytesSinceSnapshot >= options.snapshotAfterBytes || isRepairDue, !isSnapshotRunning,
+        guard logBytesSinceSnapshot >= snapshotDueBytes || isRepairDue, !isSnapshotRunning,
             let basis = raft.snapshotBasis(at: appliedIndex)
         else { return }
         isSnapshotRunning = true
@@ -34,6 +34,13 @@ extension NodeCore {
                 core.logger.error("snapshot failed; the log keeps growing", metadata: ["error": "\(error)"])
             }
         }
+    }
+
+    /// A large state is written less often: at least half as much log as the last snapshot was long lies between two. So
+    /// writing them costs at most twice what the log costs, and at any rate of writing below half of the rate of sending
+    /// the second snapshot sent to a node that is behind is followed by log.
+    private var snapshotDueBytes: Int {
+        max(options.snapshotAfterBytes, Int(raft.status.snapshot?.sizeBytes ?? 0) / 2)
     }
 
     /// Bounds memory without anybody's care: history that nobody asked to keep is compacted in steps of a tenth.

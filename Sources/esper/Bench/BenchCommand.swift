@@ -6,8 +6,10 @@ struct BenchCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "bench", abstract: "Measure a cluster: closed loops, and the gap that a lost leader leaves.",
         subcommands: [
-            BenchPut.self, BenchGet.self, BenchLock.self, BenchMixed.self, BenchFailover.self, BenchCheck.self,
-            BenchIdle.self, BenchCore.self, BenchLog.self,
+            BenchPut.self, BenchGet.self, BenchLock.self, BenchSession.self, BenchMixed.self, BenchFailover.self,
+            BenchRestart.self,
+            BenchCheck.self,
+            BenchIdle.self, BenchCore.self, BenchLog.self, BenchSnapshot.self,
         ])
 }
 
@@ -108,6 +110,26 @@ struct BenchLock: AsyncParsableCommand {
     }
 }
 
+struct BenchSession: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "session", abstract: "Sessions opened and left alone, to see what many of them cost.")
+
+    @OptionGroup var load: LoadOptions
+
+    @Option(help: "How long each of them lives.", transform: WrittenDuration.read)
+    var ttl = WrittenDuration(.seconds(600))
+
+    func run() async throws {
+        try await load.measuring {
+            guard load.history == nil else {
+                throw CommandFailure(.usage, "histories are of keys and locks; record one with 'esper bench mixed'")
+            }
+            let run = LoadRun(kind: "session", options: load, roams: false)
+            try load.finish(try await run.measure(SessionStep(ttl: ttl.duration), recorder: nil), nil)
+        }
+    }
+}
+
 struct BenchMixed: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "mixed", abstract: "Puts, gets and lock cycles, with leaders killed meanwhile if asked.",
@@ -119,7 +141,9 @@ struct BenchMixed: AsyncParsableCommand {
     @Option(help: "Different locks.")
     var locks = 4
 
-    @Option(help: "Kill the leader this often and start it again a second later; for a cluster on this host.")
+    @Option(
+        help: "Kill the leader this often and start it again a second later; for a cluster on this host.",
+        transform: WrittenDuration.read)
     var killLeaderEvery: WrittenDuration?
 
     func validate() throws {

@@ -29,10 +29,10 @@ struct BenchFailover: AsyncParsableCommand {
     @Option(name: [.customLong("repeat")], help: "How many times.")
     var repeats = 20
 
-    @Option(help: "Time between puts.")
+    @Option(help: "Time between puts.", transform: WrittenDuration.read)
     var period = WrittenDuration(.milliseconds(2))
 
-    @Option(help: "Limit of one attempt.")
+    @Option(help: "Limit of one attempt.", transform: WrittenDuration.read)
     var attempt = WrittenDuration(.milliseconds(500))
 
     func validate() throws {
@@ -132,12 +132,19 @@ struct BenchFailover: AsyncParsableCommand {
     private static func summary(_ sorted: [Double]) -> JSON {
         guard let first = sorted.first, let last = sorted.last else { return .null }
         return .fields([
-            "min": .rounded(first), "median": .rounded(sorted[sorted.count / 2]), "max": .rounded(last),
+            "min": .rounded(first), "median": .rounded(quantile(0.5, of: sorted)),
+            "p99": .rounded(quantile(0.99, of: sorted)), "max": .rounded(last),
         ])
     }
 
     private static func text(_ sorted: [Double]) -> String {
         guard let first = sorted.first, let last = sorted.last else { return "-" }
-        return "min \(first) ms, median \(sorted[sorted.count / 2]) ms, max \(last) ms"
+        return
+            "min \(first) ms, median \(quantile(0.5, of: sorted)) ms, p99 \(quantile(0.99, of: sorted)) ms, max \(last) ms"
+    }
+
+    /// The smallest value that at least this share does not exceed.
+    private static func quantile(_ share: Double, of sorted: [Double]) -> Double {
+        sorted[max(0, Int((Double(sorted.count) * share).rounded(.up)) - 1)]
     }
 }

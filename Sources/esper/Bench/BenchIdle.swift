@@ -14,7 +14,7 @@ struct BenchIdle: AsyncParsableCommand {
     @OptionGroup var development: DevelopmentOptions
     @OptionGroup var output: OutputOptions
 
-    @Option(help: "How long to watch.")
+    @Option(help: "How long to watch.", transform: WrittenDuration.read)
     var duration = WrittenDuration(.seconds(20))
 
     func validate() throws {

@@ -13,11 +13,16 @@ struct LoadOptions: ParsableArguments {
     @Option(help: "Connections that the clients share, spread over the endpoints (default: one each, at most 16).")
     var connections: Int?
 
-    @Option(name: [.short, .long], help: "Measured time.")
+    @Option(name: [.short, .long], help: "Measured time.", transform: WrittenDuration.read)
     var duration = WrittenDuration(.seconds(6))
 
-    @Option(name: [.customLong("warm-up")], help: "Time before that, which is not counted.")
+    @Option(
+        name: [.customLong("warm-up")], help: "Time before that, which is not counted.", transform: WrittenDuration.read
+    )
     var warmUp = WrittenDuration(.seconds(1))
+
+    @Option(help: "Operations a second, of all clients together; without it, as many as there can be.")
+    var rate: Int?
 
     @Option(help: "Bytes of a value.")
     var valueBytes = 256
@@ -48,10 +53,16 @@ struct LoadOptions: ParsableArguments {
         guard connections.map({ (1...1024).contains($0) }) ?? true else {
             throw ValidationError("--connections takes 1 to 1024")
         }
+        guard rate.map({ (1...1_000_000).contains($0) }) ?? true else {
+            throw ValidationError("--rate takes 1 to 1000000")
+        }
         guard (0...56 << 10).contains(valueBytes) else { throw ValidationError("--value-bytes takes 0 to 57344") }
         guard keys > 0 else { throw ValidationError("--keys takes a number above zero") }
         guard duration.duration > .zero else { throw ValidationError("--duration must be longer than nothing") }
     }
+
+    /// Nanoseconds between the operations of one client; nil when the next begins as soon as one has ended.
+    var interval: UInt64? { rate.map { UInt64(clients) * 1_000_000_000 / UInt64($0) } }
 
     var connectionCount: Int { min(connections ?? 16, clients) }
 

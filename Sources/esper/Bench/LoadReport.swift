@@ -32,7 +32,7 @@ struct LoadReport: Sendable {
         .fields([
             "kind": .string(kind),
             "label": .optional(options.label) { .string($0) },
-            "clients": .int(options.clients),
+            "clients": .int(options.clients), "rate": .optional(options.rate) { .int($0) },
             "connections": .int(options.connectionCount),
             "value_bytes": .int(options.valueBytes),
             "keys": .int(options.keys),

@@ -30,7 +30,9 @@ struct LoadRun {
         }
         let workers = (0..<options.clients).map { index in
             let (client, endpoint) = clients[index % clients.count]
-            return LoadWorker(index: index, client: client, endpoint: endpoint, recorder: recorder, step: step)
+            return LoadWorker(
+                index: index, client: client, endpoint: endpoint, recorder: recorder, step: step,
+                interval: options.interval)
         }
         let (seconds, processors) = await work(workers, meanwhile: meanwhile)
         var tally = LoadReport.Tally()

@@ -2,7 +2,10 @@ import EsperClient
 import EsperTypes
 import NIOCore
 
-/// One client of a closed loop: as soon as an operation has ended, the next one begins.
+/// One client: as soon as an operation has ended, the next one begins, but no sooner than the rate allows.
+///
+/// At a given rate an operation counts from the moment when it was due, so that waiting for a slow one before it is not
+/// left out.
 ///
 /// `@unchecked Sendable`: after it has begun, everything is touched on `client.eventLoop` alone, where the client's
 /// callbacks come; before that and after its end, by the one task that made it.
@@ -20,15 +23,22 @@ final class LoadWorker: @unchecked Sendable {
     private(set) var isMeasured = false
 
     private let step: any LoadStep
+    private let interval: UInt64?
+    /// When the next operation may begin, at a given rate.
+    private var due: UInt64 = 0
     private var window = LoadWindow(from: .max, to: .max)
     private var ended: (@Sendable () -> Void)?
 
-    init(index: Int, client: EsperClient, endpoint: String, recorder: HistoryRecorder?, step: any LoadStep) {
+    init(
+        index: Int, client: EsperClient, endpoint: String, recorder: HistoryRecorder?, step: any LoadStep,
+        interval: UInt64?
+    ) {
         self.index = index
         self.client = client
         self.endpoint = endpoint
         self.recorder = recorder
         self.step = step
+        self.interval = interval
         random = SplitMix(seed: UInt64(index) &* 0x9e37_79b9_7f4a_7c15 &+ MonotonicClock.nanoseconds())
         process = recorder?.newProcess() ?? 0
     }
@@ -38,17 +48,29 @@ final class LoadWorker: @unchecked Sendable {
         client.eventLoop.execute {
             self.window = window
             self.ended = ended
+            // Clients take turns.
+            self.due = MonotonicClock.nanoseconds() + (self.interval.map { self.random.next() % $0 } ?? 0)
             self.next()
         }
     }
 
     private func next() {
-        let start = MonotonicClock.nanoseconds()
-        guard start < window.to else {
+        let now = MonotonicClock.nanoseconds()
+        guard now < window.to else {
             ended?()
             ended = nil
             return
         }
+        guard let interval else { return perform(from: now) }
+        guard due <= now else {
+            client.eventLoop.scheduleTask(in: .nanoseconds(Int64(due - now))) { self.next() }
+            return
+        }
+        due += interval
+        perform(from: due - interval)
+    }
+
+    private func perform(from start: UInt64) {
         isMeasured = start >= window.from
         step.perform(self) { result in
             let end = MonotonicClock.nanoseconds()
