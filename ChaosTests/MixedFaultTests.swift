@@ -14,8 +14,10 @@ struct MixedFaultTests {
         case isolate, cut
     }
 
-    @Test func `whatever happens to one node at a time, the history is linearizable`() async throws {
-        try await LoadedCluster.endure { loaded, end in
+    /// With leases longer than elections take, and shorter than many a sleep.
+    @Test(arguments: ["", ", read_lease: 300ms"])
+    func `whatever happens to one node at a time, the history is linearizable`(raft: String) async throws {
+        try await LoadedCluster.endure(raft: raft) { loaded, end in
             var counts: [Fault: Int] = [:]
             // Every kind in turn, in a new order each time round.
             var due: [Fault] = []

@@ -18,17 +18,20 @@ struct LoadedCluster {
     /// More than this and judging takes longer than recording; a longer run goes slower instead.
     private static let maximumOperations = 1_000_000
     /// Snapshots and compaction every few seconds, so that nodes that come back meet them too.
-    private static let settings = "raft: {snapshot_after: 1MiB, segment_size: 1MiB}"
+    private static let settings = "snapshot_after: 1MiB, segment_size: 1MiB"
 
     private typealias Acknowledged = [String: (value: String, revision: UInt64)]
 
     /// Has the clients work while `faults` does its harm, and judges what they were told.
     ///
-    /// - Parameter faults: is given the moment at which the load ends, and leaves every node running.
+    /// - Parameters:
+    ///   - raft: more settings of the nodes, as a YAML flow mapping has them.
+    ///   - faults: is given the moment at which the load ends, and leaves every node running.
     static func endure(
-        nodes: Int = 3, _ faults: @Sendable (LoadedCluster, _ end: ContinuousClock.Instant) async throws -> String
+        nodes: Int = 3, raft: String = "",
+        _ faults: @Sendable (LoadedCluster, _ end: ContinuousClock.Instant) async throws -> String
     ) async throws {
-        try await LocalCluster.run(nodes, settings: settings) { cluster in
+        try await LocalCluster.run(nodes, settings: "raft: {\(settings)\(raft)}") { cluster in
             let observatory = Observatory(cluster)
             _ = try await observatory.leader()
             let loaded = LoadedCluster(
