@@ -39,6 +39,23 @@ struct ProcessTests {
         #expect(!record.isRunning)
     }
 
+    @Test func `a process whose first thread has ended runs until its last has`() async throws {
+        let log = Self.temporaryPath()
+        defer { unlink(log) }
+        let record = try Spawn.detached(
+            [
+                "/usr/bin/python3", "-c",
+                "import ctypes, platform, threading, time; threading.Thread(target=time.sleep, args=(60,)).start(); "
+                    + "ctypes.CDLL(None).syscall({'x86_64': 60, 'aarch64': 93}[platform.machine()], 0)",
+            ], log: log)
+        let stat = URL(fileURLWithPath: "/proc/\(record.pid)/stat")
+        while try !String(contentsOf: stat, encoding: .utf8).contains(") Z ") { await Task.yield() }
+        #expect(record.isRunning)
+        #expect(record.signal(SIGKILL))
+        #expect(await Spawn.ending(of: record.pid) == 128 + SIGKILL)
+        #expect(!record.isRunning)
+    }
+
     @Test func `a detached process holds nothing open that is ours`() async throws {
         let log = Self.temporaryPath()
         defer { unlink(log) }

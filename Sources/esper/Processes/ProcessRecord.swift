@@ -32,9 +32,12 @@ package struct ProcessRecord: Equatable, Sendable {
     }
 
     /// Whether the recorded process still runs; one that only waits to be collected does not.
+    ///
+    /// The first thread may have ended before the others: until the last has, files and locks stay open.
     package var isRunning: Bool {
         guard let stat = Self.stat(of: pid) else { return false }
-        return stat.startTicks == startTicks && stat.state != "Z" && stat.state != "X" && boot == Self.bootID()
+        let hasEnded = stat.state == "X" || stat.state == "Z" && stat.threads <= 1
+        return stat.startTicks == startTicks && !hasEnded && boot == Self.bootID()
     }
 
     /// Whether it was stopped by a signal and waits for SIGCONT.
@@ -59,6 +62,7 @@ package struct ProcessRecord: Equatable, Sendable {
 
     private struct Stat {
         var state: Character
+        var threads: Int
         var cpuTicks: UInt64
         var startTicks: UInt64
     }
@@ -68,9 +72,9 @@ package struct ProcessRecord: Equatable, Sendable {
         // The command stands in parentheses and may hold blanks; the third field follows it.
         let fields = text[text.index(after: close)...].split(separator: " ")
         guard fields.count > 19, let state = fields[0].first, let user = UInt64(fields[11]),
-            let system = UInt64(fields[12]), let start = UInt64(fields[19])
+            let system = UInt64(fields[12]), let threads = Int(fields[17]), let start = UInt64(fields[19])
         else { return nil }
-        return Stat(state: state, cpuTicks: user + system, startTicks: start)
+        return Stat(state: state, threads: threads, cpuTicks: user + system, startTicks: start)
     }
 
     private static func bootID() -> String? {
