@@ -22,7 +22,7 @@ package final class WriteAheadLog: @unchecked Sendable {
         var unwrittenHeader: [UInt8] = []
     }
 
-    let pool: SegmentPool
+    package let pool: SegmentPool
     private let metadata: MetadataFile
     private let identity: StorageIdentity
     private let options: StorageOptions
@@ -33,6 +33,8 @@ package final class WriteAheadLog: @unchecked Sendable {
     private var highest: [(ordinal: UInt64, index: LogIndex)]
     private var sequence: UInt64
     package private(set) var durableThrough: UInt64
+    /// Where the last group lies.
+    package private(set) var lastGroup: (path: String, offset: Int)
     private var markedThrough: UInt64
     private var failure: StorageError?
     private let buffer = GroupBuffer()
@@ -47,6 +49,7 @@ package final class WriteAheadLog: @unchecked Sendable {
         self.entropy = entropy
         identity = metadata.metadata.identity
         segment = recovered.active
+        lastGroup = (pool.path(recovered.active.ordinal), recovered.active.position)
         state = recovered.state
         highest = recovered.highest
         sequence = recovered.sequence
@@ -170,6 +173,7 @@ package final class WriteAheadLog: @unchecked Sendable {
         do throws(FileError) { try segment.file.writeDurably(buffer.bytes, at: UInt64(segment.position)) } catch {
             throw StorageError(error)
         }
+        lastGroup = (pool.path(segment.ordinal), segment.position)
         segment.position += buffer.count
         segment.chain = buffer.chain
         durableThrough = sequence
