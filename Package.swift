@@ -124,7 +124,7 @@ let package = Package(
             ]),
 
         // Deterministic simulation and the checkers that judge histories.
-        library("Simulation", ["EsperTypes", "RaftCore", "Coordination", deque]),
+        library("Simulation", ["EsperTypes", "RaftCore", "RaftStorage", "Coordination", deque]),
         executable("simulate", ["Simulation", "EsperTypes", argumentParser]),
 
         tests("EsperTypesTests", ["EsperTypes"]),

@@ -7,7 +7,7 @@ struct Simulate: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "simulate",
         abstract: "Runs simulated clusters from seeds, and judges recorded histories.",
-        subcommands: [Run.self, Replay.self, Check.self])
+        subcommands: [Run.self, Replay.self, Shrink.self, Mutants.self, Check.self])
 }
 
 /// A range of seeds as `A..<B`, or one seed.
@@ -29,7 +29,7 @@ struct SeedRange: ExpressibleByArgument {
 }
 
 /// - Throws: ``ValidationError`` with the names that there are.
-private func storm(named name: String) throws -> SeedRunner.Storm {
+func storm(named name: String) throws -> SeedRunner.Storm {
     guard let storm = SeedRunner.Storm(rawValue: name) else {
         throw ValidationError("\(name) is not \(SeedRunner.Storm.allCases.map(\.rawValue).joined(separator: " or "))")
     }
@@ -128,7 +128,7 @@ struct Replay: ParsableCommand {
     }
 }
 
-private func writeLine(_ line: String, to descriptor: Int32) {
+func writeLine(_ line: String, to descriptor: Int32) {
     var rest = ArraySlice((line + "\n").utf8)
     while !rest.isEmpty {
         let count = rest.withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) }

@@ -109,60 +109,25 @@ import Testing
     /// A checker that cannot fail is a defect: each mistake made on purpose has to be found.
     @Test(arguments: Mutant.allCases)
     func `a mistake made on purpose is found within 2,000 seeds`(mutant: Mutant) {
-        for seed in 0..<2000 as Range<UInt64> {
-            let plan =
-                mutant.isAboutVotes
-                ? SimulationPlan(electionStorm: seed)
-                : mutant.isAboutMembership ? SimulationPlan(membershipStorm: seed) : SimulationPlan(seed: seed)
-            if let failure = SeedRunner.run(plan, mutant: mutant).failure {
-                #expect(mutant.breaks.contains(failure.rule), "\(mutant) seed \(seed): \(failure)")
-                return
-            }
+        guard let (seed, failure) = SeedRunner.hunt(mutant, in: 0..<2000) else {
+            Issue.record("\(mutant) was not found")
+            return
         }
-        Issue.record("\(mutant) was not found")
-    }
-}
-
-extension Mutant {
-    fileprivate var isAboutVotes: Bool {
-        switch self {
-        case .votesBeforeDurable, .losesVote, .grantsEveryVote: true
-        default: false
-        }
+        #expect(mutant.breaks.contains(failure.rule), "\(mutant) seed \(seed): \(failure)")
     }
 
-    fileprivate var isAboutMembership: Bool {
-        switch self {
-        case .switchesWithoutJoint, .leavesJointEarly, .stacksChanges, .changesBeforeOwnTerm, .forgetsToLeave,
-            .addsNodesNeverStarted, .countsRemovedLeader, .ignoresOldVoters, .keepsTruncatedConfiguration,
-            .snapshotsFirstConfiguration:
-            true
-        default: false
-        }
-    }
-
-    /// What the mistake leads to; anything else that is found is a mistake of the simulator.
-    fileprivate var breaks: [SimulationFailure.Rule] {
-        switch self {
-        case .votesBeforeDurable, .losesVote, .grantsEveryVote:
-            [.electionSafety, .leaderCompleteness, .logMatching, .committedNeverChanges, .stateMachineSafety]
-        case .acknowledgementsBeforeDurable, .claimsMissingEntries:
-            [.committedIsDurable, .leaderCompleteness, .committedNeverChanges, .stateMachineSafety]
-        case .losesSyncedEntries:
-            // A leader never sends again what it was told is durable, so such a follower may also stay behind for ever.
-            [.committedIsDurable, .leaderCompleteness, .committedNeverChanges, .stateMachineSafety, .liveness]
-        case .switchesWithoutJoint, .leavesJointEarly, .stacksChanges, .changesBeforeOwnTerm,
-            .keepsTruncatedConfiguration, .snapshotsFirstConfiguration:
-            [.configurationSafety]
-        case .forgetsToLeave, .addsNodesNeverStarted: [.liveness]
-        case .countsRemovedLeader, .ignoresOldVoters: [.committedIsDurable, .electionSafety, .leaderCompleteness]
-        case .rejoinsWiped:
-            [
-                .electionSafety, .leaderCompleteness, .committedIsDurable, .committedNeverChanges, .stateMachineSafety,
-                .logMatching,
-            ]
-        case .readsWithoutRound, .readsAnywhere, .forgetsRequestIDs: [.linearizability]
-        case .answersBeforeCommit: [.linearizability, .history]
-        }
+    @Test(arguments: [Mutant.acknowledgementsBeforeDurable])
+    func `a failing seed is made shorter and fails by the same rule`(mutant: Mutant) throws {
+        let (seed, failure) = try #require(SeedRunner.hunt(mutant, in: 0..<2000))
+        let plan = SeedRunner.plan(seed: seed, mutant.storm)
+        let shrunk = try #require(Shrinker.shrink(plan, mutant: mutant, maximumRuns: 150))
+        #expect(shrunk.failure.rule == failure.rule)
+        #expect(shrunk.steps.after < shrunk.steps.before)
+        #expect(shrunk.plan.activeFaults.isStrictSubset(of: plan.faults))
+        var story: [String] = []
+        let again = SeedRunner.run(shrunk.plan, mutant: mutant, transcript: { story.append($0) })
+        #expect(again.failure == shrunk.failure)
+        #expect(again.counters.steps == shrunk.steps.after)
+        #expect(story.last?.contains("FAILED \(failure.rule.rawValue)") == true)
     }
 }

@@ -1,115 +1,207 @@
 import EsperTypes
 import RaftCore
+import RaftStorage
 
 /// A node's log device and snapshot directory: what a crash leaves is what was durable.
 ///
 /// Batches become durable in order and in groups, as one synced write takes all that wait. A crash keeps any
 /// prefix of the group that is being written and nothing after it; finished snapshot files stay.
+///
+/// The ``image`` says what that is; where there are ``files``, they are what a start reads, and must agree with it.
 struct Disk {
-    /// What a restart would find.
-    struct Image {
-        var hardState = HardState()
-        var snapshot: SnapshotDescriptor?
-        var compactedThrough = EntryID.zero
-        var entries: [Entry] = []
-
-        var last: EntryID { entries.last?.id ?? compactedThrough }
-
-        func holds(_ id: EntryID) -> Bool {
-            if id.index <= compactedThrough.index { return true }
-            let offset = id.index.distance(from: compactedThrough.index) - 1
-            return offset < entries.count && entries[offset].id == id
-        }
-
-        /// - Throws: what is wrong with the batch.
-        mutating func write(_ batch: WriteBatch) throws(SimulationFailure) {
-            if let hardState = batch.hardState {
-                guard hardState.term >= self.hardState.term else {
-                    throw SimulationFailure(.monotonicTerm, "\(self.hardState) was overwritten by \(hardState)")
-                }
-                self.hardState = hardState
-            }
-            if let index = batch.truncateFrom {
-                guard index > compactedThrough.index else {
-                    throw SimulationFailure(
-                        .driverContract, "cut at \(index), the log begins after \(compactedThrough)")
-                }
-                entries.removeSubrange(min(entries.count, index.distance(from: compactedThrough.index) - 1)...)
-            }
-            if let installed = batch.installedSnapshot {
-                snapshot = installed
-                drop(through: installed.id)
-            }
-            if let first = batch.entries.first {
-                guard first.index == last.index.next else {
-                    throw SimulationFailure(.driverContract, "entry \(first.id) was written after \(last)")
-                }
-                entries.append(contentsOf: batch.entries)
-            }
-            if let compaction = batch.compaction {
-                snapshot = compaction.snapshot
-                guard compaction.through.index <= compaction.snapshot.index,
-                    compaction.through.index <= last.index
-                else { throw SimulationFailure(.driverContract, "\(compaction) of a log that ends at \(last)") }
-                drop(through: compaction.through)
-            }
-        }
-
-        private mutating func drop(through id: EntryID) {
-            let count = id.index.distance(from: compactedThrough.index)
-            guard count >= 0 else { return }
-            if count > 0, count <= entries.count, entries[count - 1].id != id {
-                // A conflicting log is dropped as a whole (§7).
-                entries.removeAll()
-            } else {
-                entries.removeFirst(min(entries.count, count))
-            }
-            compactedThrough = id
-        }
-    }
-
-    private(set) var image = Image()
+    /// What is made wrong on purpose.
+    let mutant: Mutant?
+    /// The real thing underneath; nil in plans without, and with mistakes that only the model can make.
+    let files: NodeFiles?
+    private(set) var image = DiskImage()
+    /// What the image may be instead since the last crash: the write under way may have got so far.
+    private var possible: [DiskImage] = []
+    /// What was durable before damage took some of it, until the node has it again.
+    private(set) var damaged: DiskImage?
+    /// Something rotted since the last start.
+    private(set) var isRotten = false
     /// Handed over, oldest first; the first ``inFlight`` are being written.
     private var waiting: [WriteBatch] = []
     private var inFlight = 0
-    private(set) var files: [(descriptor: SnapshotDescriptor, bytes: [UInt8])] = []
+    /// Snapshots in their place, without files underneath.
+    private var snapshots: [(descriptor: SnapshotDescriptor, bytes: [UInt8])] = []
     /// A snapshot that is being received; a crash forgets it.
     private var incoming: (descriptor: SnapshotDescriptor, bytes: [UInt8])?
+
+    init(_ mutant: Mutant? = nil, files: NodeFiles? = nil) {
+        self.mutant = mutant
+        self.files = files
+    }
 
     var isIdle: Bool { inFlight == 0 }
 
     var hasWaiting: Bool { waiting.count > inFlight }
+
+    /// The last batch that it was given in this life, written or not.
+    var lastHandedOver: WriteSequence { waiting.last?.sequence ?? lastWritten }
+    private var lastWritten = WriteSequence.zero
+
+    /// Whether the node has, or had before damage that it knows of, an entry.
+    func holds(_ id: EntryID) -> Bool { image.holds(id) || damaged?.holds(id) ?? false }
 
     mutating func append(_ batch: WriteBatch) { waiting.append(batch) }
 
     /// Begins to write everything that waits.
     mutating func beginWrite() { inFlight = waiting.count }
 
-    /// The write is synced.
-    ///
-    /// - Returns: the last sequence that is durable.
-    mutating func finishWrite() throws(SimulationFailure) -> WriteSequence? {
-        let last = waiting.prefix(inFlight).last?.sequence
-        for batch in waiting.prefix(inFlight) { try image.write(batch) }
+    enum Outcome {
+        case nothing
+        /// Everything up to here is durable.
+        case durable(WriteSequence)
+        /// The write failed, or some of it: the process has to stop.
+        case failed(StorageError)
+    }
+
+    /// The write is over.
+    mutating func finishWrite() throws(SimulationFailure) -> Outcome {
+        guard let last = waiting.prefix(inFlight).last?.sequence else { return .nothing }
+        if let files {
+            do throws(StorageError) {
+                try files.write(Array(waiting.prefix(inFlight)))
+                if inFlight == waiting.count { try files.fallIdle() }
+            } catch {
+                guard mutant?.hides(error) ?? false else { return .failed(error) }
+                return written(last)
+            }
+        }
+        for batch in waiting.prefix(inFlight) { try image.write(batch, mutant) }
+        return written(last)
+    }
+
+    private mutating func written(_ last: WriteSequence) -> Outcome {
+        lastWritten = last
         waiting.removeFirst(inFlight)
         inFlight = 0
-        return last
+        return .durable(last)
     }
+
+    // MARK: Crashes and starts
 
     /// Power is lost.
     ///
-    /// - Returns: how many batches were lost.
+    /// - Returns: how many batches may be lost.
     mutating func crash(using random: inout SeededRandom) throws(SimulationFailure) -> Int {
-        let survivors = inFlight == 0 ? 0 : random.int(in: 0...inFlight)
-        for batch in waiting.prefix(survivors) { try image.write(batch) }
-        let lost = waiting.count - survivors
+        let lost = waiting.count
+        if let files {
+            var next = image
+            for batch in waiting.prefix(inFlight) {
+                try next.write(batch, mutant)
+                possible.append(next)
+            }
+            files.crash(during: Array(waiting.prefix(inFlight)))
+        } else {
+            let survivors = inFlight == 0 ? 0 : random.int(in: 0...inFlight)
+            for batch in waiting.prefix(survivors) { try image.write(batch, mutant) }
+            if mutant == .tearsCompaction, survivors < inFlight, let compaction = waiting[survivors].compaction {
+                image.drop(through: compaction.through)
+            }
+        }
+        lastWritten = .zero
         waiting.removeAll()
         inFlight = 0
         incoming = nil
         return lost
     }
 
-    /// Rolls durable state back: what only a broken disk does.
+    enum Start {
+        /// - Parameter lostThrough: see ``RestoredState/lostThrough``.
+        case ready(lostThrough: Term?)
+        /// The disk refuses for the moment.
+        case later
+        /// Nothing can be made of what is left; the node has to be replaced.
+        case never(StorageError)
+    }
+
+    /// Reads everything back, and judges it.
+    ///
+    /// - Parameter isSound: whether the node can use the bytes of a snapshot.
+    mutating func start(of node: Int, isSound: @escaping ([UInt8]) -> Bool) throws(SimulationFailure) -> Start {
+        guard let files else {
+            try image.checkStart(of: node)
+            return .ready(lostThrough: nil)
+        }
+        let found: NodeFiles.Start
+        do throws(StorageError) {
+            found = try files.start(isSound: isSound)
+        } catch {
+            guard error.isDamage else { return .later }
+            guard isRotten else {
+                throw SimulationFailure(.durability, "n\(node + 1) cannot start from a sound disk: \(error)")
+            }
+            return .never(error)
+        }
+        let restored = DiskImage(found.restored)
+        if mutant == .refusesTornTail, let all = possible.last, restored != all {
+            return .never(StorageError(.corrupted, "a torn write", path: ""))
+        }
+        if let damage = found.damage {
+            try gaveUp(restored, found.restored.lostThrough, damage, of: node)
+            if mutant == .damageTakenForEnd { pretendEnd() }
+        } else {
+            guard restored == image || possible.contains(restored) else {
+                throw SimulationFailure(
+                    .durability, "n\(node + 1) had \(image.summary), and finds \(restored.summary)")
+            }
+            image = restored
+        }
+        possible = []
+        isRotten = false
+        return .ready(lostThrough: mutant == .damageTakenForEnd ? nil : found.restored.lostThrough)
+    }
+
+    /// The start has found damage, and begun anew behind a snapshot.
+    private mutating func gaveUp(
+        _ restored: DiskImage, _ lostThrough: Term?, _ damage: StorageError, of node: Int
+    ) throws(SimulationFailure) {
+        guard isRotten else {
+            throw SimulationFailure(.durability, "n\(node + 1) calls its sound disk damaged: \(damage)")
+        }
+        guard let lostThrough, lostThrough >= image.hardState.term, restored.hardState.term > lostThrough else {
+            throw SimulationFailure(
+                .durability,
+                "n\(node + 1) was in \(image.hardState), and begins anew in \(restored.hardState) above "
+                    + "\(lostThrough?.description ?? "nothing")")
+        }
+        damaged = damaged ?? image
+        image = restored
+    }
+
+    /// Goes on with half of what there was as if that were all.
+    private mutating func pretendEnd() {
+        guard var all = damaged, image.compactedThrough.index >= all.compactedThrough.index else { return }
+        all.entries.removeAll { $0.index <= image.compactedThrough.index }
+        all.entries.removeLast((all.entries.count + 1) / 2)
+        (all.compactedThrough, all.snapshot) = (image.compactedThrough, image.snapshot)
+        let batch = WriteBatch(sequence: WriteSequence(1), hardState: all.hardState, entries: all.entries)
+        guard (try? files?.write([batch])) != nil else { return }
+        image = all
+        damaged = nil
+    }
+
+    /// The node has again what the others committed.
+    mutating func healed() { damaged = nil }
+
+    /// - Returns: whether there is room for what comes next.
+    func reserve() -> Bool {
+        guard let files else { return true }
+        return (try? files.reserve()) ?? false
+    }
+
+    // MARK: What only a broken disk does
+
+    /// - Returns: the file that is damaged now.
+    mutating func rot() -> String? {
+        guard let path = files?.rot() else { return nil }
+        isRotten = true
+        return path
+    }
+
+    /// Rolls durable state back.
     mutating func forgetTail(_ count: Int) {
         // What a snapshot covers is in its file.
         let above = image.last.index.distance(from: max(image.compactedThrough.index, image.snapshot?.index ?? .zero))
@@ -120,19 +212,28 @@ struct Disk {
 
     // MARK: Snapshots
 
-    mutating func store(_ descriptor: SnapshotDescriptor, _ bytes: [UInt8]) {
-        files.removeAll { $0.descriptor == descriptor }
-        files.append((descriptor, bytes))
+    /// - Returns: whether it is in its place.
+    mutating func store(_ descriptor: SnapshotDescriptor, _ bytes: [UInt8]) -> Bool {
+        if let files {
+            do throws(StorageError) { try files.store(descriptor, bytes) } catch { return false }
+            return true
+        }
+        snapshots.removeAll { $0.descriptor == descriptor }
+        snapshots.append((descriptor, bytes))
+        return true
     }
 
     /// Removes files older than the one the durable log names, unless a transfer uses them.
     mutating func prune(keeping used: [SnapshotDescriptor]) {
         guard let named = image.snapshot else { return }
-        files.removeAll { $0.descriptor.index < named.index && !used.contains($0.descriptor) }
+        // What cannot be removed now is removed with the next.
+        if let files { return (try? files.prune(keeping: used + [named])) ?? () }
+        snapshots.removeAll { $0.descriptor.index < named.index && !used.contains($0.descriptor) }
     }
 
     func snapshot(_ descriptor: SnapshotDescriptor) -> [UInt8]? {
-        files.first { $0.descriptor == descriptor }?.bytes
+        if let files { return try? files.read(descriptor) }
+        return snapshots.first { $0.descriptor == descriptor }?.bytes
     }
 
     enum Receipt {
@@ -144,6 +245,12 @@ struct Disk {
     mutating func receive(
         _ descriptor: SnapshotDescriptor, offset: UInt64, bytes: [UInt8], isLast: Bool
     ) -> Receipt {
+        if let files {
+            guard let through = try? files.receive(descriptor, offset: offset, bytes: bytes, isLast: isLast) else {
+                return .failed
+            }
+            return isLast ? .installed : .written(through)
+        }
         if offset == 0 { incoming = (descriptor, []) }
         guard incoming?.descriptor == descriptor, UInt64(incoming?.bytes.count ?? 0) == offset else { return .failed }
         incoming?.bytes.append(contentsOf: bytes)
@@ -153,7 +260,6 @@ struct Disk {
         guard UInt64(received.count) == descriptor.sizeBytes, CRC32C.checksum(received) == descriptor.checksum else {
             return .failed
         }
-        store(descriptor, received)
-        return .installed
+        return store(descriptor, received) ? .installed : .failed
     }
 }

@@ -1,7 +1,3 @@
-import EsperTypes
-import EsperTypes
-import RaftCore
-
 /// A deliberate mistake in the world around the cores. A checker that cannot fail is a defect: tests switch these on and
 /// demand that a run finds each of them. No run of the executable has one.
 package enum Mutant: String, CaseIterable, Sendable {
@@ -47,62 +43,44 @@ package enum Mutant: String, CaseIterable, Sendable {
     case snapshotsFirstConfiguration
     /// A node that lost its disk comes back under its old name.
     case rejoinsWiped
-
-    /// Whether the mistake makes the core contradict itself.
-    var breaksCore: Bool {
-        switch self {
-        case .switchesWithoutJoint, .leavesJointEarly, .stacksChanges, .changesBeforeOwnTerm, .addsNodesNeverStarted:
-            true
-        default: false
-        }
-    }
-
-    /// Whether the message leaves although its write is not durable.
-    func releases(_ message: Message) -> Bool {
-        switch (self, message) {
-        case (.votesBeforeDurable, .requestVoteResponse): true
-        case (.acknowledgementsBeforeDurable, .appendEntriesResponse): true
-        default: false
-        }
-    }
-
-    /// What is sent in place of a message.
-    func forges<Machine>(
-        _ message: Message, from: SimulatedNode<Machine>, to: SimulatedNode<Machine>
-    ) -> Message {
-        let configuration = to.raft.configuration
-        switch (self, message) {
-        case (.claimsMissingEntries, .appendEntriesResponse(var response)):
-            guard case .conflict(let previous, _) = response.outcome else { return message }
-            response.outcome = .matched(durable: previous.index, received: previous.index)
-            return .appendEntriesResponse(response)
-        case (.grantsEveryVote, .requestVoteResponse(var response)):
-            response.isGranted = true
-            return .requestVoteResponse(response)
-        case (.countsRemovedLeader, .appendEntriesResponse(var response)):
-            // One voter's word stands for the leader's own disk.
-            guard to.raft.currentRole == .leader, !configuration.isVoter(to.id), configuration.voters.first == from.id
-            else { return message }
-            response.claim(to.raft.status.durable)
-            return .appendEntriesResponse(response)
-        case (.ignoresOldVoters, .appendEntriesResponse(var response)):
-            guard to.raft.currentRole == .leader, configuration.isJoint, !configuration.incoming.contains(from.id)
-            else { return message }
-            response.claim(to.raft.status.last.index)
-            return .appendEntriesResponse(response)
-        case (.ignoresOldVoters, .requestVoteResponse(var response)):
-            guard configuration.isJoint, !configuration.incoming.contains(from.id) else { return message }
-            response.isGranted = true
-            return .requestVoteResponse(response)
-        default:
-            return message
-        }
-    }
-}
-
-extension AppendEntriesResponse {
-    fileprivate mutating func claim(_ index: LogIndex) {
-        guard case .matched = outcome else { return }
-        outcome = .matched(durable: index, received: index)
-    }
+    /// A leader commits what a majority has, whatever term it is of (§5.4.2, figure 8).
+    case commitsOldTermsByCounting
+    /// A leader commits what anybody has.
+    case commitsByMaximum
+    /// A new leader serves reads before an entry of its own term is committed.
+    case readsBeforeOwnTerm
+    /// A write counts as durable as soon as it is handed over.
+    case reportsWritesEarly
+    /// The end of one write is taken for the end of all that were handed over since.
+    case completionsNameLatest
+    /// The front of the log is dropped and the snapshot named in two writes.
+    case tearsCompaction
+    /// The state in a snapshot is newer than the index that it is filed under.
+    case snapshotsAheadOfIndex
+    /// A follower before the leader's log is sent neither entries nor a snapshot.
+    case neverSendsSnapshots
+    /// An installed snapshot leaves what contradicts it in the log.
+    case keepsLogUnderSnapshot
+    /// Whoever does not know of its vote yet does not give it.
+    case learnersRefuseVotes
+    /// Removed nodes go on standing for election, and are taken seriously.
+    case removedNodesCampaign
+    /// Requests of an old term are dropped without an answer.
+    case ignoresOldTerms
+    /// Nobody asks before spending a term, and nobody defends a live leader.
+    case electionsWithoutPreVote
+    /// A client that begins anew counts its requests from the beginning, under its old name.
+    case reusesRequestNumbers
+    /// An append that comes late or twice cuts off what newer ones brought.
+    case oldAppendsTruncate
+    /// A leader whose disk hangs goes on leading.
+    case leadsWithHungDisk
+    /// A failed write or sync is taken for done.
+    case goesOnAfterFailedSync
+    /// What the full disk had no room for is taken for written.
+    case acknowledgesWhatDidNotFit
+    /// A write that a crash cut off is taken for damage.
+    case refusesTornTail
+    /// Damage is taken for the end of the log.
+    case damageTakenForEnd
 }

@@ -18,6 +18,8 @@ enum Occurrence {
     case timeout(client: Int, attempt: UInt64)
     case crash(node: Int, life: UInt32)
     case restart(node: Int)
+    /// The node looks again whether its disk has room.
+    case reserve(node: Int, life: UInt32)
     case resume(node: Int)
     case fault
     /// The operator may ask for another membership.

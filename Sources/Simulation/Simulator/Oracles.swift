@@ -78,9 +78,13 @@ struct Oracles {
             throw SimulationFailure(
                 .monotonicCommit, "n\(node.index + 1) went from commit \(node.lastCommit) to \(commit)")
         }
+        let known = committedThrough
         while node.lastCommit < commit {
             try commits(node, node.lastCommit.next, among: nodes)
             node.lastCommit = node.lastCommit.next
+        }
+        if commit > known, let entry = node.raft.entry(at: commit), entry.term != term {
+            throw SimulationFailure(.commitsOwnTerm, "n\(node.index + 1) commits \(entry.id) in term \(term)")
         }
         try configurations.check(node, founders: founders)
     }
@@ -137,9 +141,9 @@ struct Oracles {
         }
         // The leader is the first to commit; the configuration in force there decides.
         let configuration = node.raft.configuration
-        let result = configuration.quorum.result { id in nodes.first { $0.id == id }?.disk.image.holds(entry.id) }
+        let result = configuration.quorum.result { id in nodes.first { $0.id == id }?.disk.holds(entry.id) }
         guard result == .won else {
-            let holders = nodes.filter { $0.disk.image.holds(entry.id) }.map { "n\($0.index + 1)" }
+            let holders = nodes.filter { $0.disk.holds(entry.id) }.map { "n\($0.index + 1)" }
             throw SimulationFailure(
                 .committedIsDurable,
                 "n\(node.index + 1) commits \(entry.id), durable on \(holders.joined(separator: " ")) of "

@@ -24,6 +24,8 @@ struct ClientRequest: Sendable {
     /// Counts the client's commands; attempts of one command share it.
     var sequence: UInt64
     var command: ClientCommand
+    /// What was committed when it was sent.
+    var committed = LogIndex.zero
 }
 
 /// What a machine answered to one attempt.

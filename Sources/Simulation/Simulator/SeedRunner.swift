@@ -34,7 +34,11 @@ public enum SeedRunner {
     public static func run(
         seed: UInt64, storm: Storm? = nil, transcript: ((String) -> Void)? = nil, trace: ((String) -> Void)? = nil
     ) -> SimulationReport {
-        run(storm?.plan(seed: seed) ?? SimulationPlan(seed: seed), mutant: nil, transcript: transcript, trace: trace)
+        run(plan(seed: seed, storm), mutant: nil, transcript: transcript, trace: trace)
+    }
+
+    package static func plan(seed: UInt64, _ storm: Storm?) -> SimulationPlan {
+        storm?.plan(seed: seed) ?? SimulationPlan(seed: seed)
     }
 
     package static func run(
@@ -100,8 +104,7 @@ public enum SeedRunner {
                 let seed = next.wrappingAdd(1, ordering: .relaxed).oldValue
                 guard seed < end else { return }
                 CrashReport.begins(seed: seed, job: job)
-                let plan = storm?.plan(seed: seed) ?? SimulationPlan(seed: seed)
-                let report = SeedRunner.run(plan, mutant: nil)
+                let report = SeedRunner.run(SeedRunner.plan(seed: seed, storm), mutant: nil)
                 summary.withLock {
                     $0.add(report)
                     finished(report)

@@ -7,23 +7,38 @@ enum Input {
     case durable(WriteSequence)
     case write(ClientRequest)
     case read(ClientRequest)
+
+    /// By which it came: from a peer, by its number, or from clients and the node itself.
+    var connection: Int {
+        if case .event(.received(_, let peer)) = self { Int(peer.rawValue) } else { 0 }
+    }
 }
 
 /// One node of a simulated cluster: the real consensus core and machine, on a simulated disk, clock and network.
 final class SimulatedNode<Machine: ReplicatedMachine> {
     let index: Int
     let id: NodeID
-    var raft: RaftNode
+    /// In memory of its own, so that a look at it copies nothing.
+    private let core: UnsafeMutablePointer<RaftNode>
+    var raft: RaftNode {
+        _read { yield core.pointee }
+        _modify { yield &core.pointee }
+    }
     var machine = Machine()
-    var disk = Disk()
+    var disk: Disk
 
     /// Counts restarts; what was under way for an earlier life does not reach this one.
     var life: UInt32 = 0
     var isUp = true
+    /// Nothing can be made of its disk any more.
+    var isLost = false
+    /// The core was told that the disk is full.
+    var isFull = false
     var isPaused = false
 
     var inbox: [Input] = []
     var isTurnScheduled = false
+    var turns = 0
     /// When the one timer that is set fires.
     var timerAt = UInt64.max
     /// Messages that wait for a write, in the order in which they were made.
@@ -49,12 +64,19 @@ final class SimulatedNode<Machine: ReplicatedMachine> {
     private let clockOffset: UInt64
     private let clockDrift: Int
 
-    init(index: Int, raft: RaftNode, clockOffset: UInt64, clockDrift: Int) {
+    init(index: Int, raft: RaftNode, disk: Disk, clockOffset: UInt64, clockDrift: Int) {
         self.index = index
+        self.disk = disk
         id = raft.id
-        self.raft = raft
+        core = .allocate(capacity: 1)
+        core.initialize(to: raft)
         self.clockOffset = clockOffset
         self.clockDrift = clockDrift
+    }
+
+    deinit {
+        core.deinitialize(count: 1)
+        core.deallocate()
     }
 
     static func localTime(_ now: UInt64, offset: UInt64, drift: Int) -> Instant {

@@ -14,6 +14,8 @@ public struct SimulationFailure: Error, Hashable, Sendable, CustomStringConverti
         case committedNeverChanges
         /// Committed means durable on a quorum.
         case committedIsDurable
+        /// What a leader commits ends with an entry of its own term (§5.4.2).
+        case commitsOwnTerm
         /// A configuration that is no legal step, came too early, or is not what the log says (dissertation §4).
         case configurationSafety
         case monotonicTerm
@@ -26,8 +28,12 @@ public struct SimulationFailure: Error, Hashable, Sendable, CustomStringConverti
         case exactlyOnce
         /// Tokens fell, or two sessions held one lock.
         case fencing
+        /// What was durable is there after a crash, and enough to start from.
+        case durability
         /// The healed cluster did not recover in time.
         case liveness
+        /// Once recovered, and with nothing wrong any more, leader and term stay.
+        case stability
         /// The recorder of the history is broken, or its judge gave up.
         case history
     }

@@ -5,9 +5,9 @@ public import RaftCore
 ///
 /// Each seed is a different swarm: its own cluster size, timings, network, disk, kinds of fault and workload, so that
 /// no fault is always hidden behind another.
-public struct SimulationPlan: Sendable {
+public struct SimulationPlan: Hashable, Sendable {
     /// Kinds of fault; each seed has a random subset.
-    public struct Faults: OptionSet, Sendable {
+    public struct Faults: OptionSet, Hashable, Sendable {
         public let rawValue: UInt32
         public init(rawValue: UInt32) { self.rawValue = rawValue }
 
@@ -28,10 +28,29 @@ public struct SimulationPlan: Sendable {
         /// A crash right after a vote, an election won, or a snapshot installed.
         public static let crashAtPoint = Faults(rawValue: 1 << 14)
 
-        static let all: [Faults] = (0..<15).map { Faults(rawValue: 1 << $0) }
+        /// After everything else has ended one disk hangs for good.
+        public static let hungDisk = Faults(rawValue: 1 << 15)
+        /// After everything else has ended one link is lost for good, one way or both.
+        public static let lostLink = Faults(rawValue: 1 << 16)
+
+        /// A write or sync fails; the process stops.
+        public static let diskError = Faults(rawValue: 1 << 17)
+        public static let diskFull = Faults(rawValue: 1 << 18)
+        /// Something that was synced long ago cannot be read any more.
+        public static let bitRot = Faults(rawValue: 1 << 19)
+
+        static let named: [(kind: Faults, name: String)] = [
+            (.crash, "crash"), (.crashMany, "crashMany"), (.pause, "pause"), (.isolate, "isolate"), (.split, "split"),
+            (.partialCut, "partialCut"), (.oneWayCut, "oneWayCut"), (.flap, "flap"), (.linkReset, "linkReset"),
+            (.diskStall, "diskStall"), (.transfer, "transfer"), (.lossBurst, "lossBurst"), (.swizzle, "swizzle"),
+            (.leaderCrash, "leaderCrash"), (.crashAtPoint, "crashAtPoint"), (.diskError, "diskError"),
+            (.diskFull, "diskFull"), (.bitRot, "bitRot"), (.hungDisk, "hungDisk"), (.lostLink, "lostLink"),
+        ]
+        /// Those that come and go; the others stay when these have ended.
+        static let passing = named.map(\.kind).filter { ![.hungDisk, .lostLink].contains($0) }
     }
 
-    public struct NetworkPlan: Sendable {
+    public struct NetworkPlan: Hashable, Sendable {
         /// One way, in nanoseconds.
         public var delay: ClosedRange<Int>
         public var lossPerMille: Int
@@ -45,14 +64,16 @@ public struct SimulationPlan: Sendable {
         public var tellsClosedLinks: Bool
     }
 
-    public struct DiskPlan: Sendable {
+    public struct DiskPlan: Hashable, Sendable {
         /// One synced write, in nanoseconds.
         public var latency: ClosedRange<Int>
         public var slowPerMille: Int
         public var slowLatency: Int
+        /// The size of a file of the log; 0 does without files, so that only what the disk promises is simulated.
+        public var segmentBytes = 0
     }
 
-    public struct WorkloadPlan: Sendable {
+    public struct WorkloadPlan: Hashable, Sendable {
         public var clients: Int
         public var keys: Int
         /// Between an answer and the next operation, in nanoseconds.
@@ -71,7 +92,7 @@ public struct SimulationPlan: Sendable {
         public var padding: Int
     }
 
-    public struct MembershipPlan: Sendable {
+    public struct MembershipPlan: Hashable, Sendable {
         /// So many nodes vote in the beginning; the others wait to be added.
         public var founders: Int
         /// Between one request and the next on average, in nanoseconds.
@@ -89,6 +110,9 @@ public struct SimulationPlan: Sendable {
     public var disk: DiskPlan
     public var workload: WorkloadPlan
     public var faults: Faults
+    /// Kinds that are drawn as ever and then do not happen, and numbers of single faults: what a shortened run does without.
+    public var skippedKinds: Faults = []
+    public var skippedFaults: Set<Int> = []
     /// Of a thousand delicate points (a vote, an election, a snapshot) so many are followed by a crash.
     public var crashPointPerMille = 0
     /// Between one fault and the next on average, in nanoseconds.
@@ -107,6 +131,13 @@ public struct SimulationPlan: Sendable {
     public var clockDrift: Int
     /// How long a node takes from an event to the turn that handles it, in nanoseconds.
     public var turnDelay: Int
+    /// How much of what waits for a node one turn takes.
+    public var inboxBound = Int.max
+
+    /// How long a recovered cluster is watched, in nanoseconds: longer than any of its timeouts.
+    var calm: UInt64 { UInt64(raft.electionTimeout.nanoseconds) * 4 }
+
+    package var activeFaults: Faults { faults.subtracting(skippedKinds) }
 
     private static let millisecond = 1_000_000
 
@@ -150,10 +181,10 @@ public struct SimulationPlan: Sendable {
             timeout: random.int(in: 100...1200) * ms, readPercent: random.int(in: 10...70),
             comparePercent: random.int(in: 0...30), deletePercent: random.int(in: 0...10),
             retries: random.int(in: 0...4), lostReplyPerMille: random.chance(1, in: 2) ? 0 : 30,
-            padding: random.chance(1, in: 4) ? random.int(in: 1...300) : 0)
+            padding: random.chance(1, in: 4) ? random.int(in: 1...[300, 300, 1500][random.int(in: 0...2)]) : 0)
 
         var faults: Faults = []
-        for fault in Faults.all where random.chance(2, in: 5) { faults.insert(fault) }
+        for (fault, _) in Faults.named where random.chance(2, in: 5) { faults.insert(fault) }
         self.faults = random.chance(1, in: 20) ? [] : faults
         faultInterval = random.int(in: 40...700) * ms
         faultDuration = random.int(in: 20...1500) * ms
@@ -163,6 +194,8 @@ public struct SimulationPlan: Sendable {
         retainedEntries = random.chance(1, in: 2) ? 0 : random.int(in: 1...30)
         clockDrift = random.chance(1, in: 2) ? 0 : random.int(in: 1...50_000)
         turnDelay = random.chance(1, in: 3) ? 0 : random.int(in: 1...300_000)
+        if random.chance(1, in: 3) { inboxBound = random.int(in: 1...4) }
+        disk.segmentBytes = random.chance(1, in: 2) ? 0 : [4096, 8192, 32768][random.int(in: 0...2)]
         crashPointPerMille = faults.contains(.crashAtPoint) ? random.int(in: 1...200) : 0
         if random.chance(1, in: 8) {
             becomeElectionStorm()
@@ -211,24 +244,24 @@ public struct SimulationPlan: Sendable {
             duplicatePerMille: random.int(in: 0...50), spikePerMille: random.int(in: 50...400),
             spike: random.int(in: 20...150) * ms, isOrdered: false, tellsClosedLinks: random.chance(1, in: 2))
         disk = DiskPlan(
-            latency: 100_000...random.int(in: 2...30) * ms, slowPerMille: 50, slowLatency: random.int(in: 10...100) * ms
-        )
+            latency: 100_000...random.int(in: 2...30) * ms, slowPerMille: 50,
+            slowLatency: random.int(in: 10...100) * ms, segmentBytes: disk.segmentBytes)
         faults = [.leaderCrash, .crash, .isolate, .crashAtPoint]
         faultInterval = random.int(in: 30...150) * ms
         faultDuration = random.int(in: 10...100) * ms
         crashPointPerMille = random.int(in: 50...400)
         workload.pause = 0...random.int(in: 5...20) * ms
+        guard random.chance(1, in: 2) else { return }
+        // One entry at a time, so that what a leader sends first is often all that arrives.
+        raft.maximumAppendBytes = 1
+        raft.maximumInFlightBytes = 1
+        raft.maximumInFlightAppends = 1
     }
 }
 
 extension SimulationPlan: CustomStringConvertible {
     public var description: String {
-        var names: [String] = []
-        let all = [
-            "crash", "crashMany", "pause", "isolate", "split", "partialCut", "oneWayCut", "flap", "linkReset",
-            "diskStall", "transfer", "lossBurst", "swizzle", "leaderCrash", "crashAtPoint",
-        ]
-        for (fault, name) in zip(Faults.all, all) where faults.contains(fault) { names.append(name) }
+        let names = Faults.named.filter { activeFaults.contains($0.kind) }.map(\.name)
         return """
             seed \(seed): \(nodes) nodes\(membership.map { ", \($0.founders) of them founders" } ?? ""), heartbeat \(raft.heartbeatInterval), election \(raft.electionTimeout), \
             network \(network.isOrdered ? "ordered" : "unordered") loss \(network.lossPerMille)‰ \

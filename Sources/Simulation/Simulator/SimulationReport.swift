@@ -16,6 +16,10 @@ public struct SimulationCounters: Hashable, Sendable {
     public var membershipRequests = 0
     public var membershipChanges = 0
     public var truncations = 0
+    /// Writes that failed and stopped their node, disks that were full, and places that rotted.
+    public var diskFailures = 0
+    public var fullDisks = 0
+    public var rots = 0
     public var snapshots = 0
     public var compactions = 0
     public var installedSnapshots = 0
@@ -39,6 +43,9 @@ public struct SimulationCounters: Hashable, Sendable {
         left.membershipRequests += right.membershipRequests
         left.membershipChanges += right.membershipChanges
         left.truncations += right.truncations
+        left.diskFailures += right.diskFailures
+        left.fullDisks += right.fullDisks
+        left.rots += right.rots
         left.snapshots += right.snapshots
         left.compactions += right.compactions
         left.installedSnapshots += right.installedSnapshots

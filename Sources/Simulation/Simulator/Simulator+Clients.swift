@@ -25,7 +25,9 @@ extension Simulator {
 
     private func ask(_ request: ClientRequest) {
         var request = request
+        request.committed = oracles.committedThrough
         if mutant == .forgetsRequestIDs { request.sequence = request.attempt }
+        if mutant == .reusesRequestNumbers { request.identity = UInt64(request.client) }
         let client = request.client
         say(
             "c\(client) asks n\(workload[client].target + 1) for \(request.command) "

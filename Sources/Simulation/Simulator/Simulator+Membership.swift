@@ -10,6 +10,7 @@ extension Simulator {
             .membership,
             after: isHealed ? UInt64(membership.interval) : UInt64(random.int(in: 0...membership.interval * 2)))
         guard let leader = currentLeader else { return }
+        if mutant == .removedNodesCampaign { removedNodesCampaign(against: nodes[leader]) }
         let configuration = nodes[leader].raft.configuration
         if isHealed {
             guard configuration.isJoint, !configuration.autoLeave, mutant != .forgetsToLeave else { return }
@@ -64,47 +65,5 @@ extension Simulator {
         }
         trace.mix(token)
         say("n\(node.index + 1) answers request \(token): \(outcome)")
-    }
-
-    // MARK: Mistakes made on purpose
-
-    /// What a broken core would do with a request that it should treat with more care.
-    ///
-    /// - Returns: whether the request has been dealt with.
-    func mistakes(_ request: ConfigurationRequest, of node: Node, _ now: Instant) -> Bool {
-        guard let mutant, node.raft.currentRole == .leader, case .change(let changes, _) = request else { return false }
-        let status = node.raft.status
-        let current = status.configuration
-        guard !current.isJoint else { return false }
-        let isOwnTermCommitted = node.raft.entry(at: status.commit)?.term == status.term
-        var next: Configuration?
-        switch mutant {
-        case .switchesWithoutJoint:
-            guard !status.isConfigurationPending, isOwnTermCommitted else { return false }
-            next = (try? Changer(current).enterJoint(autoLeave: true, changes)).flatMap {
-                try? Changer($0).leaveJoint()
-            }
-        case .stacksChanges:
-            if status.isConfigurationPending { next = try? Changer(current).simple(changes) }
-        case .changesBeforeOwnTerm:
-            if !status.isConfigurationPending, !isOwnTermCommitted { next = try? Changer(current).simple(changes) }
-        case .addsNodesNeverStarted:
-            guard !status.isConfigurationPending, isOwnTermCommitted else { return false }
-            let ghosts = current.incoming.indices.map { ConfigurationChange.addVoter(NodeID(UInt64(1000 + $0))) }
-            next = try? Changer(current).enterJoint(autoLeave: true, ghosts)
-        default: break
-        }
-        guard let next, next.isValid, next != current else { return false }
-        node.raft.appendConfiguration(next, at: now, into: &effects)
-        return true
-    }
-
-    /// What a broken leader would append without being asked.
-    func mistakes(after node: Node, _ now: Instant) {
-        guard mutant == .leavesJointEarly, node.raft.currentRole == .leader, node.raft.configuration.autoLeave,
-            node.raft.configurationIndex > node.raft.commitIndex,
-            let left = try? Changer(node.raft.configuration).leaveJoint()
-        else { return }
-        node.raft.appendConfiguration(left, at: now, into: &effects)
     }
 }

@@ -18,9 +18,10 @@ extension Simulator {
         clock.schedule(.turn(node: node.index, life: node.life), after: delay)
     }
 
-    func deliver(_ message: Message, from: Int, to: Int, epoch: UInt32) {
+    func deliver(_ message: Message, from: Int, to: Int, epoch: UInt32) throws(SimulationFailure) {
         let node = nodes[to]
         guard node.isUp, network.epoch(from: from, to: to) == epoch, !network.isCut(from: from, to: to) else { return }
+        guard let message = try mistaken(message, at: node) else { return }
         trace.mix(from << 8 | to)
         trace.mix(message)
         say("n\(from + 1) → n\(to + 1) \(message.summary)")
@@ -41,7 +42,11 @@ extension Simulator {
         let now = node.localTime(clock.now)
         var inbox: [Input] = []
         swap(&inbox, &node.inbox)
-        for input in inbox { take(input, node, now) }
+        for input in inbox.prefix(plan.inboxBound) { try take(input, node, now) }
+        if inbox.count > plan.inboxBound {
+            node.inbox = Array(inbox.dropFirst(plan.inboxBound))
+            scheduleTurn(node)
+        }
         if now >= node.raft.nextDeadline { step(node, .deadlineReached, now) }
         mistakes(after: node, now)
         repeat {
@@ -51,7 +56,15 @@ extension Simulator {
             try perform(node, now)
         } while !effects.isEmpty
         // A core that is made to break its rules would trap; then the oracles are the ones to find out.
-        if !(mutant?.breaksCore ?? false) { node.raft.checkInvariants() }
+        if !(mutant?.breaksCore ?? false) {
+            // The end of the log, where things change, every time; the whole of it now and then.
+            node.turns += 1
+            node.raft.checkInvariants(tail: node.turns % 32 == 0 ? .max : 4)
+        }
+        if node.disk.damaged != nil, !node.raft.isQuarantined {
+            say("n\(node.index + 1) has again what it lost")
+            node.disk.healed()
+        }
         traceState(node)
         setTimer(node)
     }
@@ -62,11 +75,10 @@ extension Simulator {
         steps?.add(event, of: node, at: clock.now)
     }
 
-    private func take(_ input: Input, _ node: Node, _ now: Instant) {
+    private func take(_ input: Input, _ node: Node, _ now: Instant) throws(SimulationFailure) {
         switch input {
         case .event(.changeConfiguration(_, let request)) where mistakes(request, of: node, now): break
-        case .event(let event):
-            step(node, event, now)
+        case .event(let event): step(node, event, now)
         case .durable(let sequence):
             node.durableThrough = max(node.durableThrough, sequence)
             for held in node.held where held.after <= sequence { send(held.message, from: node, to: held.to) }
@@ -79,8 +91,8 @@ extension Simulator {
             step(node, .propose([Proposal(token: request.attempt, payload: payload)]), now)
         case .read(let request):
             node.reads[request.attempt] = request
-            if mutant == .readsAnywhere || mutant == .readsWithoutRound && node.raft.currentRole == .leader {
-                serveRead(request.attempt, node)
+            if servesAtOnce(node) {
+                try serveRead(request.attempt, node)
             } else {
                 step(node, .read([request.attempt]), now)
             }
@@ -130,12 +142,13 @@ extension Simulator {
                     .driverContract, "n\(node.index + 1) is to serve reads at \(index), applied \(node.machine.applied)"
                 )
             }
-            for token in tokens { serveRead(token, node) }
+            for token in tokens { try serveRead(token, node) }
         case .readRefused(let tokens, let reason):
             for token in tokens { refuse(node.reads.removeValue(forKey: token), reason) }
         case .roleChanged(let change):
             counters.roleChanges += 1
             if change.role == .leader || change.role == .candidate { passedDelicatePoint(node) }
+            try staysCalm(node, change)
             say(
                 "n\(node.index + 1) is \(change.role) in term \(change.term), leader "
                     + "\(change.leader.map { "n\($0.rawValue)" } ?? "unknown"): \(change.reason.rawValue)")
@@ -152,11 +165,11 @@ extension Simulator {
         }
     }
 
-    private func send(_ message: Message, from node: Node, to: NodeID) {
+    func send(_ message: Message, from node: Node, to: NodeID) {
         let target = Int(to.rawValue) - 1
         // Nodes that only a broken cluster has.
         guard target < nodes.count else { return }
-        let message = mutant?.forges(message, from: node, to: nodes[target]) ?? message
+        guard let message = forged(message, from: node, to: nodes[target]) else { return }
         steps?.send(message, from: node, to: to, at: clock.now)
         let arrivals = network.arrivals(from: node.index, to: target, now: clock.now, isHealed: isHealed)
         let epoch = network.epoch(from: node.index, to: target)
@@ -178,6 +191,7 @@ extension Simulator {
         if batch.compaction != nil { counters.compactions += 1 }
         say("n\(node.index + 1) writes \(batch.summary)")
         node.disk.append(batch)
+        if mutant == .reportsWritesEarly { receive(node, .durable(batch.sequence)) }
         // A vote given and not yet synced; the crash after its sync is drawn when that is done.
         if let vote = batch.hardState?.vote, vote != node.id { passedDelicatePoint(node) }
         beginWrite(node)
@@ -198,15 +212,32 @@ extension Simulator {
         guard node.life == life else { return }
         let vote = node.disk.image.hardState.vote
         let snapshot = node.disk.image.snapshot
-        if let sequence = try node.disk.finishWrite() {
+        switch try node.disk.finishWrite() {
+        case .nothing: break
+        case .failed(let error):
+            counters.diskFailures += 1
+            say("n\(node.index + 1) stops: \(error)")
+            return try crash(node)
+        case .durable(let sequence):
             if node.disk.image.snapshot != snapshot { node.disk.prune(keeping: node.raft.status.snapshotsInUse) }
             say("n\(node.index + 1) synced write \(sequence)")
             if node.disk.image.hardState.vote != vote, node.disk.image.hardState.vote != node.id {
                 passedDelicatePoint(node)
             }
-            receive(node, .durable(sequence))
+            receive(node, .durable(mutant == .completionsNameLatest ? node.disk.lastHandedOver : sequence))
+            reserve(node)
         }
         beginWrite(node)
+    }
+
+    /// The core takes no entries while there is no room for what comes after them; the node looks again now and then.
+    func reserve(_ node: Node) {
+        let isFull = !node.disk.reserve()
+        if isFull { clock.schedule(.reserve(node: node.index, life: node.life), after: 50_000_000) }
+        guard isFull != node.isFull else { return }
+        node.isFull = isFull
+        if isFull { counters.fullDisks += 1 }
+        if mutant != .acknowledgesWhatDidNotFit { receive(node, .event(.storageFull(isFull))) }
     }
 
     // MARK: The machine
@@ -236,9 +267,16 @@ extension Simulator {
         reply(to: request, .answer(MachineAnswer(attempt: token, outcome: outcome, isDuplicate: false)))
     }
 
-    private func serveRead(_ token: UInt64, _ node: Node) {
+    private func serveRead(_ token: UInt64, _ node: Node) throws(SimulationFailure) {
         guard let request = node.reads.removeValue(forKey: token), case .read(let key) = request.command else { return }
         counters.reads += 1
+        // Sharper than what clients can see: whether or not the value has changed since.
+        guard node.machine.applied >= request.committed else {
+            throw SimulationFailure(
+                .linearizability,
+                "n\(node.index + 1) reads at \(node.machine.applied); \(request.committed) was committed when it was asked"
+            )
+        }
         reply(to: request, .value(node.machine.read(key: key)))
     }
 
@@ -259,10 +297,10 @@ extension Simulator {
         node.appliedSinceSnapshot = 0
         let bytes = node.machine.snapshot()
         let isStale = mutant == .snapshotsFirstConfiguration
-        let descriptor = SnapshotDescriptor(
+        var descriptor = SnapshotDescriptor(
             id: basis.id, configuration: isStale ? founders : basis.configuration,
-            configurationIndex: isStale ? .zero : basis.configurationIndex, sizeBytes: UInt64(bytes.count),
-            checksum: CRC32C.checksum(bytes), stateHash: node.machine.stateHash)
+            configurationIndex: isStale ? .zero : basis.configurationIndex, sizeBytes: 0, checksum: 0)
+        descriptor.describe(bytes, stateHash: node.machine.stateHash)
         let retain = UInt64(plan.retainedEntries)
         let retainFrom = basis.id.index.rawValue > retain ? basis.id.index.rawValue - retain : 1
         counters.snapshots += 1
@@ -280,9 +318,14 @@ extension Simulator {
         guard node.life == life, node.isUp else { return }
         switch result {
         case .event(let event): receive(node, .event(event))
-        case .snapshot(let descriptor, let bytes, let retainFrom):
+        case .snapshot(var descriptor, var bytes, let retainFrom):
             node.isSnapshotRunning = false
-            node.disk.store(descriptor, bytes)
+            if mutant == .snapshotsAheadOfIndex {
+                bytes = node.machine.snapshot()
+                descriptor.describe(bytes, stateHash: node.machine.stateHash)
+            }
+            // One that fails is made up for by the next.
+            guard node.disk.store(descriptor, bytes) else { return }
             receive(node, .event(.snapshotTaken(descriptor, retainFrom: LogIndex(retainFrom))))
         case .received(let descriptor, let offset, let bytes, let isLast):
             if !isHealed, random.chance(1, in: 100) {
@@ -334,5 +377,13 @@ extension Simulator {
         }
         try oracles.state(at: descriptor.index, chain: node.machine.chain, of: node.index)
         try oracles.configurations.check(descriptor, of: node.index)
+    }
+}
+
+extension SnapshotDescriptor {
+    mutating func describe(_ bytes: [UInt8], stateHash: UInt64) {
+        sizeBytes = UInt64(bytes.count)
+        checksum = CRC32C.checksum(bytes)
+        self.stateHash = stateHash
     }
 }

@@ -11,6 +11,8 @@ final class Simulator<Machine: ReplicatedMachine> {
     let mutant: Mutant?
     var clock = VirtualClock<Occurrence>()
     var random: SeededRandom
+    /// Draws what faults do; begins anew with each of them.
+    var chaos: SeededRandom
     var network: Network
     var nodes: [SimulatedNode<Machine>] = []
     var workload: Workload
@@ -21,6 +23,8 @@ final class Simulator<Machine: ReplicatedMachine> {
     var counters = SimulationCounters()
     var faults = ActiveFaults()
     var isHealed = false
+    /// Until when nothing may change any more, and the leader and term that must stay.
+    var calm: (leader: Int, term: Term, until: UInt64)?
     var effects: [Effect] = []
     /// Who votes in the beginning. The other nodes know nobody.
     let founders: Configuration
@@ -28,6 +32,8 @@ final class Simulator<Machine: ReplicatedMachine> {
     init(
         plan: SimulationPlan, mutant: Mutant? = nil, transcript: Transcript? = nil, steps: StepTrace? = nil
     ) {
+        var plan = plan
+        if mutant == .leadsWithHungDisk { plan.raft.storageStallLimit = .seconds(3600) }
         self.plan = plan
         self.mutant = mutant
         self.transcript = transcript
@@ -36,6 +42,7 @@ final class Simulator<Machine: ReplicatedMachine> {
         network = Network(plan: plan.network, nodes: plan.nodes, random: random.split())
         workload = Workload(plan: plan.workload, nodes: plan.nodes, random: random.split())
         self.random = random.split()
+        chaos = random.split()
         founders = Configuration(voters: (1...(plan.membership?.founders ?? plan.nodes)).map { NodeID(UInt64($0)) })
         oracles = Oracles(founders: founders)
         for index in 0..<plan.nodes { nodes.append(makeNode(index)) }
@@ -49,7 +56,14 @@ final class Simulator<Machine: ReplicatedMachine> {
         let raft = RaftNode(
             options: plan.raft, id: id, restored: restored,
             seed: random.next(), at: SimulatedNode<Machine>.localTime(0, offset: offset, drift: drift))
-        return SimulatedNode(index: index, raft: raft, clockOffset: offset, clockDrift: drift)
+        var files: NodeFiles?
+        if plan.disk.segmentBytes > 0, !(mutant?.isOfTheDiskModel ?? false) {
+            files = NodeFiles(
+                node: id, configuration: restored.configuration, segmentBytes: plan.disk.segmentBytes,
+                random: random.split())
+        }
+        return SimulatedNode(
+            index: index, raft: raft, disk: Disk(mutant, files: files), clockOffset: offset, clockDrift: drift)
     }
 
     /// Runs to the end.
@@ -61,7 +75,7 @@ final class Simulator<Machine: ReplicatedMachine> {
                 counters.steps += 1
                 trace.mix(clock.now)
                 try happen(occurrence)
-                if isHealed, try hasRecovered() { break }
+                if isHealed, try isOver() { break }
                 if clock.now > plan.recoveryLimit {
                     throw SimulationFailure(.liveness, "not recovered: \(stateOfPlay)")
                 }
@@ -98,7 +112,8 @@ final class Simulator<Machine: ReplicatedMachine> {
 
     private func happen(_ occurrence: Occurrence) throws(SimulationFailure) {
         switch occurrence {
-        case .deliver(let message, let from, let to, let epoch): deliver(message, from: from, to: to, epoch: epoch)
+        case .deliver(let message, let from, let to, let epoch):
+            try deliver(message, from: from, to: to, epoch: epoch)
         case .turn(let node, let life): try turn(nodes[node], life: life)
         case .timer(let node, let life): timerFired(nodes[node], life: life)
         case .written(let node, let life): try written(nodes[node], life: life)
@@ -114,6 +129,7 @@ final class Simulator<Machine: ReplicatedMachine> {
         case .crash(let node, let life):
             if nodes[node].life == life, !isHealed { try crash(nodes[node], downAtMost: 20_000_000) }
         case .restart(let node): try restart(nodes[node])
+        case .reserve(let node, let life): if nodes[node].life == life { reserve(nodes[node]) }
         case .resume(let node): resume(nodes[node])
         case .fault: try injectFault()
         case .membership: changeMembership()
@@ -124,6 +140,30 @@ final class Simulator<Machine: ReplicatedMachine> {
 
     // MARK: The end
 
+    /// The cluster has recovered, and stayed as it was for a while.
+    private func isOver() throws(SimulationFailure) -> Bool {
+        if let calm { return clock.now >= calm.until }
+        guard try hasRecovered(), let leader = currentLeader else { return false }
+        if counters.recoveryNanoseconds == 0 { counters.recoveryNanoseconds = clock.now - plan.healAt }
+        // Whatever was on its way when the faults ended may still stir something up.
+        guard clock.now >= plan.healAt + UInt64(plan.network.spike) * 3,
+            nodes.allSatisfy({ $0.disk.isIdle || $0.index == faults.hungDisk })
+        else { return false }
+        say("recovered")
+        calm = (leader, nodes[leader].raft.currentTerm, clock.now + plan.calm)
+        return false
+    }
+
+    /// Nobody tries to replace a leader that everybody hears.
+    func staysCalm(_ node: Node, _ change: RoleChange) throws(SimulationFailure) {
+        guard let calm, change.role == .candidate || change.term > calm.term, calm.leader != faults.hungDisk,
+            !isExcused(node.index, under: calm.leader)
+        else { return }
+        throw SimulationFailure(
+            .stability,
+            "n\(node.index + 1) is \(change.role) in term \(change.term), although all is well in \(calm.term)")
+    }
+
     /// The members are up, idle, and at the same point; every client was served after the cluster was healed.
     private func hasRecovered() throws(SimulationFailure) -> Bool {
         guard workload.clients.allSatisfy(\.isDone) else { return false }
@@ -131,19 +171,17 @@ final class Simulator<Machine: ReplicatedMachine> {
         guard let leader = currentLeader else { return false }
         let configuration = nodes[leader].raft.configuration
         guard !configuration.isJoint, nodes[leader].raft.configurationIndex <= through else { return false }
-        let members = nodes.filter { configuration.contains($0.id) }
+        var members = nodes.filter { configuration.contains($0.id) }
         guard members.count == configuration.members.count else { return false }
-        var leaders = 0
+        guard members.count(where: { $0.raft.currentRole == .leader }) == 1 else { return false }
+        members.removeAll { isExcused($0.index, under: leader) }
         for node in members {
             guard node.isUp, node.machine.applied == through, node.raft.commitIndex == through else { return false }
-            if node.raft.currentRole == .leader { leaders += 1 }
         }
-        guard leaders == 1 else { return false }
         let hashes = members.map(\.machine.stateHash)
         guard hashes.allSatisfy({ $0 == hashes[0] }) else {
             throw SimulationFailure(.stateHash, "after \(through) the machines differ: \(hashes)")
         }
-        counters.recoveryNanoseconds = clock.now - plan.healAt
         return true
     }
 

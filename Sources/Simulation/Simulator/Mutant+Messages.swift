@@ -1,0 +1,125 @@
+import EsperTypes
+import RaftCore
+import RaftStorage
+
+extension Mutant {
+    /// Whether the mistake makes the core contradict itself.
+    var breaksCore: Bool {
+        switch self {
+        case .switchesWithoutJoint, .leavesJointEarly, .stacksChanges, .changesBeforeOwnTerm, .addsNodesNeverStarted:
+            true
+        default: false
+        }
+    }
+
+    /// Whether only the model of the disk can make it: the real files would not.
+    var isOfTheDiskModel: Bool {
+        switch self {
+        case .losesSyncedEntries, .losesVote, .rejoinsWiped, .tearsCompaction, .keepsLogUnderSnapshot,
+            .oldAppendsTruncate:
+            true
+        default: false
+        }
+    }
+
+    /// Whether the node goes on after this as if nothing had happened.
+    func hides(_ error: StorageError) -> Bool {
+        switch self {
+        case .goesOnAfterFailedSync: error.code == .inputOutput
+        case .acknowledgesWhatDidNotFit: error.code == .outOfSpace
+        default: false
+        }
+    }
+
+    /// Whether the message leaves although its write is not durable.
+    func releases(_ message: Message) -> Bool {
+        switch (self, message) {
+        case (.votesBeforeDurable, .requestVoteResponse): true
+        case (.acknowledgementsBeforeDurable, .appendEntriesResponse): true
+        default: false
+        }
+    }
+
+    /// What is sent in place of a message; nil is nothing.
+    func forges<Machine>(
+        _ message: Message, from: SimulatedNode<Machine>, to: SimulatedNode<Machine>
+    ) -> Message? {
+        let configuration = to.raft.configuration
+        switch (self, message) {
+        case (.commitsOldTermsByCounting, .appendEntries(var append)):
+            append.commit = max(append.commit, from.agreedByCounting)
+            return .appendEntries(append)
+        case (.commitsByMaximum, .appendEntries(var append)):
+            let status = from.raft.status
+            append.commit = max(append.commit, status.durable, status.peers.map(\.match).max() ?? .zero)
+            return .appendEntries(append)
+        case (.neverSendsSnapshots, .installSnapshot): return nil
+        case (.learnersRefuseVotes, .preVoteResponse(var response)):
+            if !from.raft.configuration.isVoter(from.id) { response.isGranted = false }
+            return .preVoteResponse(response)
+        case (.learnersRefuseVotes, .requestVoteResponse(var response)):
+            if !from.raft.configuration.isVoter(from.id) { response.isGranted = false }
+            return .requestVoteResponse(response)
+        case (.electionsWithoutPreVote, .preVoteResponse(var response)):
+            response.isGranted = true
+            return .preVoteResponse(response)
+        case (.electionsWithoutPreVote, .requestVote(var request)):
+            request.isTransfer = true
+            return .requestVote(request)
+        case (.claimsMissingEntries, .appendEntriesResponse(var response)):
+            guard case .conflict(let previous, _) = response.outcome else { return message }
+            response.outcome = .matched(durable: previous.index, received: previous.index)
+            return .appendEntriesResponse(response)
+        case (.grantsEveryVote, .requestVoteResponse(var response)):
+            response.isGranted = true
+            return .requestVoteResponse(response)
+        case (.countsRemovedLeader, .appendEntriesResponse(var response)):
+            // One voter's word stands for the leader's own disk.
+            guard to.raft.currentRole == .leader, !configuration.isVoter(to.id), configuration.voters.first == from.id
+            else { return message }
+            response.claim(to.raft.status.durable)
+            return .appendEntriesResponse(response)
+        case (.ignoresOldVoters, .appendEntriesResponse(var response)):
+            guard to.raft.currentRole == .leader, configuration.isJoint, !configuration.incoming.contains(from.id)
+            else { return message }
+            response.claim(to.raft.status.last.index)
+            return .appendEntriesResponse(response)
+        case (.ignoresOldVoters, .requestVoteResponse(var response)):
+            guard configuration.isJoint, !configuration.incoming.contains(from.id) else { return message }
+            response.isGranted = true
+            return .requestVoteResponse(response)
+        default:
+            return message
+        }
+    }
+
+    /// What a node makes of a message that arrives; nil is nothing.
+    func receives<Machine>(_ message: Message, at node: SimulatedNode<Machine>) -> Message? {
+        switch (self, message) {
+        case (.ignoresOldTerms, .preVoteRequest(let request)):
+            return request.term <= node.raft.currentTerm ? nil : message
+        case (.ignoresOldTerms, .requestVote), (.ignoresOldTerms, .appendEntries):
+            return message.term < node.raft.currentTerm ? nil : message
+        default:
+            return message
+        }
+    }
+}
+
+extension SimulatedNode {
+    /// What the quorums of its configuration have on disk, as this leader knows it, whatever its term.
+    fileprivate var agreedByCounting: LogIndex {
+        let status = raft.status
+        let reached = status.configuration.quorum.reached { voter in
+            voter == id ? status.durable : status.peers.first { $0.id == voter }?.match ?? .zero
+        }
+        return reached ?? .zero
+    }
+}
+
+extension AppendEntriesResponse {
+    fileprivate mutating func claim(_ index: LogIndex) {
+        guard case .matched = outcome else { return }
+        outcome = .matched(durable: index, received: index)
+    }
+}

@@ -1,0 +1,113 @@
+/// Where each mistake comes from, in which plans it shows, and which rules find it.
+extension Mutant {
+    /// The plans in which it is looked for; nil are those that the seeds draw.
+    package var storm: SeedRunner.Storm? {
+        switch self {
+        case .votesBeforeDurable, .losesVote, .grantsEveryVote, .commitsOldTermsByCounting: .elections
+        case .switchesWithoutJoint, .leavesJointEarly, .stacksChanges, .changesBeforeOwnTerm, .forgetsToLeave,
+            .addsNodesNeverStarted, .countsRemovedLeader, .ignoresOldVoters, .keepsTruncatedConfiguration,
+            .snapshotsFirstConfiguration, .learnersRefuseVotes, .removedNodesCampaign:
+            .members
+        default: nil
+        }
+    }
+
+    /// The published defect, or the rule of the paper or dissertation, of which it is a copy.
+    package var source: String {
+        switch self {
+        case .votesBeforeDurable: "robustmq PR #2039; Raft §5.1"
+        case .acknowledgementsBeforeDurable: "NATS 2.12.1 (Jepsen 2025)"
+        case .losesSyncedEntries: "etcd #3453; dissertation §3.8"
+        case .losesVote: "dissertation §3.8"
+        case .readsWithoutRound: "Jepsen redis-raft (2020); dissertation §6.4"
+        case .readsAnywhere: "etcd #741; dissertation §6.4"
+        case .answersBeforeCommit: "redpanda #3003"
+        case .forgetsRequestIDs: "dissertation §6.3"
+        case .claimsMissingEntries: "openraft #584"
+        case .grantsEveryVote: "Raft §5.2, §5.4.1"
+        case .switchesWithoutJoint: "Raft §6"
+        case .leavesJointEarly: "camunda #60086"
+        case .stacksChanges: "redpanda PR #17675"
+        case .changesBeforeOwnTerm: "Ongaro on raft-dev (2015)"
+        case .forgetsToLeave: "openraft, joint-consensus.md (2025)"
+        case .addsNodesNeverStarted: "etcd #3477; raft-rs #192"
+        case .countsRemovedLeader: "dissertation §4.2.2"
+        case .ignoresOldVoters: "Raft §6"
+        case .keepsTruncatedConfiguration: "scylla #30936"
+        case .snapshotsFirstConfiguration: "openraft #1808"
+        case .rejoinsWiped: "Jepsen RethinkDB 2.2.3; openraft FAQ 04"
+        case .commitsOldTermsByCounting: "logcabin #44; Raft §5.4.2"
+        case .commitsByMaximum: "openraft #1802"
+        case .readsBeforeOwnTerm: "etcd #7331; redpanda #5025; etcd-io/raft PR #105"
+        case .reportsWritesEarly: "etcd #14370"
+        case .completionsNameLatest: "etcd-io/raft rawnode.go (ABA); openraft #1960"
+        case .tearsCompaction: "nexus PR #4215"
+        case .snapshotsAheadOfIndex: "etcd 3.5 post-mortem; etcd #20426"
+        case .neverSendsSnapshots: "openraft #1828; etcd-io/raft PR #31"
+        case .keepsLogUnderSnapshot: "hashicorp/raft #697 (Antithesis 2026)"
+        case .learnersRefuseVotes: "etcd PR #10998"
+        case .removedNodesCampaign: "hashicorp/raft #524; etcd #11038"
+        case .ignoresOldTerms: "etcd #8243; canonical/raft #279; openraft #1796"
+        case .electionsWithoutPreVote: "Cloudflare outage (2020); CockroachDB #107060"
+        case .reusesRequestNumbers: "VRR paper, by TigerBeetle's client_sessions.zig"
+        case .oldAppendsTruncate: "openraft 9540c904"
+        case .leadsWithHungDisk: "etcd #15247; LeaseGuard (2025)"
+        case .goesOnAfterFailedSync: "CockroachDB PR #37102; Rebello, ATC 2020"
+        case .acknowledgesWhatDidNotFit: "canonical/raft #372; dqlite #190"
+        case .refusesTornTail: "etcd #5230; etcd #6515"
+        case .damageTakenForEnd: "NATS 2.12.1 (Jepsen 2025); Alagappan, FAST 2018"
+        }
+    }
+
+    /// The rules that it breaks; anything else that is found is a mistake of the simulator.
+    package var breaks: [SimulationFailure.Rule] {
+        switch self {
+        case .votesBeforeDurable, .losesVote, .grantsEveryVote:
+            [.electionSafety, .leaderCompleteness, .logMatching, .committedNeverChanges, .stateMachineSafety]
+        case .acknowledgementsBeforeDurable, .claimsMissingEntries, .reportsWritesEarly, .completionsNameLatest,
+            .commitsByMaximum, .goesOnAfterFailedSync, .acknowledgesWhatDidNotFit:
+            // Some of them count votes too early as well.
+            [
+                .electionSafety, .committedIsDurable, .commitsOwnTerm, .leaderCompleteness, .committedNeverChanges,
+                .stateMachineSafety,
+            ]
+        case .commitsOldTermsByCounting:
+            [.commitsOwnTerm, .leaderCompleteness, .committedNeverChanges, .stateMachineSafety]
+        case .losesSyncedEntries, .oldAppendsTruncate:
+            // A leader never sends again what it was told is durable, so such a follower may also stay behind for ever.
+            [.committedIsDurable, .leaderCompleteness, .committedNeverChanges, .stateMachineSafety, .liveness]
+        case .switchesWithoutJoint, .leavesJointEarly, .stacksChanges, .changesBeforeOwnTerm,
+            .keepsTruncatedConfiguration, .snapshotsFirstConfiguration:
+            [.configurationSafety]
+        case .forgetsToLeave, .addsNodesNeverStarted, .neverSendsSnapshots, .learnersRefuseVotes,
+            .ignoresOldTerms, .leadsWithHungDisk, .refusesTornTail:
+            [.liveness]
+        case .removedNodesCampaign, .electionsWithoutPreVote: [.liveness, .stability]
+        case .countsRemovedLeader, .ignoresOldVoters:
+            [.committedIsDurable, .electionSafety, .leaderCompleteness, .liveness]
+        case .rejoinsWiped, .damageTakenForEnd:
+            [
+                .electionSafety, .leaderCompleteness, .committedIsDurable, .committedNeverChanges, .stateMachineSafety,
+                .logMatching, .liveness,
+            ]
+        case .readsWithoutRound, .readsAnywhere, .forgetsRequestIDs, .readsBeforeOwnTerm:
+            [.linearizability]
+        // Either an answer that belongs to another request, or none for ever.
+        case .reusesRequestNumbers: [.linearizability, .history, .liveness]
+        case .answersBeforeCommit: [.linearizability, .history]
+        case .tearsCompaction: [.durability]
+        case .snapshotsAheadOfIndex: [.stateHash]
+        case .keepsLogUnderSnapshot: [.driverContract]
+        }
+    }
+}
+
+extension SeedRunner {
+    /// The first seed that finds a mistake made on purpose.
+    package static func hunt(_ mutant: Mutant, in seeds: Range<UInt64>) -> (seed: UInt64, failure: SimulationFailure)? {
+        for seed in seeds {
+            if let failure = run(plan(seed: seed, mutant.storm), mutant: mutant).failure { return (seed, failure) }
+        }
+        return nil
+    }
+}

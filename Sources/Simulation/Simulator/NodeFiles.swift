@@ -1,0 +1,190 @@
+import EsperTypes
+import RaftCore
+import RaftStorage
+import Synchronization
+
+/// A node's data directory: the real log and snapshot files (`RaftStorage`), on a disk in memory that loses, tears and
+/// rots what a real one may.
+///
+/// Everything is done at the moment at which it is called; that a write takes time is the caller's concern, who calls
+/// when it is over, or ``crash(during:)`` when it never will be.
+final class NodeFiles {
+    /// What a start found.
+    struct Start {
+        var restored: RestoredState
+        /// What was damaged and given up.
+        var damage: StorageError?
+    }
+
+    private let fileSystem = SimulatedFileSystem()
+    private let options: StorageOptions
+    private let entropy: @Sendable () -> UInt64
+    private var random: SeededRandom
+    private var directory: DataDirectory?
+    private var log: WriteAheadLog?
+    /// Where the last write that was told of lies; what is before it in the log has left word of itself in it.
+    private var lastGroup: (path: String, offset: Int)?
+    private static let path = "/data"
+
+    /// - Parameter segmentBytes: how large a file of the log is.
+    init(node: NodeID, configuration: Configuration, segmentBytes: Int, random: SeededRandom) {
+        var random = random
+        options = StorageOptions(segmentBytes: segmentBytes, maximumGroupBytes: segmentBytes / 2)
+        let source = Mutex(random.split())
+        entropy = { source.withLock { $0.next() } }
+        self.random = random
+        let identity = StorageIdentity(
+            cluster: ClusterID(rawValue: 1), node: node, incarnation: Incarnation(rawValue: node.rawValue))
+        do throws(StorageError) {
+            try DataDirectory.create(
+                Self.path, identity: identity, configuration: configuration, in: fileSystem, options: options,
+                entropy: entropy)
+            _ = try start { _ in true }
+        } catch {
+            preconditionFailure("a new data directory cannot be used: \(error)")
+        }
+    }
+
+    // MARK: The log
+
+    /// Writes and syncs batches, and prepares the files that come next.
+    func write(_ batches: [WriteBatch]) throws(StorageError) {
+        guard let log else { throw StorageError(.closed, "the node is down", path: Self.path) }
+        try log.write(batches)
+        lastGroup = log.lastGroup
+    }
+
+    /// Reserves the space that is needed next, as another thread of the node does.
+    ///
+    /// - Returns: whether there is enough.
+    func reserve() throws(StorageError) -> Bool {
+        guard let log, log.pool.wantsWork else { return true }
+        do throws(StorageError) {
+            try log.maintain()
+            return true
+        } catch {
+            guard error.code == .outOfSpace else { throw error }
+            return false
+        }
+    }
+
+    /// Nothing is being written for the moment: the log may say so, without a sync.
+    func fallIdle() throws(StorageError) { try log?.writeIdleMark() }
+
+    /// Power is lost in the middle of a write: some of its operations are done, one in part, the others not at all.
+    func crash(during batches: [WriteBatch]) {
+        if !batches.isEmpty {
+            fileSystem.failOperation(random.int(in: 0...3))
+            // It fails, or was done before the power went: the next start finds out.
+            try? log?.write(batches)
+        }
+        loseUnsynced()
+    }
+
+    /// Any of the sectors that were not synced are lost, any torn to garbage.
+    private func loseUnsynced() {
+        log = nil
+        directory = nil
+        fileSystem.crash({ random.int(in: 0...$0 - 1) }, fates: [.lost, .kept, .kept, .garbage])
+    }
+
+    /// - Parameter isSound: whether the node can use the bytes of a snapshot.
+    func start(isSound: @escaping ([UInt8]) -> Bool) throws(StorageError) -> Start {
+        let directory = try DataDirectory.open(Self.path, in: fileSystem, options: options, entropy: entropy)
+        let recovery: DataDirectory.Recovery
+        do throws(StorageError) {
+            recovery = try directory.recover { descriptor throws(StorageError) in
+                let bytes = try Self.read(descriptor, from: directory.snapshots)
+                if isSound(bytes) { return }
+                throw StorageError(.corrupted, "the snapshot \(descriptor.id) cannot be decoded", path: Self.path)
+            }
+        } catch {
+            directory.close()
+            throw error
+        }
+        self.directory = directory
+        log = recovery.log.log
+        lastGroup = recovery.log.log.lastGroup
+        return Start(restored: recovery.restored, damage: recovery.damage)
+    }
+
+    // MARK: Faults
+
+    /// One of the next operations fails, and with it whatever it was for.
+    func failSoon() { fileSystem.failOperation(random.int(in: 0...5)) }
+
+    /// The disk works again, with room enough.
+    func repair() {
+        fileSystem.failOperation(nil)
+        fileSystem.setFreeBytes(.max)
+    }
+
+    /// - Parameter bytes: how much files may still grow; nil is without end.
+    func setFreeBytes(_ bytes: Int?) { fileSystem.setFreeBytes(bytes ?? .max) }
+
+    /// Bits flip in one place that was synced long ago: not in what the last write brought, nor in both slots of the metadata.
+    ///
+    /// - Returns: the file; nil when there is nothing old enough.
+    func rot() -> String? {
+        guard let path = random.pick(fileSystem.paths.filter { !$0.hasSuffix("/LOCK") }) else { return nil }
+        var limit = Int.max
+        if path.hasSuffix("/metadata") {
+            limit = 512
+        } else if let lastGroup, path == lastGroup.path {
+            limit = lastGroup.offset
+        }
+        var isChanged = false
+        fileSystem.alter(path) { bytes in
+            let end = min(limit, bytes.count)
+            guard end > 0 else { return }
+            let start = random.int(in: 0...end - 1)
+            for offset in start..<min(end, start + random.int(in: 1...64)) {
+                bytes[offset] ^= UInt8(truncatingIfNeeded: random.next() | 1)
+            }
+            isChanged = true
+        }
+        return isChanged ? path : nil
+    }
+
+    // MARK: Snapshots
+
+    func store(_ descriptor: SnapshotDescriptor, _ bytes: [UInt8]) throws(StorageError) {
+        guard let snapshots = directory?.snapshots else { return }
+        let writer = try snapshots.begin(descriptor)
+        do throws(StorageError) {
+            try writer.append(bytes)
+            _ = try writer.finish(stateHash: descriptor.stateHash)
+        } catch {
+            writer.abandon()
+            throw error
+        }
+    }
+
+    func prune(keeping descriptors: [SnapshotDescriptor]) throws(StorageError) {
+        try directory?.snapshots.prune(keeping: descriptors)
+    }
+
+    func read(_ descriptor: SnapshotDescriptor) throws(StorageError) -> [UInt8] {
+        guard let snapshots = directory?.snapshots else {
+            throw StorageError(.closed, "the node is down", path: Self.path)
+        }
+        return try Self.read(descriptor, from: snapshots)
+    }
+
+    private static func read(
+        _ descriptor: SnapshotDescriptor, from snapshots: SnapshotStore
+    ) throws(StorageError) -> [UInt8] {
+        let reader = try snapshots.open(descriptor)
+        defer { reader.close() }
+        return try reader.read(at: 0, maximumBytes: Int(descriptor.sizeBytes)).bytes
+    }
+
+    func receive(
+        _ descriptor: SnapshotDescriptor, offset: UInt64, bytes: [UInt8], isLast: Bool
+    ) throws(StorageError) -> UInt64 {
+        guard let snapshots = directory?.snapshots else {
+            throw StorageError(.closed, "the node is down", path: Self.path)
+        }
+        return try snapshots.receive(descriptor, offset: offset, bytes: bytes, isLast: isLast)
+    }
+}

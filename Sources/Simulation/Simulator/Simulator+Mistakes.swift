@@ -1,0 +1,96 @@
+import EsperTypes
+import RaftCore
+
+/// Mistakes made on purpose that are more than another message: what a broken node would do. See ``Mutant``.
+extension Simulator {
+    /// What a broken core would do with a request that it should treat with more care.
+    ///
+    /// - Returns: whether the request has been dealt with.
+    func mistakes(_ request: ConfigurationRequest, of node: Node, _ now: Instant) -> Bool {
+        guard let mutant, node.raft.currentRole == .leader, case .change(let changes, _) = request else { return false }
+        let status = node.raft.status
+        let current = status.configuration
+        guard !current.isJoint else { return false }
+        let isOwnTermCommitted = node.raft.entry(at: status.commit)?.term == status.term
+        var next: Configuration?
+        switch mutant {
+        case .switchesWithoutJoint:
+            guard !status.isConfigurationPending, isOwnTermCommitted else { return false }
+            next = (try? Changer(current).enterJoint(autoLeave: true, changes)).flatMap {
+                try? Changer($0).leaveJoint()
+            }
+        case .stacksChanges:
+            if status.isConfigurationPending { next = try? Changer(current).simple(changes) }
+        case .changesBeforeOwnTerm:
+            if !status.isConfigurationPending, !isOwnTermCommitted { next = try? Changer(current).simple(changes) }
+        case .addsNodesNeverStarted:
+            guard !status.isConfigurationPending, isOwnTermCommitted else { return false }
+            let ghosts = current.incoming.indices.map { ConfigurationChange.addVoter(NodeID(UInt64(1000 + $0))) }
+            next = try? Changer(current).enterJoint(autoLeave: true, ghosts)
+        default: break
+        }
+        guard let next, next.isValid, next != current else { return false }
+        node.raft.appendConfiguration(next, at: now, into: &effects)
+        return true
+    }
+
+    /// What a broken leader would append without being asked.
+    func mistakes(after node: Node, _ now: Instant) {
+        guard mutant == .leavesJointEarly, node.raft.currentRole == .leader, node.raft.configuration.autoLeave,
+            node.raft.configurationIndex > node.raft.commitIndex,
+            let left = try? Changer(node.raft.configuration).leaveJoint()
+        else { return }
+        node.raft.appendConfiguration(left, at: now, into: &effects)
+    }
+
+    // MARK: Messages
+
+    func forged(_ message: Message, from node: Node, to peer: Node) -> Message? {
+        guard let mutant else { return message }
+        return mutant.forges(message, from: node, to: peer)
+    }
+
+    func mistaken(_ message: Message, at node: Node) throws(SimulationFailure) -> Message? {
+        guard let mutant else { return message }
+        if mutant == .oldAppendsTruncate, case .appendEntries(let append) = message {
+            try cutOff(after: append, at: node)
+        }
+        return mutant.receives(message, at: node)
+    }
+
+    /// A log that goes on after an append that it has is cut off there, in memory and on disk.
+    private func cutOff(after append: AppendEntries, at node: Node) throws(SimulationFailure) {
+        guard node.raft.currentRole == .follower, append.term == node.raft.currentTerm,
+            let end = append.entries.last?.id,
+            node.raft.entry(at: end.index)?.id == end, end.index < node.disk.image.last.index,
+            end.index >= node.disk.image.snapshot?.index ?? .zero
+        else { return }
+        _ = try powerOff(node)
+        node.disk.forgetTail(node.disk.image.last.index.distance(from: end.index))
+        try restart(node)
+    }
+
+    /// Nodes that were members once ask everybody for votes, in a term above the leader's.
+    func removedNodesCampaign(against leader: Node) {
+        for node in nodes where node.isUp && !leader.raft.configuration.contains(node.id) {
+            guard let last = node.disk.image.entries.last?.id else { continue }
+            let request = RequestVote(term: leader.raft.currentTerm.next, last: last, isTransfer: true)
+            for voter in leader.raft.configuration.voters { send(.requestVote(request), from: node, to: voter) }
+        }
+    }
+
+    // MARK: Reads
+
+    /// Whether a broken node answers reads from what it has, without asking anybody.
+    func servesAtOnce(_ node: Node) -> Bool {
+        guard let mutant else { return false }
+        let leads = node.raft.currentRole == .leader
+        switch mutant {
+        case .readsAnywhere: return true
+        case .readsWithoutRound: return leads
+        case .readsBeforeOwnTerm:
+            return leads && node.raft.entry(at: node.raft.commitIndex)?.term != node.raft.currentTerm
+        default: return false
+        }
+    }
+}
