@@ -45,6 +45,13 @@ public struct Incarnation: Identifier {
     public init(rawValue: UInt64) { self.rawValue = rawValue }
 }
 
+/// Names a token by which a new node may join; drawn by whoever makes it.
+public struct JoinTokenID: Identifier {
+    public var rawValue: UInt64
+    @inlinable
+    public init(rawValue: UInt64) { self.rawValue = rawValue }
+}
+
 /// Names a client session (a lease with keep-alives); the log index of the entry that granted it.
 public struct SessionID: Identifier {
     public var rawValue: UInt64

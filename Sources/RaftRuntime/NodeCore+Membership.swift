@@ -61,7 +61,18 @@ extension NodeCore {
             guard let number = propose(command, by: order.principal) else { continue }
             proposals[number]?.membership = token
         }
+        forgetStrangers(order)
         advanceMembership(token)
+    }
+
+    /// Whoever was admitted and never joined is in no configuration: taking it out frees its name and addresses.
+    private func forgetStrangers(_ order: MembershipOrder) {
+        for case .remove(let name) in order.changes {
+            guard let record = state.members.record(named: name), !record.isEnrolled,
+                !raft.status.configuration.contains(record.id)
+            else { continue }
+            propose(.forgetMember(record.id), by: order.principal)
+        }
     }
 
     /// The table has answered an admission.

@@ -37,7 +37,7 @@ extension Command {
         case .expireSessions(let sessions, _): sessions.count * 8
         case .grantSession(_, let label): label.utf8.count
         case .compact, .revokeSession, .registerClient, .acknowledgeOutbox, .configure, .record, .foundMembers,
-            .admitMember, .noteMember, .forgetMember:
+            .admitMember, .noteMember, .forgetMember, .createJoinToken, .revokeJoinToken, .redeemJoinToken:
             0
         }
     }

@@ -47,6 +47,15 @@ import Testing
             .init(name: "n4", peer: .init(host: "d", port: 7400), api: .init(host: "d", port: 7401), zone: "y")),
         .noteMember(NodeID(4), isEnrolled: true, incarnation: nil),
         .noteMember(NodeID(4), isEnrolled: false, incarnation: Incarnation(3)), .forgetMember(NodeID(4)),
+        .createJoinToken(
+            .init(
+                id: JoinTokenID(7), secretDigest: [UInt8](repeating: 5, count: 32), nodeName: "n4", uses: 2,
+                ttl: .seconds(60))), .revokeJoinToken(JoinTokenID(7)),
+        .redeemJoinToken(
+            .init(
+                token: JoinTokenID(7), secretDigest: [UInt8](repeating: 5, count: 32),
+                keyDigest: [UInt8](repeating: 6, count: 32),
+                member: .init(name: "n4", peer: .init(host: "d", port: 7400), api: .init(host: "d", port: 7401)))),
     ]
 
     private func envelope(_ command: Command, request: Bool = true) -> Envelope {
@@ -185,8 +194,8 @@ import Testing
         }
         #expect(throws: SnapshotError.trailingBytes) { try decode(bytes + [0]) }
         var newer = bytes
-        newer[8] = 5
-        #expect(throws: SnapshotError.unsupportedVersion(5)) { try decode(newer) }
+        newer[8] = 6
+        #expect(throws: SnapshotError.unsupportedVersion(6)) { try decode(newer) }
         #expect(throws: SnapshotError.notASnapshot) { try decode([1, 2]) }
     }
 

@@ -48,9 +48,9 @@ import Testing
         // Its chain was made by another rule, until the next epoch.
         #expect(machine.comparableChain == nil && replica.machine.comparableChain != nil)
         // A newer one is not.
-        stream[8] = 5
+        stream[8] = 6
         var newer = SnapshotDecoder()
-        #expect(throws: SnapshotError.unsupportedVersion(5)) { try newer.feed(stream) }
+        #expect(throws: SnapshotError.unsupportedVersion(6)) { try newer.feed(stream) }
     }
 }
 

@@ -133,7 +133,8 @@ enum AnsweredCall {
                 $0.commit = commit
                 $0.clientID = client.rawValue
             }.serializedBytes()
-        case .sessionsExpired, .outboxAcknowledged, .configured, .recorded, .memberAdmitted:
+        case .sessionsExpired, .outboxAcknowledged, .configured, .recorded, .memberAdmitted, .joinTokenCreated,
+            .joinTokenRevoked, .joinTokenRedeemed:
             throw CallFailure(.done)
         }
     }
@@ -190,7 +191,7 @@ enum AnsweredCall {
                 if let leader { $0.leadership = ProtoLeadership(leader) }
             }.serializedBytes()
         case .transaction, .session, .lock, .elections, .election, .outbox, .outboxStatus, .settings, .members,
-            .summary:
+            .joinTokens, .summary:
             throw CallFailure(.done)
         }
     }

@@ -95,7 +95,11 @@ extension Refusal {
         case .replyTooLarge: .outOfRange
         case .memberNotFound: .notFound
         case .memberNameTaken, .memberAddressTaken, .membersFounded: .alreadyExists
-        case .tooManyMembers: .failedPrecondition
+        case .tooManyMembers, .joinTokenExpired, .joinTokenRevoked, .joinTokenUsedUp: .failedPrecondition
+        case .joinTokenUnknown: .notFound
+        case .joinTokenOfAnother: .permissionDenied
+        case .joinTokenExists: .alreadyExists
+        case .tooManyJoinTokens: .resourceExhausted
         }
     }
 }

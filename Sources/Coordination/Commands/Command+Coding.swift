@@ -42,6 +42,9 @@ extension Command {
             writer.write(isEnrolled)
             writer.write(optional: incarnation) { $0.write($1) }
         case .forgetMember(let id): writer.write(id)
+        case .createJoinToken(let new): new.encode(into: &writer)
+        case .revokeJoinToken(let id): writer.write(id)
+        case .redeemJoinToken(let redemption): redemption.encode(into: &writer)
         }
     }
 
@@ -69,6 +72,9 @@ extension Command {
         case .admitMember: 22
         case .noteMember: 23
         case .forgetMember: 24
+        case .createJoinToken: 25
+        case .revokeJoinToken: 26
+        case .redeemJoinToken: 27
         }
     }
 
@@ -128,6 +134,9 @@ extension Command {
                     try reader.read(Incarnation.self)
                 })
         case 24: self = .forgetMember(try reader.read())
+        case 25: self = .createJoinToken(try NewJoinToken(from: &reader))
+        case 26: self = .revokeJoinToken(try reader.read())
+        case 27: self = .redeemJoinToken(try JoinTokenRedemption(from: &reader))
         case let tag: throw .unknownTag(UInt64(tag))
         }
     }

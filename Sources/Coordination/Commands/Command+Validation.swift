@@ -39,7 +39,11 @@ extension Command {
             }
         case .foundMembers(let records): try Self.validate(founders: records)
         case .admitMember(let new): try new.validate()
-        case .compact, .revokeSession, .registerClient, .acknowledgeOutbox, .noteMember, .forgetMember: break
+        case .createJoinToken(let new): try new.validate()
+        case .redeemJoinToken(let redemption): try redemption.validate()
+        case .compact, .revokeSession, .registerClient, .acknowledgeOutbox, .noteMember, .forgetMember,
+            .revokeJoinToken:
+            break
         }
     }
 

@@ -54,6 +54,15 @@ public enum Command: Hashable, Sendable {
     /// Takes a node out of the address book; its ID is never given again.
     case forgetMember(NodeID)
 
+    // Join tokens
+    /// Makes a token by which nodes may join. One with the same ID and secret is answered again with the same.
+    case createJoinToken(NewJoinToken)
+    /// Ends a token; nodes that have joined by it stay.
+    case revokeJoinToken(JoinTokenID)
+    /// Lets a node in by a token: counts the use and gives the node its ID, or neither. The same node, by name and key, is
+    /// answered again with the same ID.
+    case redeemJoinToken(JoinTokenRedemption)
+
     // Outbox
     /// Forgets outbox records up to and with `through`. Idempotent.
     case acknowledgeOutbox(through: OutboxRecord.ID)

@@ -71,6 +71,13 @@ extension CommandResult {
         case .memberAdmitted(let id):
             writer.write(UInt8(19))
             writer.write(id)
+        case .joinTokenCreated(let expires):
+            writer.write(UInt8(20))
+            writer.write(expires)
+        case .joinTokenRevoked: writer.write(UInt8(21))
+        case .joinTokenRedeemed(let id):
+            writer.write(UInt8(22))
+            writer.write(id)
         }
     }
 
@@ -98,6 +105,9 @@ extension CommandResult {
         case 17: self = .configured
         case 18: self = .recorded
         case 19: self = .memberAdmitted(try reader.read())
+        case 20: self = .joinTokenCreated(expires: try reader.read())
+        case 21: self = .joinTokenRevoked
+        case 22: self = .joinTokenRedeemed(try reader.read())
         case let tag: throw .unknownTag(UInt64(tag))
         }
     }

@@ -41,6 +41,11 @@ public enum CommandResult: Hashable, Sendable {
     case configured
     case recorded
     case memberAdmitted(NodeID)
+    /// On the replicated clock, in nanoseconds since 1970.
+    case joinTokenCreated(expires: UInt64)
+    case joinTokenRevoked
+    /// The node is admitted under this ID.
+    case joinTokenRedeemed(NodeID)
 
     /// The refusal, if it is one.
     public var refusal: Refusal? {

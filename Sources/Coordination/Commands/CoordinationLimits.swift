@@ -30,6 +30,14 @@ public enum CoordinationLimits {
     public static let memberNameBytes = 64
     public static let memberHostBytes = 253
 
+    /// Join tokens that have not expired, and nodes that may join by one; a full table takes 2 MiB at most.
+    public static let joinTokens = 256
+    public static let joinTokenUses = 64
+    public static let minimumJoinTokenTTL = Duration.seconds(1)
+    public static let maximumJoinTokenTTL = Duration.seconds(7 * 24 * 3600)
+    /// Of SHA-256.
+    public static let digestBytes = 32
+
     public static let auditedPrefixes = 64
     public static let principalBytes = 512
     public static let noteBytes = 8 << 10

@@ -30,6 +30,13 @@ extension Refusal {
         case .memberNameTaken(let id): writer.write(UInt8(19), id.rawValue)
         case .memberAddressTaken(let id): writer.write(UInt8(20), id.rawValue)
         case .tooManyMembers: writer.write(UInt8(21))
+        case .joinTokenUnknown: writer.write(UInt8(22))
+        case .joinTokenExpired: writer.write(UInt8(23))
+        case .joinTokenRevoked: writer.write(UInt8(24))
+        case .joinTokenUsedUp: writer.write(UInt8(25))
+        case .joinTokenOfAnother: writer.write(UInt8(26))
+        case .joinTokenExists: writer.write(UInt8(27))
+        case .tooManyJoinTokens: writer.write(UInt8(28))
         }
     }
 
@@ -56,6 +63,13 @@ extension Refusal {
         case 19: self = .memberNameTaken(by: try reader.read())
         case 20: self = .memberAddressTaken(by: try reader.read())
         case 21: self = .tooManyMembers
+        case 22: self = .joinTokenUnknown
+        case 23: self = .joinTokenExpired
+        case 24: self = .joinTokenRevoked
+        case 25: self = .joinTokenUsedUp
+        case 26: self = .joinTokenOfAnother
+        case 27: self = .joinTokenExists
+        case 28: self = .tooManyJoinTokens
         case let tag: throw .unknownTag(UInt64(tag))
         }
     }
@@ -116,6 +130,8 @@ extension InvalidCommand {
         case .memberAddress: (20, 0)
         case .memberZone: (21, 0)
         case .memberCount(let count): (22, count)
+        case .joinTokenTerms: (23, 0)
+        case .digestLength(let count): (24, count)
         }
     }
 
@@ -142,6 +158,8 @@ extension InvalidCommand {
         case 20: self = .memberAddress
         case 21: self = .memberZone
         case 22: self = .memberCount(detail)
+        case 23: self = .joinTokenTerms
+        case 24: self = .digestLength(detail)
         default: throw .unknownTag(UInt64(tag))
         }
     }

@@ -40,6 +40,17 @@ public enum Refusal: Error, Hashable, Sendable {
     /// Another node has the peer or API address.
     case memberAddressTaken(by: NodeID)
     case tooManyMembers
+    /// There is no such token, or the secret is not its own.
+    case joinTokenUnknown
+    case joinTokenExpired
+    case joinTokenRevoked
+    /// As many nodes have joined by it as may.
+    case joinTokenUsedUp
+    /// The token is for a node of another name.
+    case joinTokenOfAnother
+    /// Another token has the ID.
+    case joinTokenExists
+    case tooManyJoinTokens
 
     /// What a client may conclude. Only the refusals of the request table leave the question open: the request
     /// may have been executed before.
@@ -48,7 +59,9 @@ public enum Refusal: Error, Hashable, Sendable {
         case .clientUnknown, .requestExpired: .unknown
         case .malformed, .invalid, .compacted, .futureRevision, .keyNotFound, .reservedKey, .sessionNotFound,
             .lockNotFound, .lockHeld, .candidateNotFound, .notElected, .staleTerm, .outboxFull, .replyTooLarge,
-            .membersFounded, .memberNotFound, .memberNameTaken, .memberAddressTaken, .tooManyMembers:
+            .membersFounded, .memberNotFound, .memberNameTaken, .memberAddressTaken, .tooManyMembers,
+            .joinTokenUnknown, .joinTokenExpired, .joinTokenRevoked, .joinTokenUsedUp, .joinTokenOfAnother,
+            .joinTokenExists, .tooManyJoinTokens:
             .notCommitted
         }
     }
@@ -56,10 +69,12 @@ public enum Refusal: Error, Hashable, Sendable {
     /// Whether the same command, under a new request ID, may succeed later without anyone changing it.
     public var isRetryable: Bool {
         switch self {
-        case .outboxFull, .lockHeld, .staleTerm: true
+        case .outboxFull, .lockHeld, .staleTerm, .tooManyJoinTokens: true
         case .malformed, .invalid, .compacted, .futureRevision, .keyNotFound, .reservedKey, .sessionNotFound,
             .lockNotFound, .candidateNotFound, .notElected, .clientUnknown, .requestExpired, .replyTooLarge,
-            .membersFounded, .memberNotFound, .memberNameTaken, .memberAddressTaken, .tooManyMembers:
+            .membersFounded, .memberNotFound, .memberNameTaken, .memberAddressTaken, .tooManyMembers,
+            .joinTokenUnknown, .joinTokenExpired, .joinTokenRevoked, .joinTokenUsedUp, .joinTokenOfAnother,
+            .joinTokenExists:
             false
         }
     }
@@ -88,6 +103,13 @@ public enum Refusal: Error, Hashable, Sendable {
         case .memberNameTaken: "member_name_taken"
         case .memberAddressTaken: "member_address_taken"
         case .tooManyMembers: "too_many_members"
+        case .joinTokenUnknown: "unknown_token"
+        case .joinTokenExpired: "token_expired"
+        case .joinTokenRevoked: "token_revoked"
+        case .joinTokenUsedUp: "token_used"
+        case .joinTokenOfAnother: "token_of_another"
+        case .joinTokenExists: "token_exists"
+        case .tooManyJoinTokens: "too_many_tokens"
         }
     }
 
@@ -115,6 +137,14 @@ public enum Refusal: Error, Hashable, Sendable {
         case .memberNameTaken(let id): "node \(id) has this name; remove it first, or choose another name"
         case .memberAddressTaken(let id): "node \(id) has this peer or API address"
         case .tooManyMembers: "a cluster has at most \(CoordinationLimits.members) members"
+        case .joinTokenUnknown: "there is no such join token"
+        case .joinTokenExpired: "the join token has expired"
+        case .joinTokenRevoked: "the join token was revoked"
+        case .joinTokenUsedUp: "the join token is used up"
+        case .joinTokenOfAnother: "the join token is for a node of another name"
+        case .joinTokenExists: "another join token has this id"
+        case .tooManyJoinTokens:
+            "\(CoordinationLimits.joinTokens) join tokens have not expired yet; more are not kept"
         }
     }
 }
@@ -143,6 +173,9 @@ public enum InvalidCommand: Error, Hashable, Sendable {
     case memberAddress
     case memberZone
     case memberCount(Int)
+    /// The uses or the time to live of a join token.
+    case joinTokenTerms
+    case digestLength(Int)
     /// A transaction with writes was asked as a query.
     case notReadOnly
 
@@ -169,6 +202,9 @@ public enum InvalidCommand: Error, Hashable, Sendable {
         case .memberName: "a member's name has 1 to \(CoordinationLimits.memberNameBytes) bytes and is its own"
         case .memberAddress: "an address is a host of 1 to \(CoordinationLimits.memberHostBytes) bytes and a port"
         case .memberZone: "a zone has at most \(CoordinationLimits.memberNameBytes) bytes"
+        case .joinTokenTerms:
+            "a join token is for 1 to \(CoordinationLimits.joinTokenUses) nodes and lives 1 s to 7 d"
+        case .digestLength(let count): "a digest of \(count) bytes is not one of \(CoordinationLimits.digestBytes)"
         case .memberCount(let count): "\(count) members are outside 1 to \(CoordinationLimits.members)"
         case .notReadOnly: "a transaction with writes is not a query"
         }

@@ -22,6 +22,8 @@ public enum Query: Hashable, Sendable {
     case settings
     /// The address book of the members.
     case members
+    /// The join tokens that are kept, in the order in which they were made.
+    case joinTokens
     case summary
 }
 
@@ -41,6 +43,7 @@ public enum QueryResult: Hashable, Sendable {
     case outboxStatus(OutboxStatus)
     case settings(CoordinationSettings)
     case members(MemberTable)
+    case joinTokens(JoinTokenTable)
     case summary(StateSummary)
 }
 

@@ -177,6 +177,9 @@ extension StateMachine {
         case .noteMember(let id, let isEnrolled, let incarnation):
             return try noteMember(id, isEnrolled, incarnation, &context, &output)
         case .forgetMember(let id): return try forgetMember(id, &context, &output)
+        case .createJoinToken(let new): return try createJoinToken(new, &context, &output)
+        case .revokeJoinToken(let id): return try revokeJoinToken(id, &context, &output)
+        case .redeemJoinToken(let redemption): return try redeemJoinToken(redemption, &context, &output)
         }
     }
 }

@@ -66,6 +66,9 @@ extension CommandResult {
         case .configured: 20
         case .recorded: 21
         case .memberAdmitted: 22
+        case .joinTokenCreated: 23
+        case .joinTokenRevoked: 24
+        case .joinTokenRedeemed: 25
         }
     }
 }

@@ -45,6 +45,7 @@ extension StateMachine {
         case .outboxStatus: return .outboxStatus(outboxStatus)
         case .settings: return .settings(settings)
         case .members: return .members(members)
+        case .joinTokens: return .joinTokens(joinTokens)
         case .summary: return .summary(summary)
         }
     }

@@ -26,6 +26,8 @@ public struct StateMachine: Sendable {
     package var settings = CoordinationSettings()
     /// Who is a member and where.
     public package(set) var members = MemberTable()
+    /// By what new nodes may join.
+    public package(set) var joinTokens = JoinTokenTable()
 
     public init() {}
 

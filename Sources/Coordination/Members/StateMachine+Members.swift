@@ -47,7 +47,7 @@ extension StateMachine {
         return .recorded
     }
 
-    private mutating func audit(
+    mutating func audit(
         _ change: String, _ record: MemberRecord, _ context: inout ApplyContext, _ output: inout ApplyOutput
     ) {
         audit(

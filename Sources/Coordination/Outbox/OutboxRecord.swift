@@ -32,6 +32,7 @@ public struct OutboxRecord: Hashable, Sendable {
         case electionJoined, electionWon, electionProclaimed, electionResigned
         case keyPut, keyDeleted
         case leadershipStarted, membershipChanged, administration, compacted, settingsChanged
+        case joinTokenCreated, joinTokenRevoked, joinTokenUsed
 
         /// A stable word, for example `lock.acquired`.
         public var name: String {
@@ -54,6 +55,9 @@ public struct OutboxRecord: Hashable, Sendable {
             case .administration: "administration"
             case .compacted: "keyspace.compacted"
             case .settingsChanged: "settings.changed"
+            case .joinTokenCreated: "join_token.created"
+            case .joinTokenRevoked: "join_token.revoked"
+            case .joinTokenUsed: "join_token.used"
             }
         }
     }

@@ -174,6 +174,11 @@ public struct SnapshotDecoder: Sendable {
         case .members:
             guard version > 2, state.members.isEmpty else { throw .unknownTag(UInt64(tag)) }
             state.members = try MemberTable(from: &reader)
+        case .joinToken:
+            guard version > 4, state.joinTokens.records.count < CoordinationLimits.joinTokens else {
+                throw .unknownTag(UInt64(tag))
+            }
+            state.joinTokens.records.append(try JoinTokenRecord(from: &reader))
         case .mixedChain: state.isChainMixed = true
         case .end: throw .unknownTag(UInt64(tag))
         }

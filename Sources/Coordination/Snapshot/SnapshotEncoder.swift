@@ -127,9 +127,14 @@ public struct SnapshotEncoder: Sequence, IteratorProtocol, Sendable {
         state.outbox.acknowledged.encode(into: &writer)
         state.settings.encode(into: &writer)
         if state.isChainMixed { writer.write(SnapshotTag.mixedChain.rawValue) }
-        if state.members.isEmpty { return }
-        writer.write(SnapshotTag.members.rawValue)
-        state.members.encode(into: &writer)
+        if !state.members.isEmpty {
+            writer.write(SnapshotTag.members.rawValue)
+            state.members.encode(into: &writer)
+        }
+        for record in state.joinTokens.records {
+            writer.write(SnapshotTag.joinToken.rawValue)
+            record.encode(into: &writer)
+        }
     }
 
     private func write(_ changes: Keyspace.Changes, _ writer: inout ByteWriter) {

@@ -75,8 +75,12 @@ extension HTTPFailure {
         case .staleTerm, .clientUnknown, .requestExpired: status = .conflict
         case .outboxFull: status = .serviceUnavailable
         case .replyTooLarge: status = .contentTooLarge
-        case .memberNotFound: status = .notFound
-        case .memberNameTaken, .memberAddressTaken, .membersFounded, .tooManyMembers: status = .conflict
+        case .memberNotFound, .joinTokenUnknown: status = .notFound
+        case .joinTokenOfAnother: status = .forbidden
+        case .tooManyJoinTokens: status = .tooManyRequests
+        case .memberNameTaken, .memberAddressTaken, .membersFounded, .tooManyMembers, .joinTokenExpired,
+            .joinTokenRevoked, .joinTokenUsedUp, .joinTokenExists:
+            status = .conflict
         }
         self.init(
             status: status, code: refusal.code, message: refusal.message, outcome: refusal.outcome,
