@@ -51,24 +51,39 @@ public struct CertificateAuthority: Sendable {
     ///
     /// - Throws: ``IdentityError`` with code `malformed`, `keyMismatch` or `untrusted` (not an authority's certificate).
     public init(certificatePEM: String, privateKeyPEM: String) throws(IdentityError) {
-        let certificate = try PEMParsing.certificate(certificatePEM)
+        try self.init(
+            try PEMParsing.certificate(certificatePEM), privateKey: try PEMParsing.privateKey(privateKeyPEM))
+    }
+
+    /// Finds the certificate of the key among those that are trusted.
+    ///
+    /// - Throws: ``IdentityError`` with code `malformed`, `keyMismatch` (none of them is the key's) or `untrusted`.
+    public init(among trustedPEM: String, privateKeyPEM: String) throws(IdentityError) {
         let key = try PEMParsing.privateKey(privateKeyPEM)
+        guard let own = try PEMParsing.certificates(trustedPEM).first(where: { $0.publicKey == key.publicKey }) else {
+            throw IdentityError(.keyMismatch, "the private key is not the one of any authority that is trusted")
+        }
+        try self.init(own, privateKey: key)
+    }
+
+    private init(_ certificate: Certificate, privateKey key: Certificate.PrivateKey) throws(IdentityError) {
         guard key.publicKey == certificate.publicKey else {
             throw IdentityError(.keyMismatch, "the private key is not the one of the authority's certificate")
         }
         guard certificate.isAuthority else {
             throw IdentityError(.untrusted, "the certificate is not an authority's: \(certificate.subject)")
         }
-        let prefix = "spiffe://"
-        let domains = certificate.uniformResourceIdentifiers.filter { $0.hasPrefix(prefix) }
-        guard domains.count == 1, case let domain = String(domains[0].dropFirst(prefix.count)),
-            SPIFFEID.isTrustDomain(domain)
-        else {
+        guard let domain = certificate.trustDomain else {
             throw IdentityError(.untrusted, "the authority's certificate names no trust domain")
         }
         trustDomain = domain
         self.certificate = certificate
         privateKey = key
+    }
+
+    /// SHA-256 over the DER form of its certificate.
+    public var fingerprint: [UInt8] {
+        get throws(IdentityError) { try certificate.fingerprint }
     }
 
     public var certificatePEM: String {
@@ -96,40 +111,61 @@ public struct CertificateAuthority: Sendable {
         } catch {
             throw IdentityError(.invalidRequest, "\(name) cannot be the name of a \(role.rawValue)")
         }
+        let key = Certificate.PrivateKey(P256.Signing.PrivateKey())
+        let leaf = try makeLeaf(for: identity, key.publicKey, hosts: hosts, validFor: period, now: now)
+        return IssuedCertificate(
+            identity: identity, certificatePEM: try PEMParsing.text(of: leaf),
+            privateKeyPEM: try PEMParsing.text(of: key))
+    }
+
+    /// Makes a certificate for a key that somebody else has. Whether they may have one is for the caller to judge.
+    ///
+    /// - Returns: the certificate as PEM.
+    /// - Throws: ``IdentityError`` with code `invalidRequest`; also for an identity of another trust domain.
+    public func issue(
+        _ request: CertificateRequest, validFor period: TimeInterval, now: Date
+    ) throws(IdentityError) -> String {
+        guard request.identity.trustDomain == trustDomain else {
+            throw IdentityError(.invalidRequest, "\(request.identity) is not of the trust domain \(trustDomain)")
+        }
+        let leaf = try makeLeaf(
+            for: request.identity, request.publicKey, hosts: request.hosts, validFor: period, now: now)
+        return try PEMParsing.text(of: leaf)
+    }
+
+    private func makeLeaf(
+        for identity: SPIFFEID, _ key: Certificate.PublicKey, hosts: [String], validFor period: TimeInterval, now: Date
+    ) throws(IdentityError) -> Certificate {
         guard period > 0, now < certificate.notValidAfter else {
             throw IdentityError(
                 .invalidRequest, "cannot issue for \(period) s: the authority ends at \(certificate.notValidAfter)")
         }
         var names: [GeneralName] = [.uniformResourceIdentifier(identity.description)]
         for host in hosts { names.append(try Self.generalName(of: host)) }
-        let key = Certificate.PrivateKey(P256.Signing.PrivateKey())
-        let leaf = try signing { () throws in
+        return try signing { () throws in
             try Certificate(
-                version: .v3, serialNumber: Certificate.SerialNumber(), publicKey: key.publicKey,
+                version: .v3, serialNumber: Certificate.SerialNumber(), publicKey: key,
                 notValidBefore: now - Self.clockAllowance, notValidAfter: min(now + period, certificate.notValidAfter),
                 issuer: certificate.subject,
                 subject: try DistinguishedName {
                     OrganizationName("Esper")
-                    CommonName(name)
+                    CommonName(identity.name)
                 },
                 signatureAlgorithm: .ecdsaWithSHA256,
                 extensions: try Certificate.Extensions {
                     Critical(BasicConstraints.notCertificateAuthority)
                     Critical(KeyUsage(digitalSignature: true))
-                    try ExtendedKeyUsage(role == .node ? [.serverAuth, .clientAuth] : [.clientAuth])
-                    SubjectKeyIdentifier(hash: key.publicKey)
+                    try ExtendedKeyUsage(identity.role == .node ? [.serverAuth, .clientAuth] : [.clientAuth])
+                    SubjectKeyIdentifier(hash: key)
                     AuthorityKeyIdentifier(
                         keyIdentifier: try certificate.extensions.subjectKeyIdentifier?.keyIdentifier)
                     SubjectAlternativeNames(names)
                 },
                 issuerPrivateKey: privateKey)
         }
-        return IssuedCertificate(
-            identity: identity, certificatePEM: try PEMParsing.text(of: leaf),
-            privateKeyPEM: try PEMParsing.text(of: key))
     }
 
-    private static func generalName(of host: String) throws(IdentityError) -> GeneralName {
+    static func generalName(of host: String) throws(IdentityError) -> GeneralName {
         if let address = IPAddressBytes.parse(host) { return .ipAddress(ASN1OctetString(contentBytes: address[...])) }
         let labels = host.utf8.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false)
         let plausible = labels.allSatisfy { label in

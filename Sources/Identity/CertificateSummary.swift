@@ -1,4 +1,3 @@
-internal import Crypto
 public import FoundationEssentials
 internal import SwiftASN1
 internal import X509
@@ -51,13 +50,7 @@ public struct CertificateSummary: Hashable, Sendable {
             default: "\(usage)"
             }
         }
-        do {
-            var serializer = DER.Serializer()
-            try serializer.serialize(certificate)
-            fingerprint = SHA256.hash(data: serializer.serializedBytes).map(Self.hexadecimal).joined()
-        } catch {
-            throw IdentityError(.malformed, "the certificate cannot be written: \(error)")
-        }
+        fingerprint = try certificate.fingerprint.map(Self.hexadecimal).joined()
     }
 
     private static func hexadecimal(_ byte: UInt8) -> String { (byte < 16 ? "0" : "") + String(byte, radix: 16) }

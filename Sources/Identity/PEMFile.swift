@@ -60,6 +60,18 @@ public enum PEMFile {
         return text
     }
 
+    /// As ``read(_:)``, for a key that signs for others: refused when it is not its owner's alone.
+    ///
+    /// - Throws: ``IdentityError``; code `file` also when others may read or write it.
+    public static func readSecret(_ path: String) throws(IdentityError) -> String {
+        var status = stat()
+        guard stat(path, &status) == 0 else { throw failure("open", path) }
+        guard status.st_mode & 0o077 == 0 else {
+            throw IdentityError(.file, "\(path) may be read by others than its owner: chmod 600 it")
+        }
+        return try read(path)
+    }
+
     private static func writeAll(_ bytes: [UInt8], to file: CInt, path: String) throws(IdentityError) {
         var offset = 0
         while offset < bytes.count {

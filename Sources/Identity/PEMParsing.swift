@@ -1,3 +1,4 @@
+internal import Crypto
 internal import FoundationEssentials
 internal import SwiftASN1
 internal import X509
@@ -56,6 +57,29 @@ extension Certificate {
         guard case .isCertificateAuthority? = try? extensions.basicConstraints else { return false }
         guard let usage = extensions[oid: .X509ExtensionID.keyUsage] else { return true }
         return (try? KeyUsage(usage))?.keyCertSign ?? false
+    }
+
+    /// The trust domain of an authority of ours, which is the one URI in its certificate.
+    var trustDomain: String? {
+        let prefix = "spiffe://"
+        let domains = uniformResourceIdentifiers.filter { $0.hasPrefix(prefix) }
+        guard domains.count == 1, case let domain = String(domains[0].dropFirst(prefix.count)),
+            SPIFFEID.isTrustDomain(domain)
+        else { return nil }
+        return domain
+    }
+
+    /// SHA-256 over the DER form.
+    var fingerprint: [UInt8] {
+        get throws(IdentityError) {
+            do {
+                var serializer = DER.Serializer()
+                try serializer.serialize(self)
+                return Array(SHA256.hash(data: serializer.serializedBytes))
+            } catch {
+                throw IdentityError(.malformed, "the certificate cannot be written: \(error)")
+            }
+        }
     }
 
     /// The URIs among the subject alternative names; none when the extension is missing or unreadable.

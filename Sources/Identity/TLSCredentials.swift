@@ -73,6 +73,24 @@ public struct TLSCredentials: Sendable {
         serverConfiguration(applicationProtocols: applicationProtocols)
     }
 
+    /// For the port at which nodes without a certificate join: none is asked for, and the authority's own goes along, because
+    /// they know its fingerprint alone.
+    public func enrollmentServerConfiguration(
+        authority: CertificateAuthority, applicationProtocols: [String]
+    ) throws(IdentityError) -> TLSConfiguration {
+        let sent: [NIOSSLCertificate]
+        do {
+            sent = try NIOSSLCertificate.fromPEMBytes([UInt8](try authority.certificatePEM.utf8))
+        } catch {
+            throw IdentityError(.malformed, "the authority's certificate cannot be used: \(error)")
+        }
+        var configuration = TLSConfiguration.makeServerConfiguration(
+            certificateChain: (chain + sent).map { .certificate($0) }, privateKey: .privateKey(privateKey))
+        configuration.certificateVerification = .none
+        restrict(&configuration, applicationProtocols)
+        return configuration
+    }
+
     /// For callers of the API: the chain and the server's host name (or IP address) are checked.
     public func apiClientConfiguration(applicationProtocols: [String]) -> TLSConfiguration {
         clientConfiguration(applicationProtocols: applicationProtocols)
