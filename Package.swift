@@ -76,6 +76,11 @@ let package = Package(
         // Shells: one kind of I/O each.
         library("RaftStorage", ["EsperTypes", "RaftCore", logging, metrics]),
         library("Identity", ["EsperTypes", asn1, crypto, nioCore, nioSSL, x509]),
+        library(
+            "Enrollment",
+            [
+                "EsperTypes", "Coordination", "Identity", crypto, logging, metrics, nioCore, nioPosix, nioSSL, nioTLS,
+            ]),
         library("PeerTransport", ["EsperTypes", "RaftCore", "Identity", logging, metrics, nioCore, nioPosix, nioSSL]),
         library(
             "RaftRuntime",
@@ -110,16 +115,16 @@ let package = Package(
         library(
             "EsperNode",
             [
-                "EsperTypes", "RaftCore", "Coordination", "RaftStorage", "Identity", "PeerTransport", "RaftRuntime",
-                "PostgreSQL", "Catalog", "Observability", "GRPCTransport", "APIDoor",
+                "EsperTypes", "RaftCore", "Coordination", "RaftStorage", "Identity", "Enrollment", "PeerTransport",
+                "RaftRuntime", "PostgreSQL", "Catalog", "Observability", "GRPCTransport", "APIDoor",
                 lifecycle, logging, metrics, nioCore, nioPosix, nioSSL, yams,
             ]),
         executable("esper-node", ["EsperNode", "Observability", argumentParser, logging, metrics]),
         executable(
             "esper",
             [
-                "EsperClient", "EsperTypes", "Identity", "RaftRuntime", "RaftStorage", "Simulation", argumentParser,
-                logging, nioCore,
+                "EsperClient", "EsperTypes", "Enrollment", "Identity", "Coordination", "RaftRuntime", "RaftStorage",
+                "Simulation", argumentParser, logging, nioCore,
                 nioPosix, yams,
             ]),
 
@@ -143,10 +148,17 @@ let package = Package(
         tests(
             "DecoderTests",
             [
-                "APIDoor", "Coordination", "EsperNode", "EsperTypes", "Identity", "PeerTransport", "RaftCore",
+                "APIDoor", "Coordination", "Enrollment", "EsperNode", "EsperTypes", "Identity", "PeerTransport",
+                "RaftCore",
                 "RaftRuntime", "RaftStorage", "TestSupport", nioCore,
             ]),
         tests("IdentityTests", ["Identity", "EsperTypes", asn1, crypto, nioSSL, x509]),
+        tests(
+            "EnrollmentTests",
+            [
+                "Enrollment", "Coordination", "Identity", "EsperTypes", "TestSupport", logging, nioCore, nioPosix,
+                nioSSL,
+            ]),
         tests(
             "PeerTransportTests",
             [
@@ -193,7 +205,8 @@ let package = Package(
             "IntegrationTests",
             [
                 "ClusterSupport", "esper-node",
-                "EsperNode", "EsperClient", "EsperProtocol", "GRPCTransport", "Identity", "PeerTransport", "PostgreSQL",
+                "EsperNode", "EsperClient", "EsperProtocol", "Enrollment", "GRPCTransport", "Identity", "PeerTransport",
+                "PostgreSQL",
                 "TestSupport", "Simulation",
                 "EsperTypes",
                 logging, nioCore, nioPosix, nioSSL, protobuf,

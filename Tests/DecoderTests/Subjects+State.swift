@@ -48,7 +48,20 @@ extension Subject {
                 name: "n4", peer: HostPort(host: "127.0.0.1", port: 1), api: HostPort(host: "127.0.0.1", port: 2),
                 zone: "z")),
         .noteMember(NodeID(1), isEnrolled: true, incarnation: Incarnation(9)), .forgetMember(NodeID(2)),
+        newToken, .revokeJoinToken(JoinTokenID(7)), redemption,
     ]
+
+    fileprivate static let newToken = Command.createJoinToken(
+        NewJoinToken(
+            id: JoinTokenID(7), secretDigest: [UInt8](repeating: 1, count: 32), nodeName: "n5", uses: 2,
+            ttl: .seconds(60)))
+
+    fileprivate static let redemption = Command.redeemJoinToken(
+        JoinTokenRedemption(
+            token: JoinTokenID(7), secretDigest: [UInt8](repeating: 1, count: 32),
+            keyDigest: [UInt8](repeating: 2, count: 32),
+            member: NewMember(
+                name: "n5", peer: HostPort(host: "127.0.0.1", port: 3), api: HostPort(host: "127.0.0.1", port: 4))))
 
     fileprivate static func envelope(_ command: Command) -> Envelope {
         Envelope(
@@ -85,10 +98,18 @@ private enum SnapshotStream {
         apply(.acquireLock(.init(name: "lock", session: SessionID(1), waits: true)))
         apply(.campaign(election: "election", session: SessionID(1), value: [1]))
         apply(
+            .foundMembers([
+                MemberRecord(
+                    id: NodeID(1), name: "n1", peer: HostPort(host: "::1", port: 7400),
+                    api: HostPort(host: "h", port: 7401))
+            ]))
+        apply(
             .admitMember(
                 NewMember(
                     name: "n4", peer: HostPort(host: "127.0.0.1", port: 1), api: HostPort(host: "127.0.0.1", port: 2),
                     zone: "z")))
+        apply(Subject.newToken)
+        apply(Subject.redemption)
         let stream = encoded(machine)
         let start = preludeBytes + headerBytes
         let length = Int(stream[preludeBytes]) | Int(stream[preludeBytes + 1]) << 8

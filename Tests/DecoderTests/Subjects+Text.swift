@@ -7,7 +7,8 @@ import Identity
 extension Subject {
     static let all: [Subject] = [
         frames, hello, questions, answers, configurations, logValues, envelopes, snapshots, streams, identities, places,
-        durations, documents, settings,
+        durations, documents, settings, enrollmentRequests, enrollmentAnswers, joinTokens,
+        certificateRequests,
     ]
 
     static let identities = Subject(
