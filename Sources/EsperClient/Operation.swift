@@ -72,6 +72,8 @@ extension ProtoReleaseRequest: IdentifiedRequest {}
 extension ProtoCampaignRequest: IdentifiedRequest {}
 extension ProtoProclaimRequest: IdentifiedRequest {}
 extension ProtoResignRequest: IdentifiedRequest {}
+extension ProtoCreateJoinTokenRequest: IdentifiedRequest {}
+extension ProtoRevokeJoinTokenRequest: IdentifiedRequest {}
 
 extension ProtoRequestID {
     init(_ id: RequestIdentities.RequestID) {

@@ -135,6 +135,8 @@ extension ClusterView {
         outboxPending = message.outboxPending
         catalog = message.catalog
         pendingChange = message.pendingChange
+        enrollAddress = message.enrollAddress
+        authorityFingerprint = message.authoritySha256
     }
 }
 

@@ -185,6 +185,10 @@ public struct ClusterView: Hashable, Sendable {
     public let catalog: String
     /// The configuration in force while a change of members is not finished; empty: none is under way.
     public let pendingChange: String
+    /// Where hosts with a join token are let in by the node that answers; empty: not there.
+    public let enrollAddress: String
+    /// SHA-256 of the certificate of the authority that signs there, in hexadecimal.
+    public let authorityFingerprint: String
 }
 
 /// A change of members that is committed.

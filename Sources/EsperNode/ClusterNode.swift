@@ -30,6 +30,7 @@ public final class ClusterNode: Sendable {
     private let listener: APIListener
     private let probe: ProbeListener?
     private let catalog: NodeCatalog?
+    private let enrollment: NodeEnrollment?
     private let expiry: CertificateExpiry
     private let expiryCheck: RepeatedTask
 
@@ -77,14 +78,18 @@ public final class ClusterNode: Sendable {
         handle = try await NodeHandle.start(
             Self.parts(settings, opened, credentials, logger), on: coreGroup.any(), observer: events)
         catalog = try NodeCatalog(settings, node: handle, events: events, health: health, logger: logger)
-        let catalogState: @Sendable () -> CatalogState = { [catalog] in catalog?.state ?? .disabled }
-        let door = try await GRPCDoor(node: handle, group: doorGroup, catalogState: catalogState)
+        enrollment = try await NodeEnrollment.start(
+            settings, credentials: credentials, node: handle, on: doorGroup, logger: logger)
+        let facts: @Sendable () -> NodeFacts = { [catalog, enrollment] in
+            NodeFacts(catalog: catalog?.state ?? .disabled, enrollment: enrollment?.offer)
+        }
+        let door = try await GRPCDoor(node: handle, group: doorGroup, facts: facts)
         server = GRPCServer(
             service: door, methods: GRPCDoor.methods(development: settings.development), health: probes,
             options: GRPCDoor.transportOptions)
         let options = APIOptions(host: settings.listenAPI.host, port: settings.listenAPI.port)
         let http = HTTPDoor(
-            node: handle, health: health, registry: registry, catalogState: catalogState, options: options,
+            node: handle, health: health, registry: registry, facts: facts, options: options,
             logger: logger)
         listener = try await APIListener.start(
             options, credentials: credentials, door: http, on: doorGroup, logger: logger, date: { Date() },
@@ -104,7 +109,7 @@ public final class ClusterNode: Sendable {
             "node started",
             metadata: [
                 "node.id": "\(settings.member.id)", "peer": "\(settings.listenPeer)", "api": "\(settings.listenAPI)",
-                "version": "\(Self.version)",
+                "enroll": "\(settings.enrollment?.address.description ?? "none")", "version": "\(Self.version)",
             ])
     }
 
@@ -118,8 +123,10 @@ public final class ClusterNode: Sendable {
             }
             // Both change or neither: whatever is wrong with the files is found before the first.
             try listener.check(credentials)
+            let putEnrollmentInForce = try await enrollment?.reload(credentials)
             try await handle.updateCredentials(credentials)
             try listener.updateCredentials(credentials)
+            putEnrollmentInForce?()
             logger.notice(
                 "certificates reloaded",
                 metadata: ["identity": "\(credentials.identity)", "valid.until": "\(credentials.notValidAfter)"])
@@ -136,6 +143,7 @@ public final class ClusterNode: Sendable {
         logger.notice("node stops", metadata: ["limit": "\(settings.shutdownTimeout)"])
         let deadline = NIODeadline.now() + .nanoseconds(settings.shutdownTimeout.nanoseconds * 3 / 4)
         expiryCheck.cancel()
+        await enrollment?.stop()
         await handle.drain(within: settings.shutdownTimeout / 2)
         async let drained: Void = server.drain(deadline: deadline, on: doorGroup.any())
         await listener.stop(within: settings.shutdownTimeout / 4)

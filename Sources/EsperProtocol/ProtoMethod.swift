@@ -9,6 +9,7 @@ public enum ProtoMethod: Int, CaseIterable, Sendable {
     case watch
     case status, transferLeadership, registerClient
     case addMember, promoteMember, demoteMember, removeMember, replaceMember, drain
+    case createJoinToken, listJoinTokens, revokeJoinToken
     case isolate, heal
 
     /// `/package.Service/Method`, as it stands in the `:path` of a call.
@@ -42,6 +43,9 @@ public enum ProtoMethod: Int, CaseIterable, Sendable {
         case .removeMember: "/esper.v1.Cluster/RemoveMember"
         case .replaceMember: "/esper.v1.Cluster/ReplaceMember"
         case .drain: "/esper.v1.Cluster/Drain"
+        case .createJoinToken: "/esper.v1.Cluster/CreateJoinToken"
+        case .listJoinTokens: "/esper.v1.Cluster/ListJoinTokens"
+        case .revokeJoinToken: "/esper.v1.Cluster/RevokeJoinToken"
         case .isolate: "/esper.v1.Development/Isolate"
         case .heal: "/esper.v1.Development/Heal"
         }
@@ -60,10 +64,10 @@ public enum ProtoMethod: Int, CaseIterable, Sendable {
         switch self {
         case .put, .delete, .transact, .compact, .grantSession, .revokeSession, .acquireLock, .releaseLock, .campaign,
             .proclaim, .resign, .registerClient, .addMember, .promoteMember, .demoteMember, .removeMember,
-            .replaceMember:
+            .replaceMember, .createJoinToken, .revokeJoinToken:
             true
         case .get, .range, .keepAlive, .listSessions, .listLocks, .leader, .observe, .watch, .status,
-            .transferLeadership, .drain, .isolate, .heal:
+            .transferLeadership, .drain, .listJoinTokens, .isolate, .heal:
             false
         }
     }

@@ -32,6 +32,7 @@ extension GRPCMethodTests {
         case .campaign, .proclaim, .resign, .leader, .observe: try elections(method, scene)
         case .watch, .status, .transferLeadership, .registerClient, .isolate, .heal: try cluster(method)
         case .addMember, .promoteMember, .demoteMember, .removeMember, .replaceMember, .drain: try members(method)
+        case .createJoinToken, .listJoinTokens, .revokeJoinToken: try joinTokens(method)
         }
     }
 
@@ -81,6 +82,35 @@ extension GRPCMethodTests {
                 ProtoDrainRequest.with { ($0.name, $0.undo) = ("n1", true) },
                 Refused(ProtoDrainRequest.with { $0.name = "n9" }, .invalidArgument, "unknown_member", "members are n1")
             ) { (_: ProtoDrainResponse) in }
+        }
+    }
+
+    private static func joinTokens(_ method: ProtoMethod) throws -> Row {
+        let id = "00000000000000a7"
+        switch method {
+        case .listJoinTokens:
+            return try Row(ProtoListJoinTokensRequest(), .malformed) { (answer: ProtoListJoinTokensResponse) in
+                let token = answer.tokens.first
+                #expect(answer.tokens.count == 1 && token?.id == id && token?.node == "n7" && token?.uses == 2)
+                #expect(token?.creator == "client/alice" && token?.revoked == false && token?.usedBy == [])
+            }
+        case .revokeJoinToken:
+            let unknown = ProtoRevokeJoinTokenRequest.with { $0.id = "00000000000000a8" }
+            return try Row(
+                ProtoRevokeJoinTokenRequest.with { $0.id = id },
+                Refused(unknown, .notFound, "unknown_token", "no such join token")
+            ) { (answer: ProtoRevokeJoinTokenResponse) in committed(answer.commit) }
+        default:
+            let request = ProtoCreateJoinTokenRequest.with {
+                ($0.id, $0.secretSha256, $0.node) = (id, Data(repeating: 1, count: 32), "n7")
+                ($0.uses, $0.ttlMs) = (2, 60_000)
+            }
+            var short = request
+            short.secretSha256 = Data(repeating: 1, count: 31)
+            return try Row(request, invalid(short, "a digest of 31 bytes")) { (answer: ProtoCreateJoinTokenResponse) in
+                committed(answer.commit)
+                #expect(answer.expiresUnixMs > 60_000)
+            }
         }
     }
 

@@ -57,6 +57,7 @@ struct HTTPRouteTests {
     /// In an order in which each finds what it needs: session 1 holds `held` and leads `led`, 2 waits for nothing, 3 is doomed.
     private static func rows(_ sessions: [Int]) -> [Row] {
         let (holder, other, doomed) = (sessions[0], sessions[1], sessions[2])
+        let digest = String(repeating: "0a", count: 32)
         return [
             .post(
                 "/v1/kv/put", #"{"key":"k","value_base64":"/wA=","session_id":\#(holder),"want_previous":true}"#,
@@ -135,6 +136,21 @@ struct HTTPRouteTests {
             .post(
                 "/v1/cluster/transfer", #"{"target":"n1"}"#, says: [#""leader":"n1""#], bad: #"{"target":"n9"}"#, 409,
                 "transfer_failed"),
+            .post(
+                "/v1/cluster/tokens/create",
+                #"{"id":"00000000000000a7","secret_sha256":"\#(digest)","node":"n7","ttl_ms":60000}"#,
+                says: [#""expires_unix_ms":"#],
+                bad: #"{"id":"00000000000000a8","secret_sha256":"\#(digest)","uses":0,"ttl_ms":60000}"#),
+            .post(
+                "/v1/cluster/tokens/create",
+                #"{"id":"00000000000000a7","secret_sha256":"\#(digest)","node":"n7","ttl_ms":60000}"#, says: [],
+                bad: #"{"id":"a7","secret_sha256":"\#(digest)","ttl_ms":60000}"#),
+            .get(
+                "/v1/cluster/tokens", "", says: [#""node":"n7","uses":1"#, #""revoked":false,"used_by":[]"#],
+                bad: "secret=1"),
+            .post(
+                "/v1/cluster/tokens/revoke", #"{"id":"00000000000000a7"}"#, says: [#""outcome":"committed""#],
+                bad: #"{"id":"00000000000000a8"}"#, 404, "unknown_token"),
             .post("/v1/clients/register", "", says: [#""client_id":"#], bad: #"{"label":"me"}"#),
         ] + membership
     }

@@ -85,10 +85,11 @@ final class TestDoor: Sendable {
         var options = APIOptions(host: "127.0.0.1", port: 0)
         change(&options)
         let door = HTTPDoor(
-            node: node, health: health, registry: Self.registry, catalogState: { .disabled }, options: options,
+            node: node, health: health, registry: Self.registry,
+            facts: { NodeFacts(catalog: .disabled) }, options: options,
             logger: logger)
         let grpc = GRPCServer(
-            service: try await GRPCDoor(node: node, group: group, catalogState: { .disabled }),
+            service: try await GRPCDoor(node: node, group: group, facts: { NodeFacts(catalog: .disabled) }),
             methods: GRPCDoor.methods(development: true), options: GRPCDoor.transportOptions)
         grpcServer = grpc
         listener = try await APIListener.start(

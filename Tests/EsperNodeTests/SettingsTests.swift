@@ -82,6 +82,14 @@ import Testing
             "log: {level: loud}",
             "log.level: 'loud' is none of trace, debug, info, notice, warning, error, critical (node.yaml:12)"
         ),
+        (
+            "enroll: {address: \"10.0.0.1:7403\"}",
+            "enroll.address: needs tls.authority_key: whoever lets hosts in certifies them"
+        ),
+        (
+            "enroll: {certificate_period: never}",
+            "enroll.certificate_period: 'never' is not a duration such as 250ms, 15s or 2m (node.yaml:12)"
+        ),
         ("development: perhaps", "development: 'perhaps' is not true or false (node.yaml:12)"),
         (
             "outbox: {maximum_records: -1}",

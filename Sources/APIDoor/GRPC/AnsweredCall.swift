@@ -8,12 +8,11 @@ import SwiftProtobuf
 /// Replies of the node turned into response messages.
 enum AnsweredCall {
     /// - Throws: ``CallFailure``, a `Refusal` or a `ServiceFailure`: what the call ends with instead.
-    static func message(_ call: DoorLane.Call, _ body: ServiceReply.Body, catalog: () -> CatalogState) throws -> [UInt8]
-    {
+    static func message(_ call: DoorLane.Call, _ body: ServiceReply.Body, facts: () -> NodeFacts) throws -> [UInt8] {
         switch body {
         case .command(let reply): return try command(call, reply)
         case .query(let reply): return try query(call, reply)
-        case .status(let status): return try self.status(status, catalog: catalog()).serializedBytes()
+        case .status(let status): return try self.status(status, facts()).serializedBytes()
         case .transferred where call.method == .drain: return try ProtoDrainResponse().serializedBytes()
         case .transferred(let leader, let term):
             return try ProtoTransferLeadershipResponse.with {
@@ -133,8 +132,13 @@ enum AnsweredCall {
                 $0.commit = commit
                 $0.clientID = client.rawValue
             }.serializedBytes()
-        case .sessionsExpired, .outboxAcknowledged, .configured, .recorded, .memberAdmitted, .joinTokenCreated,
-            .joinTokenRevoked, .joinTokenRedeemed:
+        case .joinTokenCreated(let expires):
+            return try ProtoCreateJoinTokenResponse.with {
+                $0.commit = commit
+                $0.expiresUnixMs = expires / 1_000_000
+            }.serializedBytes()
+        case .joinTokenRevoked: return try ProtoRevokeJoinTokenResponse.with { $0.commit = commit }.serializedBytes()
+        case .sessionsExpired, .outboxAcknowledged, .configured, .recorded, .memberAdmitted, .joinTokenRedeemed:
             throw CallFailure(.done)
         }
     }
@@ -190,8 +194,22 @@ enum AnsweredCall {
                 $0.revision = revision
                 if let leader { $0.leadership = ProtoLeadership(leader) }
             }.serializedBytes()
+        case .joinTokens(let table):
+            return try ProtoListJoinTokensResponse.with {
+                $0.tokens = table.records.map { record in
+                    ProtoJoinToken.with {
+                        $0.id = record.id.description
+                        $0.node = record.nodeName
+                        $0.uses = UInt32(record.uses)
+                        $0.expiresUnixMs = record.expires / 1_000_000
+                        $0.creator = record.creator
+                        $0.revoked = record.isRevoked
+                        $0.usedBy = record.used.map(\.name)
+                    }
+                }
+            }.serializedBytes()
         case .transaction, .session, .lock, .elections, .election, .outbox, .outboxStatus, .settings, .members,
-            .joinTokens, .summary:
+            .summary:
             throw CallFailure(.done)
         }
     }
@@ -239,7 +257,7 @@ enum AnsweredCall {
 
     // MARK: - Status
 
-    private static func status(_ status: ClusterStatus, catalog: CatalogState) -> ProtoStatusResponse {
+    private static func status(_ status: ClusterStatus, _ facts: NodeFacts) -> ProtoStatusResponse {
         ProtoStatusResponse.with {
             $0.clusterID = status.clusterID.description
             $0.leader = status.leader ?? ""
@@ -250,7 +268,9 @@ enum AnsweredCall {
             $0.revision = status.revision.rawValue
             $0.answeredBy = status.answeredBy
             $0.outboxPending = UInt64(status.outboxPending)
-            $0.catalog = catalog.rawValue
+            $0.catalog = facts.catalog.rawValue
+            $0.enrollAddress = facts.enrollment?.address.description ?? ""
+            $0.authoritySha256 = facts.enrollment?.authorityFingerprint ?? ""
             $0.pendingChange = status.pendingChange ?? ""
             $0.members = status.members.map { member in
                 ProtoMember.with {

@@ -44,7 +44,7 @@ final class DoorLane {
 
     let node: NodeHandle
     let eventLoop: any EventLoop
-    let catalogState: @Sendable () -> CatalogState
+    let facts: @Sendable () -> NodeFacts
     private lazy var sink = DoorSink(self, eventLoop)
     private var calls: [UInt64: Call] = [:]
     /// Tokens of the calls that may be cancelled or become writable.
@@ -60,10 +60,10 @@ final class DoorLane {
     /// A wait that ends takes a command to leave the queue, for which it keeps this much of the call's time.
     private static let leavingTime = Duration.milliseconds(500)
 
-    init(node: NodeHandle, eventLoop: any EventLoop, catalogState: @escaping @Sendable () -> CatalogState) {
+    init(node: NodeHandle, eventLoop: any EventLoop, facts: @escaping @Sendable () -> NodeFacts) {
         self.node = node
         self.eventLoop = eventLoop
-        self.catalogState = catalogState
+        self.facts = facts
     }
 
     // MARK: - Calls coming in
@@ -181,7 +181,7 @@ final class DoorLane {
         if call.stream != nil { return answerStream(call, reply) }
         end(reply.token, call)
         do {
-            let message = try AnsweredCall.message(call, reply.body, catalog: catalogState)
+            let message = try AnsweredCall.message(call, reply.body, facts: facts)
             call.handle.connection.reply(message, on: call.handle)
         } catch {
             let failure = CallFailure(error)

@@ -37,15 +37,15 @@ public final class GRPCDoor: GRPCService {
 
     /// - Parameters:
     ///   - group: the loops that connections will live on.
-    ///   - catalogState: what the status says of the catalog.
-    public init(node: NodeHandle, group: any EventLoopGroup, catalogState: @escaping @Sendable () -> CatalogState)
+    ///   - facts: what the status says of this node alone.
+    public init(node: NodeHandle, group: any EventLoopGroup, facts: @escaping @Sendable () -> NodeFacts)
         async throws
     {
         var lanes: [ObjectIdentifier: NIOLoopBound<DoorLane>] = [:]
         for eventLoop in group.makeIterator() {
             lanes[ObjectIdentifier(eventLoop)] = try await eventLoop.submit {
                 NIOLoopBound(
-                    DoorLane(node: node, eventLoop: eventLoop, catalogState: catalogState), eventLoop: eventLoop)
+                    DoorLane(node: node, eventLoop: eventLoop, facts: facts), eventLoop: eventLoop)
             }.get()
         }
         self.lanes = lanes

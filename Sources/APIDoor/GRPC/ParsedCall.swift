@@ -174,6 +174,23 @@ struct ParsedCall {
         case .drain:
             let message = try ProtoDrainRequest(serializedBytes: bytes)
             kind = .operation(.setAside(member: message.name, !message.undo))
+        case .createJoinToken:
+            let message = try ProtoCreateJoinTokenRequest(serializedBytes: bytes)
+            kind = .command(
+                .createJoinToken(
+                    NewJoinToken(
+                        id: try JoinTokenID(written: message.id), secretDigest: [UInt8](message.secretSha256),
+                        nodeName: message.node, uses: Int(message.uses),
+                        ttl: .milliseconds(Int64(clamping: message.ttlMs)))),
+                message.hasRequestID ? message.requestID : nil)
+        case .revokeJoinToken:
+            let message = try ProtoRevokeJoinTokenRequest(serializedBytes: bytes)
+            kind = .command(
+                .revokeJoinToken(try JoinTokenID(written: message.id)),
+                message.hasRequestID ? message.requestID : nil)
+        case .listJoinTokens:
+            _ = try ProtoListJoinTokensRequest(serializedBytes: bytes)
+            kind = .operation(.query(.joinTokens, linearizable: true))
         case .registerClient:
             _ = try ProtoRegisterClientRequest(serializedBytes: bytes)
             kind = .command(.registerClient, nil)
@@ -205,6 +222,15 @@ extension RequestID {
         self.init(
             client: ClientID(message.clientID), sequence: message.sequence,
             acknowledgedThrough: message.acknowledgedThrough)
+    }
+}
+
+extension JoinTokenID {
+    init(written text: String) throws(CallFailure) {
+        guard text.utf8.count == 16, let id = JoinTokenID(text) else {
+            throw .invalid("a join token's id has sixteen hexadecimal digits")
+        }
+        self = id
     }
 }
 

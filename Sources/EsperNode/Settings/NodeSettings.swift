@@ -25,6 +25,15 @@ public struct NodeSettings: Sendable, Equatable {
         public var certificate: String
         public var privateKey: String
         public var trustDomain: String
+        /// PEM file of the key of the authority, for a node that certifies others; nil on all others.
+        public var authorityKey: String?
+    }
+
+    /// The port at which hosts with a join token become nodes.
+    public struct EnrollmentPort: Sendable, Equatable {
+        public var address: HostPort
+        /// How long the certificates are valid that are given out there.
+        public var certificatePeriod: Duration
     }
 
     public struct Catalog: Sendable, Equatable {
@@ -68,6 +77,8 @@ public struct NodeSettings: Sendable, Equatable {
     public var listenAPI: HostPort
     /// A plaintext listener for probes and metrics; loopback only.
     public var listenProbe: HostPort?
+    /// Nil: no host joins here.
+    public var enrollment: EnrollmentPort?
     public var tls: TLS
     public var catalog: Catalog
     public var log: Log

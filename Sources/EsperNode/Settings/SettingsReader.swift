@@ -15,6 +15,9 @@ public struct SettingsReader {
         ("tls.certificate", "PEM file of this node's certificate"),
         ("tls.private_key", "PEM file of this node's key"),
         ("tls.trust_domain", "of the names in certificates; default: esper.local"),
+        ("tls.authority_key", "PEM file of the authority's key, which lets this node certify others; default: none"),
+        ("enroll.address", "host:port at which hosts with a join token become nodes; default: none"),
+        ("enroll.certificate_period", "how long certificates are valid that are given out there; default: 90d"),
         ("catalog.url", "libpq connection string of the PostgreSQL catalog; default: none"),
         ("log.level", "trace, debug, info, notice, warning, error or critical; default: info"),
         ("log.format", "text or json; default: text"),
@@ -102,6 +105,13 @@ public struct SettingsReader {
         if divergesAt != nil, !development {
             complain("fault.diverge_at", "is a fault on purpose and needs development")
         }
+        let period = duration("enroll.certificate_period", default: .seconds(90 * 86400))
+        let enrollment = scalar("enroll.address").map {
+            NodeSettings.EnrollmentPort(address: hostPort("enroll.address", $0), certificatePeriod: period)
+        }
+        if enrollment != nil, scalar("tls.authority_key") == nil {
+            complain("enroll.address", "needs tls.authority_key: whoever lets hosts in certifies them")
+        }
         let settings = NodeSettings(
             clusterID: identifier("cluster_id", required("cluster_id")),
             name: name,
@@ -110,9 +120,11 @@ public struct SettingsReader {
             listenPeer: scalar("listen.peer").map { hostPort("listen.peer", $0) } ?? own?.peer ?? Self.nowhere,
             listenAPI: scalar("listen.api").map { hostPort("listen.api", $0) } ?? own?.api ?? Self.nowhere,
             listenProbe: probe,
+            enrollment: enrollment,
             tls: .init(
                 authority: required("tls.ca"), certificate: required("tls.certificate"),
-                privateKey: required("tls.private_key"), trustDomain: scalar("tls.trust_domain")?.text ?? "esper.local"),
+                privateKey: required("tls.private_key"), trustDomain: scalar("tls.trust_domain")?.text ?? "esper.local",
+                authorityKey: scalar("tls.authority_key")?.text),
             catalog: .init(connection: scalar("catalog.url")?.text),
             log: .init(
                 level: choice("log.level", from: Logger.Level.allCases, default: .info),

@@ -16,7 +16,7 @@ public final class HTTPDoor: Sendable {
     let health: Health
     let registry: PrometheusRegistry
     private let core: HealthReporter
-    private let catalogState: @Sendable () -> CatalogState
+    private let facts: @Sendable () -> NodeFacts
     private let options: APIOptions
     private let logger: Logger
     private let routes: [String: [Route]]
@@ -29,12 +29,12 @@ public final class HTTPDoor: Sendable {
 
     public init(
         node: NodeHandle, health: Health, registry: PrometheusRegistry,
-        catalogState: @escaping @Sendable () -> CatalogState, options: APIOptions, logger: Logger
+        facts: @escaping @Sendable () -> NodeFacts, options: APIOptions, logger: Logger
     ) {
         self.node = node
         self.health = health
         self.registry = registry
-        self.catalogState = catalogState
+        self.facts = facts
         core = health.component("core", scope: .liveness, state: .ok)
         self.options = options
         self.logger = logger
@@ -110,7 +110,7 @@ public final class HTTPDoor: Sendable {
             }
             var query = try QueryParameters(request.uri.query ?? "")
             var context = CallContext(
-                node: node, principal: connection.principal ?? "", catalogState: catalogState,
+                node: node, principal: connection.principal ?? "", facts: facts,
                 timeout: options.defaultTimeout,
                 isTimeoutGiven: false, maximumTimeout: options.maximumTimeout,
                 lastEventID: request.headers[.lastEventID])

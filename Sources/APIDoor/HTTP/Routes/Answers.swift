@@ -105,7 +105,7 @@ enum Answers {
         ])
     }
 
-    static func status(_ status: ClusterStatus, catalog: CatalogState) -> JSONValue {
+    static func status(_ status: ClusterStatus, _ facts: NodeFacts) -> JSONValue {
         let members = status.members.map { member in
             JSONValue.object([
                 "name": .text(member.name), "id": .text(member.id.description), "role": .text(member.role),
@@ -124,7 +124,9 @@ enum Answers {
             "revision": .unsigned(status.revision.rawValue), "members": .list(members),
             "pending_change": status.pendingChange.map(JSONValue.text) ?? .null,
             "answered_by": .text(status.answeredBy), "outbox_pending": .unsigned(UInt64(status.outboxPending)),
-            "catalog": .text(catalog.rawValue),
+            "catalog": .text(facts.catalog.rawValue),
+            "enroll_address": (facts.enrollment?.address.description).map(JSONValue.text) ?? .null,
+            "authority_sha256": (facts.enrollment?.authorityFingerprint).map(JSONValue.text) ?? .null,
         ])
     }
 }

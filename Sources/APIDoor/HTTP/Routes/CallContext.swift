@@ -6,7 +6,7 @@ internal import RaftRuntime
 struct CallContext: Sendable {
     var node: NodeHandle
     var principal: String
-    var catalogState: @Sendable () -> CatalogState
+    var facts: @Sendable () -> NodeFacts
     /// The client's `timeout`, or the default.
     var timeout: Duration
     /// Whether the client gave the timeout; otherwise a wait adds to it.

@@ -77,10 +77,16 @@ extension Route {
                 Field(
                     "catalog", .choice(CatalogState.allCases.map(\.rawValue)), isRequired: true,
                     "Of the node that answers: degraded when it is not reached, disabled when none is configured."),
+                Field(
+                    "enroll_address", .optional(.text), isRequired: true,
+                    "Where hosts with a join token are let in by the node that answers; null: not here."),
+                Field(
+                    "authority_sha256", .optional(.text), isRequired: true,
+                    "Of the certificate of the authority that signs there, in hexadecimal."),
             ],
             action: .call { _, context in
                 switch await context.call(.status) {
-                case .status(let status): return Answers.status(status, catalog: context.catalogState())
+                case .status(let status): return Answers.status(status, context.facts())
                 case .failed(let failure): throw HTTPFailure(failure)
                 default: throw HTTPFailure.unexpected
                 }

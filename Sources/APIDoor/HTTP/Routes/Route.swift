@@ -31,7 +31,9 @@ struct Route: Sendable {
 
 extension Route {
     /// Every route the door serves.
-    static let all: [Route] = keyspace + sessions + locks + elections + watches + cluster + membership + probes
+    static let all: [Route] =
+        keyspace + sessions + locks + elections + watches + cluster + membership + joinTokens
+        + probes
 
     static let requestID = Field(
         "request_id",
