@@ -13,7 +13,7 @@ struct Esper: AsyncParsableCommand {
         version: "0.1.0",
         subcommands: [
             ClusterCommand.self, KVCommand.self, LockCommand.self, ElectionCommand.self, SessionCommand.self,
-            PKICommand.self, DevCommand.self, BenchCommand.self,
+            NodeCommand.self, PKICommand.self, DevCommand.self, BenchCommand.self,
         ])
 }
 

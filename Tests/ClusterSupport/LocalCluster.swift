@@ -20,6 +20,8 @@ public final class LocalCluster: Sendable {
         public var apiListenPort: Int
         /// Plaintext probes and metrics.
         public var probePort: Int
+        /// Where hosts with a token join; nil: not at this node.
+        public var enrollPort: Int?
     }
 
     public let root: String
@@ -31,14 +33,15 @@ public final class LocalCluster: Sendable {
     private let processes = Mutex<[String: NodeProcess]>([:])
     private let janitor: Child
 
-    private init(_ count: Int, settings: String, proxied: Bool) throws {
+    private init(_ count: Int, settings: String, proxied: Bool, enrolling: Bool) throws {
         root = NSTemporaryDirectory() + "/esper-cluster-\(UInt64.random(in: 0 ... .max))"
         self.settings = settings
         let members = try (1...count).map { number in
-            let ports = try FreePorts.take(4)
+            let ports = try FreePorts.take(5)
             return Member(
                 name: "n\(number)", id: NodeID(UInt64(number)), peerPort: ports[0], apiPort: ports[1],
-                apiListenPort: proxied ? ports[2] : ports[1], probePort: ports[3])
+                apiListenPort: proxied ? ports[2] : ports[1], probePort: ports[3],
+                enrollPort: enrolling ? ports[4] : nil)
         }
         known = Mutex(members)
         authority = try CertificateAuthority(newFor: "esper.local", validFor: 24 * 3600, now: Date())
@@ -54,6 +57,7 @@ public final class LocalCluster: Sendable {
                 """, root,
             ], output: "/dev/null")
         try Data(authority.certificatePEM.utf8).write(to: URL(fileURLWithPath: root + "/ca.pem"))
+        if enrolling { try PEMFile.write(try authority.privateKeyPEM, to: root + "/authority.key", replacing: false) }
         for member in members {
             try issue(.node, name: member.name, hosts: ["127.0.0.1", "localhost"])
             try writeSettings(of: member)
@@ -73,12 +77,13 @@ public final class LocalCluster: Sendable {
     /// - Parameters:
     ///   - settings: YAML lines that every node's settings get.
     ///   - proxied: nodes listen for clients on ``Member/apiListenPort``, and tell them ``Member/apiPort``.
+    ///   - enrolling: hosts can join by a token, at every node.
     ///   - started: whether every node is started first.
     public static func run(
-        _ count: Int, settings: String = "", proxied: Bool = false, started: Bool = true,
+        _ count: Int, settings: String = "", proxied: Bool = false, enrolling: Bool = false, started: Bool = true,
         _ body: (LocalCluster) async throws -> Void
     ) async throws {
-        let cluster = try LocalCluster(count, settings: settings, proxied: proxied)
+        let cluster = try LocalCluster(count, settings: settings, proxied: proxied, enrolling: enrolling)
         do {
             if started { for member in cluster.members { try cluster.start(member.name) } }
             try await body(cluster)
@@ -155,6 +160,14 @@ public final class LocalCluster: Sendable {
         try "\(process.identifier)".write(toFile: "\(root)/\(name).pid", atomically: true, encoding: .utf8)
     }
 
+    /// Starts a node that wrote its settings itself.
+    public func start(_ name: String, settings: String) throws {
+        let process = try NodeProcess(
+            arguments: ["--config", settings, "--initialize"], log: "\(root)/\(name).log")
+        processes.withLock { $0[name] = process }
+        try "\(process.identifier)".write(toFile: "\(root)/\(name).pid", atomically: true, encoding: .utf8)
+    }
+
     public func process(_ name: String) -> NodeProcess {
         guard let process = processes.withLock({ $0[name] }) else { preconditionFailure("\(name) was not started") }
         return process
@@ -189,6 +202,9 @@ public final class LocalCluster: Sendable {
             "  - {name: \($0.name), id: \"\($0.id)\", peer: \"127.0.0.1:\($0.peerPort)\", api: \"127.0.0.1:\($0.apiPort)\""
                 + (joins && $0.name == member.name ? ", join: true}" : "}")
         }
+        let enroll = member.enrollPort.map {
+            "tls.authority_key: \(root)/authority.key\nenroll: {address: \"127.0.0.1:\($0)\"}"
+        }
         try """
         cluster_id: "\(clusterID)"
         name: \(member.name)
@@ -201,6 +217,7 @@ public final class LocalCluster: Sendable {
           certificate: \(root)/\(member.name).pem
           private_key: \(root)/\(member.name).key
         development: true
+        \(enroll ?? "")
         \(settings)
         """.write(toFile: settingsFile(of: member.name), atomically: true, encoding: .utf8)
     }

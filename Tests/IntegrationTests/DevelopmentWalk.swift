@@ -31,7 +31,7 @@ struct DevelopmentWalk {
             ], output: "/dev/null")
         let result: Result<Void, any Error>
         do {
-            try await body(DevelopmentWalk(place: place, basePort: try FreePorts.takeRow(of: 30)))
+            try await body(DevelopmentWalk(place: place, basePort: try FreePorts.takeRow(of: 40)))
             result = .success(())
         } catch {
             result = .failure(error)

@@ -14,6 +14,7 @@ struct WalkTests {
             try await locksAndElections(walk)
             try await faults(walk)
             try await benchmark(walk)
+            try await members(walk)
             try await end(walk)
         }
     }
@@ -98,6 +99,21 @@ struct WalkTests {
             history)
         #expect(report.hasPrefix("mixed: "))
         #expect(try await walk.esper("bench", "check", history).hasPrefix("holds: "))
+    }
+
+    /// A node joins by a token, as any host does, and leaves.
+    private func members(_ walk: DevelopmentWalk) async throws {
+        let grown = try await walk.document("dev", "add")
+        let members = try #require(grown["members"] as? [[String: Any]])
+        #expect(members.compactMap { $0["name"] as? String } == ["n1", "n2", "n3", "n4"])
+        #expect(members.allSatisfy { $0["voter"] as? Bool == true })
+        let tokens = try await walk.document("cluster", "token", "list")
+        #expect((tokens["tokens"] as? [[String: Any]])?.first?["used_by"] as? [String] == ["n4"])
+        #expect(try await walk.esper("dev", "remove", "n4") == "n4 is removed")
+        try await until("three members") {
+            let status = try await walk.document("cluster", "status")
+            return (status["members"] as? [Any])?.count == 3
+        }
     }
 
     private func end(_ walk: DevelopmentWalk) async throws {

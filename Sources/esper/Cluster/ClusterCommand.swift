@@ -6,7 +6,7 @@ struct ClusterCommand: AsyncParsableCommand {
         commandName: "cluster", abstract: "The cluster itself.",
         subcommands: [
             ClusterStatusCommand.self, ClusterAdd.self, ClusterPromote.self, ClusterDemote.self, ClusterRemove.self,
-            ClusterReplace.self, ClusterTransfer.self, ClusterDrain.self, ClusterWatch.self,
+            ClusterReplace.self, ClusterTransfer.self, ClusterDrain.self, ClusterToken.self, ClusterWatch.self,
         ])
 }
 

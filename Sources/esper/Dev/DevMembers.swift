@@ -1,4 +1,5 @@
 import ArgumentParser
+import Coordination
 import EsperClient
 import EsperTypes
 import Glibc
@@ -19,57 +20,50 @@ struct DevAdd: AsyncParsableCommand {
             throw CommandFailure("a cluster on one host has at most \(DevelopmentCluster.maximumNodes) nodes")
         }
         var node = try cluster.nextNode()
-        try PortCheck([(node.peerPort, "\(node.name)'s peers"), (node.apiPort, "\(node.name)'s clients")])
-            .run(isNew: false, directory: cluster.directory)
-        let change = try await Connecting.withClient(cluster.clientPath, timeout: wait.duration) { [node] client in
-            try await client.addMember(
-                node.name, peer: HostPort(host: "127.0.0.1", port: node.peerPort),
-                api: HostPort(host: "127.0.0.1", port: node.apiPort))
-        }
-        guard let id = change.ids.first.flatMap({ NodeID($0) }) else {
-            throw CommandFailure("the cluster took \(node.name) in and did not say under which id")
-        }
-        node.id = id
+        try PortCheck([
+            (node.peerPort, "\(node.name)'s peers"), (node.apiPort, "\(node.name)'s clients"),
+            (node.enrollPort, "hosts that join at \(node.name)"),
+        ]).run(isNew: false, directory: cluster.directory)
+        let catalog = cluster.usesCatalog ? try DevelopmentPostgreSQL(cluster: cluster).connectionString() : nil
+        let host = JoiningHost(
+            directory: cluster.directory(of: node),
+            member: NewMember(
+                name: node.name, peer: HostPort(host: "127.0.0.1", port: node.peerPort),
+                api: HostPort(host: "127.0.0.1", port: node.apiPort)),
+            moreSettings: cluster.commonSettings(of: node, catalogURL: catalog))
+        let enrollment = try await enroll(host, in: cluster)
+        node.id = enrollment.node
         cluster.nodes.append(node)
         // First of all the description: whatever fails from here on, 'dev up' goes on with this node.
         try cluster.save()
-        try cluster.prepareCertificates()
         try cluster.writeClientSettings()
-        let catalog = cluster.usesCatalog ? try DevelopmentPostgreSQL(cluster: cluster).connectionString() : nil
-        try cluster.writeSettings(of: node, catalogURL: catalog, joins: true)
+        try await host.addLearner(enrollment, within: wait.duration)
         try cluster.start(node)
         defer { cluster.recordInitialization(of: node) }
-        try await promote(node, of: cluster)
+        do {
+            try await host.promote(enrollment, within: wait.duration) { [node] in
+                guard cluster.state(of: node) != .down else {
+                    throw CommandFailure("\(node.name) ended: \(host.lastWords) (\(host.logPath))")
+                }
+            }
+        } catch let failure as CommandFailure where failure.reason != "failed" {
+            throw CommandFailure(
+                .timedOut, "\(node.name) has no vote yet: \(failure.message); 'esper cluster promote' gives it one")
+        }
         let status = try await cluster.waitUntilReady(for: wait)
         output.print(status.json, text: status.text)
     }
 
-    /// Asks until the node has caught up; the cluster is the judge of that.
-    private func promote(_ node: DevelopmentCluster.Node, of cluster: DevelopmentCluster) async throws {
-        let start = MonotonicClock.nanoseconds()
-        while true {
-            do {
-                _ = try await Connecting.withClient(cluster.clientPath, timeout: wait.duration) { client in
-                    try await client.promoteMembers([node.name])
-                }
-                return
-            } catch let failure as CommandFailure where Self.passing.contains(failure.reason) {
-                guard cluster.state(of: node) != .down else {
-                    throw CommandFailure(
-                        "\(node.name) ended: \(cluster.lastWords(of: node)) (\(cluster.logPath(of: node)))")
-                }
-                guard MonotonicClock.nanoseconds() - start < UInt64(wait.duration.nanoseconds) else {
-                    throw CommandFailure(
-                        .timedOut,
-                        "\(node.name) has no vote yet: \(failure.message); 'esper cluster promote' gives it one")
-                }
-            }
-            try await Task.sleep(for: .milliseconds(50))
+    /// As any host joins: by a token, used at once.
+    private func enroll(_ host: JoiningHost, in cluster: DevelopmentCluster) async throws -> JoiningHost.EnrolledNode {
+        if let known = try host.enrollment() { return known }
+        let settings = try ClientSettings.load(cluster.clientPath)
+        let token = try await Connecting.withClient(cluster.clientPath, timeout: wait.duration) { client in
+            try await TokenMaking(ttl: .seconds(300), node: host.member.name)
+                .make(client, try await EnrollmentOffers.ask(client, settings))
         }
+        return try await host.enroll(by: token, within: wait.duration)
     }
-
-    /// Refusals that waiting ends.
-    private static let passing: Set<String> = ["not_caught_up", "not_heard", "change_pending"]
 }
 
 struct DevRemove: AsyncParsableCommand {

@@ -11,7 +11,9 @@ extension DevelopmentCluster {
             try keys.createAuthority(
                 trustDomain: Self.trustDomain, validFor: KeyStore.authorityPeriod, replacing: false)
         }
-        for node in nodes where !Files.exists(keys.certificatePath(node.name)) {
+        // A node that joined has its own beside its settings.
+        for node in nodes
+        where !Files.exists(keys.certificatePath(node.name)) && !Files.exists("\(directory(of: node))/node.pem") {
             try keys.issue(
                 .node, name: node.name, hosts: ["127.0.0.1", "::1", "localhost"], validFor: KeyStore.leafPeriod,
                 replacing: true)
@@ -26,25 +28,23 @@ extension DevelopmentCluster {
         var text = "# How to reach this cluster; for 'esper --config' or ESPER_CONFIG.\nendpoints:\n"
         for node in nodes { text += "  - 127.0.0.1:\(node.apiPort)\n" }
         text += """
-            ca: \(Self.quoted(keys.trustPath))
-            certificate: \(Self.quoted(keys.certificatePath(Self.clientName)))
-            private_key: \(Self.quoted(keys.keyPath(Self.clientName)))
+            ca: \(YAML.quoted(keys.trustPath))
+            certificate: \(YAML.quoted(keys.certificatePath(Self.clientName)))
+            private_key: \(YAML.quoted(keys.keyPath(Self.clientName)))
 
             """
         try Files.write(text, to: clientPath)
     }
 
-    /// Writes a node's settings, unless they exist: they are the user's to change.
-    ///
-    /// - Parameter joins: the cluster is there already, and takes this node in.
-    func writeSettings(of node: Node, catalogURL: String?, joins: Bool = false) throws {
+    /// Writes a founder's settings, unless they exist: they are the user's to change. Whoever joins later writes its own.
+    func writeSettings(of node: Node, catalogURL: String?) throws {
         try Files.createDirectory(directory(of: node), mode: 0o700)
         guard !Files.exists(settingsPath(of: node)) else { return }
         var text = """
             # Settings of \(node.name), written once by 'esper dev up' and yours to change; docs/OPERATIONS.md lists them all.
             cluster_id: "\(clusterID)"
             name: \(node.name)
-            data_directory: \(Self.quoted(dataDirectory(of: node)))
+            data_directory: \(YAML.quoted(dataDirectory(of: node)))
             members:
 
             """
@@ -56,29 +56,31 @@ extension DevelopmentCluster {
                     api: 127.0.0.1:\(member.apiPort)
 
                 """
-            if joins, member == node { text += "    join: true\n" }
         }
         text += """
-            listen:
-              peer: 127.0.0.1:\(node.peerPort)
-              api: 127.0.0.1:\(node.apiPort)
             tls:
-              ca: \(Self.quoted(keys.trustPath))
-              certificate: \(Self.quoted(keys.certificatePath(node.name)))
-              private_key: \(Self.quoted(keys.keyPath(node.name)))
+              ca: \(YAML.quoted(keys.trustPath))
+              certificate: \(YAML.quoted(keys.certificatePath(node.name)))
+              private_key: \(YAML.quoted(keys.keyPath(node.name)))
               trust_domain: \(Self.trustDomain)
+
+            """
+        try Files.write(text + commonSettings(of: node, catalogURL: catalogURL), to: settingsPath(of: node))
+    }
+
+    /// What every node of a cluster on one host has: any of them may let others in, because all stand beside the authority.
+    func commonSettings(of node: Node, catalogURL: String?) -> String {
+        var text = """
+            tls.authority_key: \(YAML.quoted(keys.authorityKeyPath))
+            enroll:
+              address: 127.0.0.1:\(node.enrollPort)
             log:
               level: info
               format: text
             development: true
 
             """
-        if let catalogURL { text += "catalog:\n  url: \(Self.quoted(catalogURL))\n" }
-        try Files.write(text, to: settingsPath(of: node))
-    }
-
-    /// A YAML scalar in single quotes, which take everything but themselves as it is.
-    private static func quoted(_ text: String) -> String {
-        "'" + text.split(separator: "'", omittingEmptySubsequences: false).joined(separator: "''") + "'"
+        if let catalogURL { text += "catalog:\n  url: \(YAML.quoted(catalogURL))\n" }
+        return text
     }
 }

@@ -13,20 +13,9 @@ extension DevelopmentCluster {
         return process.isPaused ? .paused : .running
     }
 
-    /// The node's program: beside this one, unless the environment names another.
-    static func nodeProgram() throws -> String {
-        if let named = ProcessInfo.processInfo.environment["ESPER_NODE_PROGRAM"] { return named }
-        let own = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? ""
-        let program = (own as NSString).deletingLastPathComponent + "/esper-node"
-        guard Files.exists(program) else {
-            throw CommandFailure("\(program) is missing; build it with 'swift build -c release --product esper-node'")
-        }
-        return program
-    }
-
     func start(_ node: Node) throws {
         recordInitialization(of: node)
-        var command = [try Self.nodeProgram(), "--config", settingsPath(of: node)]
+        var command = [try NodeProgram.path(), "--config", settingsPath(of: node)]
         if !Files.exists(initializedPath(of: node)) { command.append("--initialize") }
         try Spawn.detached(command, log: logPath(of: node)).write(to: processPath(of: node))
     }

@@ -10,14 +10,17 @@ import Yams
 ///     DIR/postgres/       data/, password, postgres.log, postgres.pid
 ///     DIR/redis/          password, redis.log, redis.pid
 ///
-/// Node i (from 0) listens on base + 10 i for peers and on base + 10 i + 1 for clients; PostgreSQL on base + 8, Redis
-/// on base + 9.
+/// Node i (from 0) listens on base + 10 i for peers, on base + 10 i + 1 for clients and on base + 10 i + 3 for hosts that join;
+/// PostgreSQL on base + 8, Redis on base + 9.
 struct DevelopmentCluster: Equatable, Sendable {
     struct Node: Equatable, Sendable {
         var name: String
         var id: NodeID
         var peerPort: Int
         var apiPort: Int
+
+        /// Where hosts with a join token are let in.
+        var enrollPort: Int { peerPort + 3 }
     }
 
     static let version = 1

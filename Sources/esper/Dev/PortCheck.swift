@@ -12,6 +12,7 @@ package struct PortCheck {
         needs = []
         for node in cluster.nodes where cluster.state(of: node) == .down {
             needs += [(node.peerPort, "\(node.name)'s peers"), (node.apiPort, "\(node.name)'s clients")]
+            needs.append((node.enrollPort, "hosts that join at \(node.name)"))
         }
         let catalog = DevelopmentService(name: "postgres", directory: "\(cluster.directory)/postgres")
         if cluster.usesCatalog, !catalog.isRunning { needs.append((cluster.postgresPort, "PostgreSQL")) }

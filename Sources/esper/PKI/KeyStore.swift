@@ -18,7 +18,7 @@ struct KeyStore {
 
     var trustPath: String { "\(directory)/ca.pem" }
     private var authorityPath: String { "\(directory)/authority.pem" }
-    private var authorityKeyPath: String { "\(directory)/authority.key" }
+    var authorityKeyPath: String { "\(directory)/authority.key" }
 
     func certificatePath(_ name: String) -> String { "\(directory)/\(name).pem" }
     func keyPath(_ name: String) -> String { "\(directory)/\(name).key" }

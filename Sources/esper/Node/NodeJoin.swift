@@ -1,0 +1,130 @@
+import ArgumentParser
+import Coordination
+import Enrollment
+import EsperTypes
+import Foundation
+
+struct NodeCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "node", abstract: "A node on this host.", subcommands: [NodeJoin.self])
+}
+
+struct NodeJoin: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "join", abstract: "Make this host a node of a cluster, by a token that the cluster gave.",
+        discussion: """
+            Makes a key, which stays here, has the cluster certify it, writes the settings, and becomes a learner: a node \
+            that is sent the log and has no vote. 'esper cluster token create' makes a token. Doing it again goes on where \
+            it ended, and needs no token once the settings are there.
+
+            Example: esper node join --token-file token --name n4 --dir /var/lib/esper \
+            --peer-address 10.0.0.4:7400 --api-address 10.0.0.4:7401 --start --voter
+            """)
+
+    @Option(help: "The token. Others on this host see it in the list of processes; --token-file does not show it.")
+    var token: String?
+
+    @Option(help: "A file that holds the token; - for standard input.")
+    var tokenFile: String?
+
+    @Option(help: "The node's name, which its certificate will carry.")
+    var name: String
+
+    @Option(name: [.customLong("dir")], help: "The node's directory: key, certificate, settings, data.")
+    var directory: String
+
+    @Option(help: "HOST:PORT where its peers reach it.")
+    var peerAddress: WrittenAddress
+
+    @Option(help: "HOST:PORT where clients reach it.")
+    var apiAddress: WrittenAddress
+
+    @Option(help: "Its failure domain.")
+    var zone = ""
+
+    @Flag(help: "Start the node in the background, with its log in the directory.")
+    var start = false
+
+    @Flag(help: "Wait until it has caught up, and give it a vote.")
+    var voter = false
+
+    @Option(help: "How long to wait for what passes by itself: a missing leader, another change, catching up.")
+    var wait = WrittenDuration(.seconds(60))
+
+    @OptionGroup var output: OutputOptions
+
+    func validate() throws {
+        if token != nil, tokenFile != nil { throw ValidationError("give --token or --token-file, not both") }
+    }
+
+    func run() async throws {
+        let member = NewMember(name: name, peer: peerAddress.address, api: apiAddress.address, zone: zone)
+        do {
+            try member.validate()
+        } catch {
+            throw CommandFailure(.usage, error.message)
+        }
+        let path = (Files.absolute(directory) as NSString).standardizingPath
+        let host = JoiningHost(directory: path, member: member)
+        let known = try host.enrollment()
+        let enrollment: JoiningHost.EnrolledNode
+        if let known {
+            try check(try readToken(), against: known)
+            Terminal.progress("\(name) is enrolled already, with the id \(known.node); going on from there")
+            enrollment = known
+        } else {
+            guard let token = try readToken() else {
+                throw CommandFailure(.usage, "\(path) has no node yet: give --token or --token-file")
+            }
+            enrollment = try await host.enroll(by: token, within: wait.duration)
+        }
+        try await host.addLearner(enrollment, within: wait.duration)
+        if start { try host.start() }
+        let command = host.startCommand(program: "esper-node").joined(separator: " ")
+        if voter {
+            if !start { Terminal.progress("waiting until the node runs and has caught up: \(command)") }
+            try await host.promote(enrollment, within: wait.duration) {
+                guard !start || host.isRunning else {
+                    throw CommandFailure("\(name) ended: \(host.lastWords) (\(host.logPath))")
+                }
+            }
+        }
+        let role = voter ? "voter" : "learner"
+        output.print(
+            .fields([
+                "name": .string(name), "id": .string(enrollment.node.description),
+                "cluster_id": .string(enrollment.cluster.description), "role": .string(role),
+                "already_enrolled": .bool(known != nil), "settings": .string(host.settingsPath),
+                "running": .bool(host.isRunning), "start_command": .string(command),
+            ]),
+            text: "\(name) is a \(role) of the cluster \(enrollment.cluster), with the id \(enrollment.node)"
+                + (start || voter ? "" : "\nstart it: \(command)")
+                + (voter ? "" : "\nonce it has caught up: esper cluster promote \(name)"))
+    }
+
+    private func readToken() throws -> JoinToken? {
+        let text: String
+        if let token {
+            text = token
+        } else if let tokenFile {
+            text =
+                tokenFile == "-"
+                ? String(decoding: FileHandle.standardInput.readDataToEndOfFile(), as: UTF8.self)
+                : try Files.read(tokenFile)
+        } else {
+            return nil
+        }
+        do {
+            return try JoinToken(text)
+        } catch {
+            throw CommandFailure(.usage, "\(error)")
+        }
+    }
+
+    private func check(_ token: JoinToken?, against known: JoiningHost.EnrolledNode) throws {
+        guard let token, token.cluster != known.cluster else { return }
+        throw CommandFailure(
+            "\(name) belongs to the cluster \(known.cluster), and the token is of \(token.cluster); choose another --dir"
+        )
+    }
+}
