@@ -1,4 +1,5 @@
 public import Logging
+internal import Metrics
 public import NIOCore
 internal import NIOPosix
 public import NIOSSL
@@ -94,6 +95,8 @@ final class EnrollmentTable: Sendable {
 
     private let state = Mutex(State())
     private let maximumConnections: Int
+    /// Of hosts that have no certificate yet.
+    private let gauge = Gauge(label: "enroll.connections")
 
     init(maximumConnections: Int) { self.maximumConnections = maximumConnections }
 
@@ -109,12 +112,16 @@ final class EnrollmentTable: Sendable {
             return (true, evicted)
         }
         guard isAdmitted else { return false }
+        report()
         evicted?.pipeline.fireUserInboundEventTriggered(Evicted())
         channel.closeFuture.whenComplete { [self] _ in
             state.withLock { $0.channels.removeAll { $0.id == ObjectIdentifier(channel) } }
+            report()
         }
         return true
     }
+
+    private func report() { gauge.record(state.withLock { $0.channels.count }) }
 
     func asked(_ channel: any Channel) {
         state.withLock { state in

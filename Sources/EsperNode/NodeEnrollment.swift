@@ -19,7 +19,8 @@ final class NodeEnrollment: Sendable {
         var authority: CertificateAuthority
         /// Every authority that is trusted, for the new node.
         var trustedPEM: String
-        var fingerprint: String
+        /// What tokens carry; nil while this node's own certificate is another authority's: no host would trust it.
+        var fingerprint: String?
         var tls: TLSConfiguration
     }
 
@@ -27,6 +28,7 @@ final class NodeEnrollment: Sendable {
     private let settings: NodeSettings
     private let place: NodeSettings.EnrollmentPort
     private let signer: Mutex<Signer>
+    private let logger: Logger
     /// Set once, right after `init`.
     private let listener = Mutex<EnrollmentListener?>(nil)
 
@@ -39,7 +41,8 @@ final class NodeEnrollment: Sendable {
     ) async throws -> NodeEnrollment? {
         guard let place = settings.enrollment else { return nil }
         let first = try await NIOThreadPool.singleton.runIfActive { try Self.signer(settings, credentials) }
-        let enrollment = NodeEnrollment(node, settings, place, first)
+        let enrollment = NodeEnrollment(node, settings, place, first, logger)
+        enrollment.warnIfNobodyCanJoin(first)
         let listener = try await EnrollmentListener.start(
             host: place.address.host, port: place.address.port, tls: first.tls, on: group, logger: logger,
             enroll: { [weak enrollment] in
@@ -50,21 +53,24 @@ final class NodeEnrollment: Sendable {
     }
 
     private init(
-        _ node: NodeHandle, _ settings: NodeSettings, _ place: NodeSettings.EnrollmentPort, _ signer: Signer
+        _ node: NodeHandle, _ settings: NodeSettings, _ place: NodeSettings.EnrollmentPort, _ signer: Signer,
+        _ logger: Logger
     ) {
         self.node = node
         self.settings = settings
         self.place = place
         self.signer = Mutex(signer)
+        self.logger = logger
     }
 
-    /// For the status: where tokens should send hosts.
-    var offer: EnrollmentOffer {
+    /// For the status: where tokens should send hosts; nil when they would not trust this node.
+    var offer: EnrollmentOffer? {
+        guard let fingerprint = signer.withLock({ $0.fingerprint }) else { return nil }
         let isEverywhere = ["0.0.0.0", "::"].contains(place.address.host)
         let host = isEverywhere ? settings.member.api.host : place.address.host
         return EnrollmentOffer(
             address: HostPort(host: host, port: place.address.port),
-            authorityFingerprint: signer.withLock { $0.fingerprint })
+            authorityFingerprint: fingerprint)
     }
 
     func stop() async { await listener.withLock { $0 }?.stop() }
@@ -82,7 +88,14 @@ final class NodeEnrollment: Sendable {
         return { [self] in
             signer.withLock { $0 = new }
             listener?.update(tls: context)
+            warnIfNobodyCanJoin(new)
         }
+    }
+
+    private func warnIfNobodyCanJoin(_ signer: Signer) {
+        guard signer.fingerprint == nil else { return }
+        logger.warning(
+            "no host can join here: this node's certificate is not of the authority of tls.authority_key; rotate it")
     }
 
     private static func signer(_ settings: NodeSettings, _ credentials: TLSCredentials) throws -> Signer {
@@ -103,7 +116,8 @@ final class NodeEnrollment: Sendable {
         }
         return Signer(
             authority: authority, trustedPEM: trusted,
-            fingerprint: try authority.fingerprint.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined(),
+            fingerprint: credentials.isVouchedFor(by: authority, now: Date())
+                ? try authority.fingerprint.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined() : nil,
             tls: try credentials.enrollmentServerConfiguration(
                 authority: authority, applicationProtocols: [EnrollmentListener.applicationProtocol]))
     }

@@ -91,6 +91,14 @@ public struct TLSCredentials: Sendable {
         return configuration
     }
 
+    /// Whether a host that knows the fingerprint of this authority and nothing else would trust us.
+    public func isVouchedFor(by authority: CertificateAuthority, now: Date) -> Bool {
+        guard let fingerprint = try? authority.fingerprint, let pem = try? authority.certificatePEM,
+            let sent = try? NIOSSLCertificate.fromPEMBytes([UInt8](pem.utf8))
+        else { return false }
+        return (try? PinnedAuthority(fingerprint: fingerprint).verify(chain + sent, now: now)) != nil
+    }
+
     /// For callers of the API: the chain and the server's host name (or IP address) are checked.
     public func apiClientConfiguration(applicationProtocols: [String]) -> TLSConfiguration {
         clientConfiguration(applicationProtocols: applicationProtocols)

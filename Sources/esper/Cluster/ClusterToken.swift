@@ -19,7 +19,7 @@ struct TokenCreate: AsyncParsableCommand {
             password, and let it live no longer than that takes. The cluster keeps a digest of it alone.
             """)
 
-    @Option(help: "How long it lives: one second to seven days.")
+    @Option(help: "How long it lives: one second to seven days.", transform: WrittenDuration.read)
     var ttl = WrittenDuration(.seconds(3600))
 
     @Option(help: "How many nodes may join by it.")
@@ -30,7 +30,8 @@ struct TokenCreate: AsyncParsableCommand {
 
     @Option(
         name: [.customLong("endpoint")],
-        help: "HOST:PORT where hosts shall join; repeatable. Default: what the nodes say that let hosts in.")
+        help: "HOST:PORT where hosts shall join; repeatable. Default: what the nodes say that let hosts in.",
+        transform: WrittenAddress.read)
     var endpoints: [WrittenAddress] = []
 
     @OptionGroup var cluster: ClusterOptions

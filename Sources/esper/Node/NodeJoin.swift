@@ -33,14 +33,17 @@ struct NodeJoin: AsyncParsableCommand {
     @Option(name: [.customLong("dir")], help: "The node's directory: key, certificate, settings, data.")
     var directory: String
 
-    @Option(help: "HOST:PORT where its peers reach it.")
+    @Option(help: "HOST:PORT where its peers reach it.", transform: WrittenAddress.read)
     var peerAddress: WrittenAddress
 
-    @Option(help: "HOST:PORT where clients reach it.")
+    @Option(help: "HOST:PORT where clients reach it.", transform: WrittenAddress.read)
     var apiAddress: WrittenAddress
 
     @Option(help: "Its failure domain.")
     var zone = ""
+
+    @Option(help: "A file of YAML lines that its settings get too, such as raft.heartbeat or catalog.url.")
+    var settings: String?
 
     @Flag(help: "Start the node in the background, with its log in the directory.")
     var start = false
@@ -48,7 +51,9 @@ struct NodeJoin: AsyncParsableCommand {
     @Flag(help: "Wait until it has caught up, and give it a vote.")
     var voter = false
 
-    @Option(help: "How long to wait for what passes by itself: a missing leader, another change, catching up.")
+    @Option(
+        help: "How long to wait for what passes by itself: a missing leader, another change, catching up.",
+        transform: WrittenDuration.read)
     var wait = WrittenDuration(.seconds(60))
 
     @OptionGroup var output: OutputOptions
@@ -65,7 +70,8 @@ struct NodeJoin: AsyncParsableCommand {
             throw CommandFailure(.usage, error.message)
         }
         let path = (Files.absolute(directory) as NSString).standardizingPath
-        let host = JoiningHost(directory: path, member: member)
+        var host = JoiningHost(directory: path, member: member)
+        if let settings { host.moreSettings = try Files.read(settings) }
         let known = try host.enrollment()
         let enrollment: JoiningHost.EnrolledNode
         if let known {
