@@ -84,7 +84,8 @@ struct TokenMaking {
             id, secretDigest: JoinToken.digest(of: secret), node: node, uses: uses, ttl: ttl)
         return JoinToken(
             id: id, secret: secret, authorityFingerprint: offers.fingerprintBytes, cluster: offers.cluster,
-            expires: expires / 1000,
+            // Rounded up: a hint shall not end before the token does.
+            expires: (expires + 999) / 1000,
             endpoints: endpoints.isEmpty
                 ? Array(offers.addresses.prefix(JoinToken.maximumEndpoints)) : endpoints)
     }
