@@ -25,7 +25,11 @@ struct RaftLog: Sendable {
     /// The entry right before the first one held.
     private(set) var base: EntryID
     private(set) var entries: [Entry]
-    private(set) var payloadBytes: Int
+    /// Payload bytes through each entry, counted from where the log once began: how much lies between two is a
+    /// subtraction, however long the log is.
+    private var ends: [Int] = []
+    /// The same through the base.
+    private var baseEnd = 0
     /// The highest prefix of this very log that is durable.
     private(set) var durable: LogIndex
     /// The last entry that some write batch carried.
@@ -40,7 +44,8 @@ struct RaftLog: Sendable {
     init(restored: RestoredState) {
         base = restored.compactedThrough
         entries = restored.entries
-        payloadBytes = restored.entries.reduce(0) { $0 + $1.payload.count }
+        ends.reserveCapacity(restored.entries.count)
+        for entry in restored.entries { ends.append((ends.last ?? 0) + entry.payload.count) }
         let last = restored.entries.last?.index ?? base.index
         durable = last
         handedOver = last
@@ -100,10 +105,10 @@ struct RaftLog: Sendable {
 
     func payloadBytes(from lower: LogIndex, through upper: LogIndex) -> Int {
         guard lower <= upper else { return 0 }
-        var bytes = 0
-        for position in offset(of: lower)...offset(of: upper) { bytes += entries[position].payload.count }
-        return bytes
+        return ends[offset(of: upper)] - (lower == first ? baseEnd : ends[offset(of: lower) - 1])
     }
+
+    var payloadBytes: Int { (ends.last ?? baseEnd) - baseEnd }
 
     /// The last index at or before `index` whose term is at most `term`; the base when there is none.
     ///
@@ -130,8 +135,8 @@ struct RaftLog: Sendable {
 
     mutating func append(_ entry: Entry) {
         precondition(entry.index == last.index.next, "entry \(entry.id) does not follow \(last)")
+        ends.append((ends.last ?? baseEnd) + entry.payload.count)
         entries.append(entry)
-        payloadBytes += entry.payload.count
         noteConfiguration(of: entry)
     }
 
@@ -144,7 +149,7 @@ struct RaftLog: Sendable {
     mutating func truncate(from index: LogIndex) {
         precondition(index > base.index, "truncation from \(index) reaches the base \(base)")
         guard index <= last.index else { return }
-        payloadBytes -= payloadBytes(from: index, through: last.index)
+        ends.removeSubrange(offset(of: index)...)
         entries.removeSubrange(offset(of: index)...)
         pullBack(to: index.previous)
         while configurations.count > 1, configurations[configurations.count - 1].index >= index {
@@ -155,7 +160,8 @@ struct RaftLog: Sendable {
     /// Forgets the entries through `index`, which a durable snapshot covers.
     mutating func compact(through index: LogIndex) {
         guard index > base.index, let id = id(at: index) else { return }
-        payloadBytes -= payloadBytes(from: first, through: index)
+        baseEnd = ends[offset(of: index)]
+        ends.removeSubrange(...offset(of: index))
         entries.removeSubrange(...offset(of: index))
         base = id
         if let keep = configurations.lastIndex(where: { $0.index <= index }), keep > 0 {
@@ -177,7 +183,8 @@ struct RaftLog: Sendable {
         } else {
             if handedOver > base.index { truncateFrom = min(truncateFrom ?? first, first) }
             entries.removeAll()
-            payloadBytes = 0
+            ends.removeAll()
+            baseEnd = 0
             base = snapshot.id
             durable = min(durable, agreed)
             for position in marks.indices { marks[position].reach = min(marks[position].reach, agreed) }
