@@ -1,6 +1,9 @@
 public import EsperTypes
 
 extension RaftNode {
+    /// What this node knows to be committed.
+    public var committed: LogIndex { commit }
+
     /// - Complexity: O(members).
     public var status: RaftStatus {
         RaftStatus(

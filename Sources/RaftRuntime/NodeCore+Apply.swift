@@ -2,15 +2,37 @@ import Coordination
 import CoreMetrics
 import EsperTypes
 import Logging
+import NIOCore
 import PeerTransport
 import RaftCore
 
 // What is committed and durable here becomes state, answers and events, in the log's order.
 extension NodeCore {
+    /// How long links and timers wait for apply at most, but for a single entry that takes longer.
+    private static let applyTurn: Duration = .milliseconds(2)
+    /// Entries between two looks at the clock.
+    private static let applyStride = 32
+    /// Longer than the loop takes to come back to what is due at once: so it looks at its links first.
+    private static let applyRest: TimeAmount = .microseconds(50)
+
     func apply(_ entries: [Entry], _ now: Instant) {
-        guard let last = entries.last else { return }
+        guard unapplied.isEmpty else {
+            unapplied += entries
+            return
+        }
+        unapplied = entries[...]
+        applySome(now)
+    }
+
+    /// Applies what there is, or as much of it as links and timers can wait for: a node that catches up has to hear that
+    /// its leader lives.
+    private func applySome(_ now: Instant) {
+        let end = NodeClock.now() + Self.applyTurn
+        var count = 0
         var (isNewTerm, hasConfiguration) = (false, false)
-        for entry in entries {
+        for entry in unapplied {
+            if count > 0, count % Self.applyStride == 0, NodeClock.now() >= end { break }
+            count += 1
             switch entry.kind {
             case .command:
                 state.apply(index: entry.index, term: entry.term, payload: entry.payload, into: &output)
@@ -27,8 +49,9 @@ extension NodeCore {
             }
             if entry.kind == .configuration { hasConfiguration = true }
         }
-        appliedIndex = last.index
-        metrics.applied.increment(by: entries.count)
+        appliedIndex = unapplied[unapplied.startIndex + count - 1].index
+        unapplied = unapplied.dropFirst(count)
+        metrics.applied.increment(by: count)
         settleResults(now)
         settleSessions(now)
         for grant in output.grants { granted(grant) }
@@ -46,9 +69,19 @@ extension NodeCore {
         if isNewTerm || hasConfiguration { advanceMemberships() }
         output.removeAll()
         answerConfirmedReads()
-        step(.applied(through: last.index))
+        step(.applied(through: appliedIndex))
         snapshotIfDue()
         compactHistoryIfDue()
+        if !unapplied.isEmpty { applyMoreSoon() }
+    }
+
+    private func applyMoreSoon() {
+        let bound = NIOLoopBound(self, eventLoop: eventLoop)
+        eventLoop.scheduleTask(in: Self.applyRest) {
+            let core = bound.value
+            guard !core.isStopped, !core.unapplied.isEmpty else { return }
+            core.applySome(NodeClock.now())
+        }
     }
 
     private func noteApplied(_ entry: Entry) {

@@ -10,7 +10,7 @@ import RaftStorage
 extension NodeCore {
     /// Starts a snapshot when the log has grown enough. The copy is O(1), so apply goes on while it is written.
     func snapshotIfDue() {
-        guard logBytesSinceSnapshot >= snapshotDueBytes || isRepairDue, !isSnapshotRunning,
+        guard logBytesSinceSnapshot >= snapshotDueBytes || isRepairDue, !isSnapshotRunning, !isCatchingUp,
             let basis = raft.snapshotBasis(at: appliedIndex)
         else { return }
         isSnapshotRunning = true
@@ -34,6 +34,11 @@ extension NodeCore {
                 core.logger.error("snapshot failed; the log keeps growing", metadata: ["error": "\(error)"])
             }
         }
+    }
+
+    /// So far behind what is committed that a snapshot of now would soon be old; the log to the end of that is in memory anyway.
+    private var isCatchingUp: Bool {
+        raft.committed.distance(from: appliedIndex) > options.raft.maximumUnappliedEntries
     }
 
     /// A large state is written less often: at least half as much log as the last snapshot was long lies between two. So
@@ -103,6 +108,8 @@ extension NodeCore {
     /// Replaces the state by an installed snapshot, which is read beside this loop: links and elections go on meanwhile,
     /// and the core hands out nothing to apply before the end is reported.
     func restoreStateMachine(_ descriptor: SnapshotDescriptor) {
+        // The snapshot covers all that was handed over before it.
+        unapplied = []
         run({ worker in try worker.restore(descriptor) }) { core, result in
             switch result {
             case .success(let restored): core.stateRestored(restored, descriptor)

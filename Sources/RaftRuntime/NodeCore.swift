@@ -53,6 +53,8 @@ final class NodeCore {
     var leader: NodeID?
     var appliedTerm: Term = .zero
     var appliedIndex: LogIndex = .zero
+    /// Handed over by the core, in order; apply takes turns with links and timers.
+    var unapplied: ArraySlice<Entry> = []
     var durableThrough: WriteSequence = .zero
     /// Messages that wait for their write, in order of the write.
     var heldMessages: Deque<(after: WriteSequence, message: Message, to: NodeID)> = []
