@@ -8,10 +8,11 @@ struct BenchRestart: AsyncParsableCommand {
         commandName: "restart", abstract: "How long a node that was killed takes until it serves again.",
         discussion: """
             For a cluster on this host. The node is ended with SIGKILL and started; the time is from its start to its \
-            answer to a linearizable get, which it can give only when it has read its log and caught up.
+            answer to a linearizable get, which it can give only when it has read its log and caught up. With 'all' \
+            every node is ended at once, as power does it, and the time is until each has answered.
             """)
 
-    @Argument(help: "A node's name, or 'leader'.")
+    @Argument(help: "A node's name, 'leader' or 'all'.")
     var target: String
 
     @Option(name: [.customLong("repeat")], help: "How many times.")
@@ -30,10 +31,11 @@ struct BenchRestart: AsyncParsableCommand {
         var entries: UInt64 = 0
         for number in 1...repeats {
             entries = try await cluster.waitUntilReady(for: WrittenDuration(.seconds(60))).appliedIndex
-            let node = try await cluster.node(of: target)
-            let milliseconds = try await restart(node, of: cluster)
+            let nodes = target == "all" ? cluster.nodes : [try await cluster.node(of: target)]
+            let milliseconds = try await restart(nodes, of: cluster)
             durations.append(milliseconds)
-            Terminal.progress("\(number)/\(repeats): \(node.name) after \(milliseconds) ms")
+            let names = nodes.map(\.name).joined(separator: ", ")
+            Terminal.progress("\(number)/\(repeats): \(names) after \(milliseconds) ms")
         }
         let sorted = durations.sorted()
         output.print(
@@ -45,19 +47,33 @@ struct BenchRestart: AsyncParsableCommand {
                 + "median \(sorted[sorted.count / 2]) ms, max \(sorted[sorted.count - 1]) ms")
     }
 
-    private func restart(_ node: DevelopmentCluster.Node, of cluster: DevelopmentCluster) async throws -> Double {
-        guard let process = cluster.process(of: node) else { throw CommandFailure("\(node.name) does not run") }
-        process.signal(SIGKILL)
-        while cluster.state(of: node) != .down { try await Task.sleep(for: .milliseconds(5)) }
+    /// - Returns: milliseconds from the first start to the last answer.
+    private func restart(
+        _ nodes: [DevelopmentCluster.Node], of cluster: DevelopmentCluster
+    ) async throws -> Double {
+        for node in nodes {
+            guard let process = cluster.process(of: node) else { throw CommandFailure("\(node.name) does not run") }
+            process.signal(SIGKILL)
+        }
+        for node in nodes {
+            while cluster.state(of: node) != .down { try await Task.sleep(for: .milliseconds(5)) }
+        }
         let start = MonotonicClock.nanoseconds()
-        try cluster.start(node)
-        let limit = start + 120_000_000_000
+        for node in nodes { try cluster.start(node) }
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for node in nodes { group.addTask { try await serves(node, of: cluster) } }
+            try await group.waitForAll()
+        }
+        return Double((MonotonicClock.nanoseconds() - start) / 1000) / 1000
+    }
+
+    private func serves(_ node: DevelopmentCluster.Node, of cluster: DevelopmentCluster) async throws {
+        let limit = MonotonicClock.nanoseconds() + 120_000_000_000
         while MonotonicClock.nanoseconds() < limit {
             do {
-                try await cluster.withClient(of: node, timeout: .milliseconds(500)) { client in
+                return try await cluster.withClient(of: node, timeout: .milliseconds(500)) { client in
                     _ = try await client.get(Bytes.of("restart/ready"))
                 }
-                return Double((MonotonicClock.nanoseconds() - start) / 1000) / 1000
             } catch {
                 guard cluster.state(of: node) != .down else {
                     throw CommandFailure("\(node.name) ended: \(cluster.lastWords(of: node))")

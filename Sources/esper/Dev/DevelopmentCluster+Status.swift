@@ -15,6 +15,8 @@ extension DevelopmentCluster {
                 certificate: keys.certificatePath(Self.clientName), privateKey: keys.keyPath(Self.clientName))
             var options = Connecting.options(timeout: timeout)
             options.connectTimeout = min(options.connectTimeout, timeout)
+            // It is this node that is asked, whoever leads.
+            options.followsLeader = false
             let client = try EsperClient(settings, options: options)
             defer { client.close() }
             return try await body(client)
