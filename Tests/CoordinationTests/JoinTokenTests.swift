@@ -62,6 +62,22 @@ import Testing
         #expect(replica.machine.joinTokens.record(id)?.used.count == 2)
     }
 
+    @Test func `a member is known by its key, by whichever token, until it is a member no more`() {
+        var replica = founded()
+        replica.run(token())
+        replica.run(redeem(node("n2"), key: 1))
+        replica.run(.noteMember(NodeID(2), isEnrolled: true, incarnation: nil))
+        let later = JoinTokenID(8)
+        replica.run(
+            .createJoinToken(NewJoinToken(id: later, secretDigest: secret, uses: 1, ttl: .seconds(10))))
+        #expect(replica.run(redeem(node("n2"), key: 1, token: later)) == .joinTokenRedeemed(NodeID(2)))
+        #expect(replica.run(redeem(node("n2"), key: 2, token: later)) == .refused(.memberNameTaken(by: NodeID(2))))
+        #expect(replica.machine.joinTokens.record(later)?.used == [])
+        replica.run(.forgetMember(NodeID(2)))
+        #expect(replica.machine.joinTokens.keys == [])
+        #expect(replica.run(redeem(node("n2"), key: 1, token: later)) == .joinTokenRedeemed(NodeID(3)))
+    }
+
     @Test func `without the secret nothing is learnt of a token`() {
         var replica = founded()
         replica.run(token())
@@ -148,11 +164,14 @@ import Testing
         replica.run(.revokeJoinToken(id))
         let records = replica.machine.outboxRecords(after: .zero, limit: 10).dropFirst()
         #expect(
-            records.map(\.kind) == [.joinTokenCreated, .joinTokenUsed, .membershipChanged, .joinTokenRevoked])
+            records.map(\.kind) == [
+                .joinTokenCreated, .joinTokenUsed, .membershipChanged, .joinTokenUsed, .joinTokenRevoked,
+            ])
         #expect(
             records.map(\.actor)
                 == [
-                    "client/operator", "join-token/0000000000000007", "join-token/0000000000000007", "client/other",
+                    "client/operator", "join-token/0000000000000007", "join-token/0000000000000007",
+                    "join-token/0000000000000007", "client/other",
                 ])
         #expect(records.first?.subject == "0000000000000007")
         #expect(!records.contains { $0.fields.contains { $0.value.contains("0101") } })

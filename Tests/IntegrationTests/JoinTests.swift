@@ -4,6 +4,7 @@ import Enrollment
 import EsperClient
 import EsperTypes
 import Foundation
+import Glibc
 import Identity
 import NIOSSL
 import TestSupport
@@ -66,6 +67,8 @@ struct JoinTests {
                 #expect(entry?["state"] as? String == "used" && entry?["used_by"] as? [String] == ["n4"])
                 #expect(!listed.output.contains(String(token.text.dropFirst(30).prefix(30))))
 
+                try await renews(cluster, place)
+
                 // The same directory is this node's alone, and the token nobody else's.
                 let other = try await esper(
                     cluster,
@@ -84,6 +87,24 @@ struct JoinTests {
                 #expect(!FileManager.default.fileExists(atPath: cluster.root + "/other/node.pem"))
             }
         }
+    }
+
+    /// The same key, a new certificate, which the running node takes.
+    private func renews(_ cluster: LocalCluster, _ place: String) async throws {
+        func serial() throws -> String {
+            try CertificateSummary.read(pem: String(contentsOfFile: "\(place)/node.pem", encoding: .utf8))[0]
+                .serialNumber
+        }
+        let before = try serial()
+        let token = try await token(cluster, "--node", "n4")
+        let renewed = try await esper(
+            cluster, ["node", "renew", "--dir", place, "--token", token.text, "--output", "json"])
+        #expect(renewed.document?["name"] as? String == "n4", "\(renewed.errors)")
+        #expect(try serial() != before)
+        cluster.process("n4").signal(SIGHUP)
+        try await until("the reload") { cluster.log(of: "n4").contains("certificates reloaded") }
+        // With another key nobody is n4.
+        await expectRefusal("member_name_taken", token)
     }
 
     @Test func `nobody gets in by a wrong token, a wrong name, twice, or without a token`() async throws {

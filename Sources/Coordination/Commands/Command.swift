@@ -60,7 +60,7 @@ public enum Command: Hashable, Sendable {
     /// Ends a token; nodes that have joined by it stay.
     case revokeJoinToken(JoinTokenID)
     /// Lets a node in by a token: counts the use and gives the node its ID, or neither. The same node, by name and key, is
-    /// answered again with the same ID.
+    /// answered again with the same ID and without another use.
     case redeemJoinToken(JoinTokenRedemption)
 
     // Outbox

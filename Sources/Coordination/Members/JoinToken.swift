@@ -60,8 +60,6 @@ public struct JoinTokenRecord: Hashable, Sendable {
     public struct Use: Hashable, Sendable {
         public var name: String
         public var node: NodeID
-        /// SHA-256 of its public key.
-        public var keyDigest: [UInt8]
     }
 
     public let id: JoinTokenID
@@ -92,21 +90,28 @@ public struct JoinTokenRecord: Hashable, Sendable {
     }
 }
 
-/// Every join token that the cluster knows, bounded: those that have expired make room.
+/// Every join token that the cluster knows, bounded: those that have expired make room; and by which key each member is known
+/// that joined by one.
 public struct JoinTokenTable: Hashable, Sendable {
+    /// Whoever has this key is that member.
+    public struct MemberKey: Hashable, Sendable {
+        public var node: NodeID
+        /// SHA-256 of the public key.
+        public var digest: [UInt8]
+    }
+
     /// In the order in which they were made.
     public package(set) var records: [JoinTokenRecord] = []
+
+    /// Of members that joined by a token, in that order.
+    public package(set) var keys: [MemberKey] = []
 
     init() {}
 
     public func record(_ id: JoinTokenID) -> JoinTokenRecord? { records.first { $0.id == id } }
 
-    /// Whether a node of this name and key has joined by any token.
-    func use(by name: String, keyDigest: [UInt8]) -> JoinTokenRecord.Use? {
-        for record in records {
-            if let use = record.used.first(where: { $0.name == name && $0.keyDigest == keyDigest }) { return use }
-        }
-        return nil
+    func isKey(_ digest: [UInt8], of node: NodeID) -> Bool {
+        keys.contains { $0.node == node && $0.digest == digest }
     }
 
     mutating func dropExpired(at time: UInt64) { records.removeAll { $0.expires <= time } }
@@ -117,10 +122,14 @@ public struct JoinTokenTable: Hashable, Sendable {
         return records[position]
     }
 
-    mutating func use(_ id: JoinTokenID, _ use: JoinTokenRecord.Use) {
+    mutating func use(_ id: JoinTokenID, by member: MemberRecord, keyDigest: [UInt8]) {
         guard let position = records.firstIndex(where: { $0.id == id }) else { return }
-        records[position].used.append(use)
+        records[position].used.append(.init(name: member.name, node: member.id))
+        keys.append(MemberKey(node: member.id, digest: keyDigest))
     }
+
+    /// The member is no more, and its key nobody's.
+    mutating func forget(_ node: NodeID) { keys.removeAll { $0.node == node } }
 }
 
 extension NewJoinToken {
@@ -167,7 +176,6 @@ extension JoinTokenRecord {
         writer.write(array: used) {
             $0.write($1.name)
             $0.write($1.node)
-            $0.write($1.keyDigest)
         }
     }
 
@@ -181,9 +189,19 @@ extension JoinTokenRecord {
         isRevoked = try reader.readBool()
         used = try reader.readArray(atMost: CoordinationLimits.joinTokenUses) { reader throws(DecodingError) in
             Use(
-                name: try reader.readString(atMost: CoordinationLimits.memberNameBytes), node: try reader.read(),
-                keyDigest: try reader.readDigest())
+                name: try reader.readString(atMost: CoordinationLimits.memberNameBytes), node: try reader.read())
         }
+    }
+}
+
+extension JoinTokenTable.MemberKey {
+    func encode(into writer: inout ByteWriter) {
+        writer.write(node)
+        writer.write(digest)
+    }
+
+    init(from reader: inout ByteReader) throws(DecodingError) {
+        self.init(node: try reader.read(), digest: try reader.readDigest())
     }
 }
 

@@ -42,27 +42,31 @@ extension StateMachine {
         let new = redemption.member
         let record = try joinTokens.judged(
             redemption.token, secretDigest: redemption.secretDigest, name: new.name, at: time)
-        if let use = joinTokens.use(by: new.name, keyDigest: redemption.keyDigest) {
-            // Asked again with the same key, after a lost answer: it is the same node, whichever token it shows now.
-            guard let member = members.record(use.node) else { throw .memberNotFound(use.node) }
+        if let member = members.record(named: new.name), joinTokens.isKey(redemption.keyDigest, of: member.id) {
+            // The same node, after a lost answer or for a new certificate, whichever token it shows now.
             guard member.described == new else { throw .memberNameTaken(by: member.id) }
+            auditUse(of: record, by: member, "renewed", &context, &output)
             return .joinTokenRedeemed(member.id)
         }
         guard record.used.count < record.uses else { throw .joinTokenUsedUp }
         guard !members.isEmpty else { throw .invalid(.memberCount(0)) }
         if let conflict = members.conflict(with: new) { throw conflict }
         let member = members.admit(new, at: context.index)
-        joinTokens.use(
-            record.id, .init(name: member.name, node: member.id, keyDigest: redemption.keyDigest))
-        audit(
-            .joinTokenUsed, record.id.description,
-            [
-                .init("node", member.name), .init("node_id", member.id.description),
-                .init("uses_left", String(record.uses - record.used.count - 1)),
-            ], &context, &output)
+        joinTokens.use(record.id, by: member, keyDigest: redemption.keyDigest)
+        auditUse(of: record, by: member, "joined", &context, &output)
         audit("admitted", member, &context, &output)
         output.membersChanged = true
         return .joinTokenRedeemed(member.id)
+    }
+
+    private mutating func auditUse(
+        of record: JoinTokenRecord, by member: MemberRecord, _ what: String, _ context: inout ApplyContext,
+        _ output: inout ApplyOutput
+    ) {
+        audit(
+            .joinTokenUsed, record.id.description,
+            [.init("node", member.name), .init("node_id", member.id.description), .init("change", what)], &context,
+            &output)
     }
 }
 

@@ -42,6 +42,7 @@ extension StateMachine {
         _ id: NodeID, _ context: inout ApplyContext, _ output: inout ApplyOutput
     ) throws(Refusal) -> CommandResult {
         guard let record = members.forget(id, at: context.index) else { throw .memberNotFound(id) }
+        joinTokens.forget(id)
         audit("forgotten", record, &context, &output)
         output.membersChanged = true
         return .recorded

@@ -179,6 +179,11 @@ public struct SnapshotDecoder: Sendable {
                 throw .unknownTag(UInt64(tag))
             }
             state.joinTokens.records.append(try JoinTokenRecord(from: &reader))
+        case .memberKey:
+            guard version > 4, state.joinTokens.keys.count < CoordinationLimits.members else {
+                throw .unknownTag(UInt64(tag))
+            }
+            state.joinTokens.keys.append(try .init(from: &reader))
         case .mixedChain: state.isChainMixed = true
         case .end: throw .unknownTag(UInt64(tag))
         }

@@ -135,6 +135,10 @@ public struct SnapshotEncoder: Sequence, IteratorProtocol, Sendable {
             writer.write(SnapshotTag.joinToken.rawValue)
             record.encode(into: &writer)
         }
+        for key in state.joinTokens.keys {
+            writer.write(SnapshotTag.memberKey.rawValue)
+            key.encode(into: &writer)
+        }
     }
 
     private func write(_ changes: Keyspace.Changes, _ writer: inout ByteWriter) {

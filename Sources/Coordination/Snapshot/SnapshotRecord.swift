@@ -32,6 +32,8 @@ enum SnapshotTag: UInt8 {
     case mixedChain
     /// After the members.
     case joinToken
+    /// After the join tokens: by which key a member is known.
+    case memberKey
 }
 
 /// What the last frame compares.

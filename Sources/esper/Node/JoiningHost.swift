@@ -3,6 +3,7 @@ import Enrollment
 import EsperClient
 import EsperTypes
 import Foundation
+import Glibc
 import Identity
 import Yams
 
@@ -74,6 +75,15 @@ struct JoiningHost {
     /// - Parameter patience: how long refusals that pass are waited out.
     func enroll(by token: JoinToken, within patience: Duration) async throws -> EnrolledNode {
         try Files.createDirectory(directory, mode: 0o700)
+        let outcome = try await certify(by: token, within: patience)
+        let enrolled = outcome.enrolled
+        try Files.write(settings(enrolled, trustDomain: outcome.identity.trustDomain), to: settingsPath)
+        return EnrolledNode(
+            cluster: enrolled.cluster, node: enrolled.node, endpoints: enrolled.members.map(\.api.description))
+    }
+
+    /// Has the cluster certify the key, and writes what it gives for it.
+    func certify(by token: JoinToken, within patience: Duration) async throws -> EnrollmentClient.Outcome {
         let client = EnrollmentClient(token: token, member: member, privateKeyPEM: try key(), now: { Date() })
         let outcome = try await Self.patiently(patience) {
             do throws(EnrollmentRefusal) {
@@ -83,13 +93,30 @@ struct JoiningHost {
                 return error.isRetryable ? .notYet(failure) : .failed(failure)
             }
         }
-        let enrolled = outcome.enrolled
-        try PEMFile.write(enrolled.authoritiesPEM, to: authorityPath, replacing: true)
-        try PEMFile.write(enrolled.certificatePEM, to: certificatePath, replacing: true)
-        try Files.write(settings(enrolled, trustDomain: outcome.identity.trustDomain), to: settingsPath)
-        return EnrolledNode(
-            cluster: enrolled.cluster, node: enrolled.node, endpoints: enrolled.members.map(\.api.description))
+        try PEMFile.write(outcome.enrolled.authoritiesPEM, to: authorityPath, replacing: true)
+        try PEMFile.write(outcome.enrolled.certificatePEM, to: certificatePath, replacing: true)
+        return outcome
     }
+
+    /// The host whose settings are in the directory.
+    static func enrolled(in directory: String) throws -> JoiningHost {
+        let path = "\(directory)/node.yaml"
+        guard Files.exists(path), let root = try Yams.compose(yaml: Files.read(path)),
+            let name = root["name"]?.string,
+            let own = root["members"]?.sequence?.first(where: { $0["name"]?.string == name }),
+            let peer = own["peer"]?.string.flatMap({ HostPort($0) }),
+            let api = own["api"]?.string.flatMap({ HostPort($0) })
+        else { throw CommandFailure("\(directory) has no node that joined with 'esper node join'") }
+        let member = NewMember(name: name, peer: peer, api: api, zone: own["zone"]?.string ?? "")
+        let host = JoiningHost(directory: directory, member: member)
+        guard root["tls"]?["certificate"]?.string == host.certificatePath, Files.exists(host.keyPath) else {
+            throw CommandFailure("the certificate of \(name) is not \(host.certificatePath); renew it where it is from")
+        }
+        return host
+    }
+
+    /// - Returns: whether the node runs, started by us, and was told to read its certificate again.
+    func reload() -> Bool { ProcessRecord(file: processPath)?.signal(SIGHUP) ?? false }
 
     private func key() throws -> String {
         if Files.exists(keyPath) {
@@ -138,11 +165,14 @@ struct JoiningHost {
     // MARK: - Membership
 
     /// Has the log sent to the node, which asks with its own certificate.
-    func addLearner(_ enrollment: EnrolledNode, within patience: Duration) async throws {
+    ///
+    /// - Returns: whether it has a vote already.
+    @discardableResult
+    func addLearner(_ enrollment: EnrolledNode, within patience: Duration) async throws -> Bool {
         try await Self.patiently(patience) {
             try await ask(enrollment) { client in
                 let status = try await client.status()
-                guard status.members.contains(where: { $0.id == enrollment.node.description }) else {
+                guard let known = status.members.first(where: { $0.id == enrollment.node.description }) else {
                     return .notYet(
                         CommandFailure(
                             "\(member.name) is no member any more, by what \(status.answeredBy) knows: to join again, "
@@ -150,7 +180,7 @@ struct JoiningHost {
                 }
                 _ = try await client.addMember(
                     member.name, peer: member.peer, api: member.api, zone: member.zone)
-                return .done(())
+                return .done(known.isVoter)
             }
         }
     }
@@ -184,9 +214,9 @@ struct JoiningHost {
         "draining", "leadership_changed", "timed_out",
     ]
 
-    private func ask(
-        _ enrollment: EnrolledNode, _ body: (EsperClient) async throws -> Attempt<Void>
-    ) async throws -> Attempt<Void> {
+    private func ask<Value>(
+        _ enrollment: EnrolledNode, _ body: (EsperClient) async throws -> Attempt<Value>
+    ) async throws -> Attempt<Value> {
         do {
             let settings = ClientSettings(
                 endpoints: enrollment.endpoints, authority: authorityPath, certificate: certificatePath,

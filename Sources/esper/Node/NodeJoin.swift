@@ -4,11 +4,6 @@ import Enrollment
 import EsperTypes
 import Foundation
 
-struct NodeCommand: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(
-        commandName: "node", abstract: "A node on this host.", subcommands: [NodeJoin.self])
-}
-
 struct NodeJoin: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "join", abstract: "Make this host a node of a cluster, by a token that the cluster gave.",
@@ -21,11 +16,7 @@ struct NodeJoin: AsyncParsableCommand {
             --peer-address 10.0.0.4:7400 --api-address 10.0.0.4:7401 --start --voter
             """)
 
-    @Option(help: "The token. Others on this host see it in the list of processes; --token-file does not show it.")
-    var token: String?
-
-    @Option(help: "A file that holds the token; - for standard input.")
-    var tokenFile: String?
+    @OptionGroup var token: TokenOptions
 
     @Option(help: "The node's name, which its certificate will carry.")
     var name: String
@@ -58,10 +49,6 @@ struct NodeJoin: AsyncParsableCommand {
 
     @OptionGroup var output: OutputOptions
 
-    func validate() throws {
-        if token != nil, tokenFile != nil { throw ValidationError("give --token or --token-file, not both") }
-    }
-
     func run() async throws {
         let member = NewMember(name: name, peer: peerAddress.address, api: apiAddress.address, zone: zone)
         do {
@@ -75,27 +62,27 @@ struct NodeJoin: AsyncParsableCommand {
         let known = try host.enrollment()
         let enrollment: JoiningHost.EnrolledNode
         if let known {
-            try check(try readToken(), against: known)
+            try check(try token.read(), against: known)
             Terminal.progress("\(name) is enrolled already, with the id \(known.node); going on from there")
             enrollment = known
         } else {
-            guard let token = try readToken() else {
+            guard let shown = try token.read() else {
                 throw CommandFailure(.usage, "\(path) has no node yet: give --token or --token-file")
             }
-            enrollment = try await host.enroll(by: token, within: wait.duration)
+            enrollment = try await host.enroll(by: shown, within: wait.duration)
         }
-        try await host.addLearner(enrollment, within: wait.duration)
+        let isVoter = try await host.addLearner(enrollment, within: wait.duration)
         if start { try host.start() }
         let command = host.startCommand(program: "esper-node").joined(separator: " ")
-        if voter {
-            if !start { Terminal.progress("waiting until the node runs and has caught up: \(command)") }
+        if voter, !isVoter {
+            if !host.isRunning { Terminal.progress("waiting until the node runs and has caught up: \(command)") }
             try await host.promote(enrollment, within: wait.duration) {
                 guard !start || host.isRunning else {
                     throw CommandFailure("\(name) ended: \(host.lastWords) (\(host.logPath))")
                 }
             }
         }
-        let role = voter ? "voter" : "learner"
+        let role = voter || isVoter ? "voter" : "learner"
         output.print(
             .fields([
                 "name": .string(name), "id": .string(enrollment.node.description),
@@ -104,27 +91,8 @@ struct NodeJoin: AsyncParsableCommand {
                 "running": .bool(host.isRunning), "start_command": .string(command),
             ]),
             text: "\(name) is a \(role) of the cluster \(enrollment.cluster), with the id \(enrollment.node)"
-                + (start || voter ? "" : "\nstart it: \(command)")
-                + (voter ? "" : "\nonce it has caught up: esper cluster promote \(name)"))
-    }
-
-    private func readToken() throws -> JoinToken? {
-        let text: String
-        if let token {
-            text = token
-        } else if let tokenFile {
-            text =
-                tokenFile == "-"
-                ? String(decoding: FileHandle.standardInput.readDataToEndOfFile(), as: UTF8.self)
-                : try Files.read(tokenFile)
-        } else {
-            return nil
-        }
-        do {
-            return try JoinToken(text)
-        } catch {
-            throw CommandFailure(.usage, "\(error)")
-        }
+                + (host.isRunning || voter ? "" : "\nstart it: \(command)")
+                + (voter || isVoter ? "" : "\nonce it has caught up: esper cluster promote \(name)"))
     }
 
     private func check(_ token: JoinToken?, against known: JoiningHost.EnrolledNode) throws {
