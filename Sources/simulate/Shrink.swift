@@ -10,7 +10,7 @@ struct Shrink: ParsableCommand {
     @Option(help: "The seed.")
     var seed: UInt64
 
-    @Option(help: "The storm in which the seed failed: elections or members.", transform: storm(named:))
+    @Option(help: "The storm in which the seed failed: elections, members or sessions.", transform: storm(named:))
     var storm: SeedRunner.Storm?
 
     @Option(help: "Make this mistake on purpose, see 'simulate mutants'.", transform: mutant(named:))

@@ -7,7 +7,7 @@ struct Simulate: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "simulate",
         abstract: "Runs simulated clusters from seeds, and judges recorded histories.",
-        subcommands: [Run.self, Replay.self, Shrink.self, Mutants.self, Check.self])
+        subcommands: [Run.self, Replay.self, Shrink.self, Mutants.self, Bench.self, Check.self])
 }
 
 /// A range of seeds as `A..<B`, or one seed.
@@ -42,7 +42,7 @@ struct Run: AsyncParsableCommand {
     @Option(help: "The seeds, as A..<B.")
     var seeds: SeedRange
 
-    @Option(help: "Turn every plan to elections or members, all the time.", transform: storm(named:))
+    @Option(help: "Turn every plan to elections, members or sessions, all the time.", transform: storm(named:))
     var storm: SeedRunner.Storm?
 
     @Option(help: "How many threads share the work.")
@@ -50,7 +50,7 @@ struct Run: AsyncParsableCommand {
 
     func run() async throws {
         let clock = ContinuousClock()
-        let start = clock.now
+        let (start, used) = (clock.now, processorSeconds())
         let summary = await SeedRunner.run(seeds: seeds.range, storm: storm, jobs: jobs) { report in
             guard let failure = report.failure else { return }
             let option = storm.map { " --storm \($0.rawValue)" } ?? ""
@@ -62,20 +62,22 @@ struct Run: AsyncParsableCommand {
         print(
             """
             \(summary.seeds) seeds, \(summary.failureCount) failed, \(rounded(elapsed)) s, \
-            \(rounded(virtual / elapsed)) simulated seconds a second
+            \(rounded(virtual / (processorSeconds() - used))) simulated seconds a second of a processor
             \(counters.steps) steps, \(counters.messages) messages, \(counters.operations) operations \
             (\(counters.reads) reads, \(counters.duplicates) answered again), \(counters.committed) entries committed
             \(counters.elections) elections, \(counters.faults) faults, \(counters.crashes) crashes, \
             \(counters.transfers) transfers, \(counters.membershipChanges) of \(counters.membershipRequests) changes of \
             membership, \(counters.truncations) truncations, \(counters.snapshots) snapshots, \
             \(counters.installedSnapshots) installed, \(counters.undecided) histories undecided
+            \(counters.keepAlives) keep-alives, \(counters.expiredSessions) sessions expired, \(counters.guardedWrites) writes \
+            under locks, \(counters.staleWrites) refused, \(counters.watchEvents) events watched; \
+            \(counters.diskFailures) failed disks, \(counters.fullDisks) full, \(counters.rots) rotten
             recovery after the last fault: \(counters.recoveryNanoseconds / UInt64(summary.seeds) / 1_000_000) ms on \
             average, \(summary.slowestRecovery.nanoseconds / 1_000_000) ms at most (seed \(summary.slowestRecovery.seed))
             """)
         if summary.failureCount > 0 { throw ExitCode(1) }
     }
 
-    private func rounded(_ value: Double) -> Double { (value * 10).rounded() / 10 }
 }
 
 struct Replay: ParsableCommand {
@@ -85,7 +87,7 @@ struct Replay: ParsableCommand {
     @Option(help: "The seed.")
     var seed: UInt64
 
-    @Option(help: "The storm in which the seed was run: elections or members.", transform: storm(named:))
+    @Option(help: "The storm in which the seed was run: elections, members or sessions.", transform: storm(named:))
     var storm: SeedRunner.Storm?
 
     @Flag(help: "Write the history of the clients as JSON lines instead of the story.")

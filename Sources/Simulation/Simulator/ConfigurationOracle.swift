@@ -41,19 +41,19 @@ struct ConfigurationOracle {
     }
 
     /// Looks at a node after a turn; costs nothing while its configuration stays.
-    func check<Machine>(_ node: SimulatedNode<Machine>, founders: Configuration) throws(SimulationFailure) {
-        let isLeader = node.raft.currentRole == .leader
-        defer { node.ledTerm = isLeader ? node.raft.currentTerm : nil }
-        let index = node.raft.configurationIndex
-        if node.lastConfiguration?.index == index, node.lastConfiguration?.configuration == node.raft.configuration {
+    func check(_ node: SimulatedNode, founders: Configuration) throws(SimulationFailure) {
+        let isLeader = node.seen.role == .leader
+        defer { node.ledTerm = isLeader ? node.seen.term : nil }
+        let index = node.seen.configurationIndex
+        if node.lastConfiguration?.index == index, node.lastConfiguration?.configuration == node.seen.configuration {
             return
         }
-        let configuration = node.raft.configuration
+        let configuration = node.seen.configuration
         defer { node.lastConfiguration = (index, configuration) }
         try checkLog(of: node, founders: founders)
-        guard isLeader, node.ledTerm == node.raft.currentTerm, let known = node.lastConfiguration else { return }
-        let commit = node.raft.commitIndex
-        guard known.index <= commit, node.raft.entry(at: commit).map({ $0.term == node.raft.currentTerm }) ?? true
+        guard isLeader, node.ledTerm == node.seen.term, let known = node.lastConfiguration else { return }
+        let commit = node.seen.commit
+        guard known.index <= commit, node.raft.entry(at: commit).map({ $0.term == node.seen.term }) ?? true
         else {
             throw SimulationFailure(
                 .configurationSafety,
@@ -68,8 +68,8 @@ struct ConfigurationOracle {
     }
 
     /// The configuration in force is the last one of the log, or the snapshot's before it, or the first one.
-    private func checkLog<Machine>(
-        of node: SimulatedNode<Machine>, founders: Configuration
+    private func checkLog(
+        of node: SimulatedNode, founders: Configuration
     ) throws(SimulationFailure) {
         let status = node.raft.status
         var expected = status.snapshot?.configuration ?? node.founding(founders)
@@ -90,8 +90,8 @@ struct ConfigurationOracle {
 
     /// Whoever leads has the votes of the quorums of its configuration, on their disks; who has voted in a later term
     /// since may have given one.
-    func checkVotes<Machine>(
-        of leader: SimulatedNode<Machine>, among nodes: [SimulatedNode<Machine>]
+    func checkVotes(
+        of leader: SimulatedNode, among nodes: [SimulatedNode]
     ) throws(SimulationFailure) {
         let term = leader.raft.currentTerm
         let result = leader.raft.configuration.quorum.result { voter in

@@ -118,16 +118,14 @@ struct Disk {
     }
 
     /// Reads everything back, and judges it.
-    ///
-    /// - Parameter isSound: whether the node can use the bytes of a snapshot.
-    mutating func start(of node: Int, isSound: @escaping ([UInt8]) -> Bool) throws(SimulationFailure) -> Start {
+    mutating func start(of node: Int) throws(SimulationFailure) -> Start {
         guard let files else {
             try image.checkStart(of: node)
             return .ready(lostThrough: nil)
         }
         let found: NodeFiles.Start
         do throws(StorageError) {
-            found = try files.start(isSound: isSound)
+            found = try files.start()
         } catch {
             guard error.isDamage else { return .later }
             guard isRotten else {

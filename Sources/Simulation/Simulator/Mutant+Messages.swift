@@ -41,8 +41,8 @@ extension Mutant {
     }
 
     /// What is sent in place of a message; nil is nothing.
-    func forges<Machine>(
-        _ message: Message, from: SimulatedNode<Machine>, to: SimulatedNode<Machine>
+    func forges(
+        _ message: Message, from: SimulatedNode, to: SimulatedNode
     ) -> Message? {
         let configuration = to.raft.configuration
         switch (self, message) {
@@ -94,7 +94,7 @@ extension Mutant {
     }
 
     /// What a node makes of a message that arrives; nil is nothing.
-    func receives<Machine>(_ message: Message, at node: SimulatedNode<Machine>) -> Message? {
+    func receives(_ message: Message, at node: SimulatedNode) -> Message? {
         switch (self, message) {
         case (.ignoresOldTerms, .preVoteRequest(let request)):
             return request.term <= node.raft.currentTerm ? nil : message

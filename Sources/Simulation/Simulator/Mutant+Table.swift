@@ -3,11 +3,13 @@ extension Mutant {
     /// The plans in which it is looked for; nil are those that the seeds draw.
     package var storm: SeedRunner.Storm? {
         switch self {
-        case .votesBeforeDurable, .losesVote, .grantsEveryVote, .commitsOldTermsByCounting: .elections
+        case .votesBeforeDurable, .losesVote, .grantsEveryVote, .commitsOldTermsByCounting, .keepsLogUnderSnapshot:
+            .elections
         case .switchesWithoutJoint, .leavesJointEarly, .stacksChanges, .changesBeforeOwnTerm, .forgetsToLeave,
             .addsNodesNeverStarted, .countsRemovedLeader, .ignoresOldVoters, .keepsTruncatedConfiguration,
             .snapshotsFirstConfiguration, .learnersRefuseVotes, .removedNodesCampaign:
             .members
+        case .deposedLeaderRenews, .deposedLeaderExpires, .newLeaderKeepsDeadlines: .sessions
         default: nil
         }
     }
@@ -55,6 +57,14 @@ extension Mutant {
         case .goesOnAfterFailedSync: "CockroachDB PR #37102; Rebello, ATC 2020"
         case .acknowledgesWhatDidNotFit: "canonical/raft #372; dqlite #190"
         case .refusesTornTail: "etcd #5230; etcd #6515"
+        case .forgetsAnswers: "dissertation §6.3"
+        case .appliesByOwnClock: "etcd #11651"
+        case .deposedLeaderRenews: "etcd #15247; etcd PR #16822"
+        case .deposedLeaderExpires: "etcd #12528"
+        case .newLeaderKeepsDeadlines: "etcd PR #4778"
+        case .resourceIgnoresTokens: "Jepsen etcd 3.4.3 (2020)"
+        case .watchesForgetRestore: "etcd #8411; etcd PR #9281"
+        case .watchesBeginAtPresent: "Jepsen etcd 3.4.3 (2020)"
         case .damageTakenForEnd: "NATS 2.12.1 (Jepsen 2025); Alagappan, FAST 2018"
         }
     }
@@ -64,7 +74,7 @@ extension Mutant {
         switch self {
         case .votesBeforeDurable, .losesVote, .grantsEveryVote:
             [.electionSafety, .leaderCompleteness, .logMatching, .committedNeverChanges, .stateMachineSafety]
-        case .acknowledgementsBeforeDurable, .claimsMissingEntries, .reportsWritesEarly, .completionsNameLatest,
+        case .acknowledgementsBeforeDurable, .reportsWritesEarly, .completionsNameLatest,
             .commitsByMaximum, .goesOnAfterFailedSync, .acknowledgesWhatDidNotFit:
             // Some of them count votes too early as well.
             [
@@ -73,7 +83,7 @@ extension Mutant {
             ]
         case .commitsOldTermsByCounting:
             [.commitsOwnTerm, .leaderCompleteness, .committedNeverChanges, .stateMachineSafety]
-        case .losesSyncedEntries, .oldAppendsTruncate:
+        case .losesSyncedEntries, .oldAppendsTruncate, .claimsMissingEntries:
             // A leader never sends again what it was told is durable, so such a follower may also stay behind for ever.
             [.committedIsDurable, .leaderCompleteness, .committedNeverChanges, .stateMachineSafety, .liveness]
         case .switchesWithoutJoint, .leavesJointEarly, .stacksChanges, .changesBeforeOwnTerm,
@@ -90,13 +100,16 @@ extension Mutant {
                 .electionSafety, .leaderCompleteness, .committedIsDurable, .committedNeverChanges, .stateMachineSafety,
                 .logMatching, .liveness,
             ]
-        case .readsWithoutRound, .readsAnywhere, .forgetsRequestIDs, .readsBeforeOwnTerm:
-            [.linearizability]
+        case .readsWithoutRound, .readsAnywhere, .readsBeforeOwnTerm, .forgetsRequestIDs: [.linearizability]
+        case .forgetsAnswers: [.exactlyOnce]
         // Either an answer that belongs to another request, or none for ever.
         case .reusesRequestNumbers: [.linearizability, .history, .liveness]
         case .answersBeforeCommit: [.linearizability, .history]
         case .tearsCompaction: [.durability]
-        case .snapshotsAheadOfIndex: [.stateHash]
+        case .snapshotsAheadOfIndex, .appliesByOwnClock: [.stateHash]
+        case .deposedLeaderRenews, .deposedLeaderExpires, .newLeaderKeepsDeadlines: [.session]
+        case .resourceIgnoresTokens: [.fencing]
+        case .watchesForgetRestore, .watchesBeginAtPresent: [.watch]
         case .keepsLogUnderSnapshot: [.driverContract]
         }
     }

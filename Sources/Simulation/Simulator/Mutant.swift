@@ -1,5 +1,5 @@
-/// A deliberate mistake in the world around the cores. A checker that cannot fail is a defect: tests switch these on and
-/// demand that a run finds each of them. No run of the executable has one.
+/// A deliberate mistake, made in the world around the cores. A checker that cannot fail is a defect: tests switch these on and
+/// demand that a run finds each of them. The executable makes one only when it is asked to (`simulate mutants`, `shrink --mutant`).
 package enum Mutant: String, CaseIterable, Sendable {
     /// Votes leave before they are durable.
     case votesBeforeDurable
@@ -83,4 +83,20 @@ package enum Mutant: String, CaseIterable, Sendable {
     case refusesTornTail
     /// Damage is taken for the end of the log.
     case damageTakenForEnd
+    /// The answers kept for retries are forgotten now and then, by all nodes alike.
+    case forgetsAnswers
+    /// Commands are applied with the node's own clock instead of the leader's stamp.
+    case appliesByOwnClock
+    /// Whoever believes to lead keeps sessions alive without asking the others.
+    case deposedLeaderRenews
+    /// Who led once goes on ending sessions, and the next leader does what it says.
+    case deposedLeaderExpires
+    /// A new leader goes by what it saw of sessions as a follower.
+    case newLeaderKeepsDeadlines
+    /// What a lock guards does not look at tokens.
+    case resourceIgnoresTokens
+    /// Watchers are not told what a restored snapshot has brought.
+    case watchesForgetRestore
+    /// Watchers that ask for the past begin at the present.
+    case watchesBeginAtPresent
 }

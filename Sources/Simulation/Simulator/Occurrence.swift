@@ -1,3 +1,5 @@
+import Coordination
+import EsperTypes
 import RaftCore
 
 /// Everything that can be due at a moment of a run. Nodes and clients go by their position.
@@ -15,7 +17,17 @@ enum Occurrence {
     case reply(ClientRequest, Reply)
     /// The client begins an operation, or asks again.
     case client(Int, number: Int)
-    case timeout(client: Int, attempt: UInt64)
+    case timeout(ClientRequest.Asker, attempt: UInt64)
+    /// The holder of a session goes on with whatever it does; its keeper asks for another keep-alive.
+    case holder(Int)
+    case keeper(Int)
+    /// A write arrives at what a lock guards.
+    case guardedWrite(holder: Int, lock: Int, token: UInt64, SessionID)
+    /// The watcher connects to some node.
+    case connect(Int)
+    case watched(Int, connection: UInt32, WatchDelivery)
+    /// The watcher has read so many bytes.
+    case credit(node: Int, life: UInt32, WatchID, Int)
     case crash(node: Int, life: UInt32)
     case restart(node: Int)
     /// The node looks again whether its disk has room.
@@ -34,10 +46,13 @@ enum WorkerResult {
     case received(SnapshotDescriptor, offset: UInt64, bytes: [UInt8], isLast: Bool)
 }
 
-/// What comes back to a client.
+/// What comes back.
 enum Reply {
-    case answer(MachineAnswer)
+    case command(CommandResult, isDuplicate: Bool)
     case value(Int64?)
+    case keptAlive(Duration)
+    /// There is no such session (any more).
+    case sessionGone
     /// Certainly nothing happened; ask the other, if one is known.
     case refused(hint: Int?)
 }

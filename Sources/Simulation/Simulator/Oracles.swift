@@ -26,8 +26,12 @@ struct Oracles {
     private(set) var elections = 0
     private(set) var configurations: ConfigurationOracle
     private let founders: Configuration
+    var requests = RequestOracle()
+    var sessions: SessionOracle
+    var watches = WatchOracle()
 
-    init(founders: Configuration) {
+    init(founders: Configuration, maximumDrift: Int) {
+        sessions = SessionOracle(maximumDrift: maximumDrift)
         self.founders = founders
         configurations = ConfigurationOracle(founders: founders)
     }
@@ -64,16 +68,16 @@ struct Oracles {
     }
 
     /// Looks at a node after a turn: roles, terms, and what became committed.
-    mutating func check<Machine>(
-        _ node: SimulatedNode<Machine>, among nodes: [SimulatedNode<Machine>]
+    mutating func check(
+        _ node: SimulatedNode, among nodes: [SimulatedNode]
     ) throws(SimulationFailure) {
-        let term = node.raft.currentTerm
+        let term = node.seen.term
         guard term >= node.lastTerm else {
             throw SimulationFailure(.monotonicTerm, "n\(node.index + 1) went from term \(node.lastTerm) to \(term)")
         }
         node.lastTerm = term
-        if node.raft.currentRole == .leader { try leads(node, in: term, among: nodes) }
-        let commit = node.raft.commitIndex
+        if node.seen.role == .leader { try leads(node, in: term, among: nodes) }
+        let commit = node.seen.commit
         guard commit >= node.lastCommit else {
             throw SimulationFailure(
                 .monotonicCommit, "n\(node.index + 1) went from commit \(node.lastCommit) to \(commit)")
@@ -89,8 +93,8 @@ struct Oracles {
         try configurations.check(node, founders: founders)
     }
 
-    private mutating func leads<Machine>(
-        _ node: SimulatedNode<Machine>, in term: Term, among nodes: [SimulatedNode<Machine>]
+    private mutating func leads(
+        _ node: SimulatedNode, in term: Term, among nodes: [SimulatedNode]
     ) throws(SimulationFailure) {
         if let known = leaders[term] {
             guard known == node.index else {
@@ -121,8 +125,8 @@ struct Oracles {
         }
     }
 
-    private mutating func commits<Machine>(
-        _ node: SimulatedNode<Machine>, _ index: LogIndex, among nodes: [SimulatedNode<Machine>]
+    private mutating func commits(
+        _ node: SimulatedNode, _ index: LogIndex, among nodes: [SimulatedNode]
     ) throws(SimulationFailure) {
         let entry = node.raft.entry(at: index)
         if index <= committedThrough {
@@ -150,11 +154,13 @@ struct Oracles {
                     + "\(configuration)")
         }
         try configurations.commits(entry, by: node.index)
-        committed.append(Committed(id: entry.id, digest: Self.digest(entry), term: node.raft.currentTerm))
+        committed.append(Committed(id: entry.id, digest: Self.digest(entry), term: node.seen.term))
     }
 
     /// A node applied an entry, and its machine's chain is now `chain`.
-    mutating func applied(_ entry: Entry, chain: UInt64, by node: Int) throws(SimulationFailure) {
+    ///
+    /// - Returns: whether it is the first.
+    mutating func applied(_ entry: Entry, chain: UInt64, by node: Int) throws(SimulationFailure) -> Bool {
         guard entry.index <= committedThrough else {
             throw SimulationFailure(.stateMachineSafety, "n\(node + 1) applied \(entry.id) before it was committed")
         }
@@ -163,7 +169,9 @@ struct Oracles {
             throw SimulationFailure(
                 .stateMachineSafety, "n\(node + 1) applied \(entry.id), others \(committed[place].id)")
         }
+        let isFirst = committed[place].chain == nil
         try state(at: entry.index, chain: chain, of: node)
+        return isFirst
     }
 
     /// A node's machine is at `index` by whatever way.

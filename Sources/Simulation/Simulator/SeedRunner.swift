@@ -37,6 +37,11 @@ public enum SeedRunner {
         run(plan(seed: seed, storm), mutant: nil, transcript: transcript, trace: trace)
     }
 
+    /// One seed of the cluster by which the simulator's speed is measured.
+    package static func benchmark(seed: UInt64) -> SimulationReport {
+        run(SimulationPlan(benchmark: seed), mutant: nil)
+    }
+
     package static func plan(seed: UInt64, _ storm: Storm?) -> SimulationPlan {
         storm?.plan(seed: seed) ?? SimulationPlan(seed: seed)
     }
@@ -46,7 +51,7 @@ public enum SeedRunner {
         trace: ((String) -> Void)? = nil
     ) -> SimulationReport {
         transcript?("\(plan)")
-        return Simulator<RegisterMachine>(
+        return Simulator(
             plan: plan, mutant: mutant, transcript: transcript.map(Transcript.init), steps: trace.map(StepTrace.init)
         ).run()
     }
@@ -55,11 +60,13 @@ public enum SeedRunner {
     public enum Storm: String, CaseIterable, Sendable {
         case elections
         case members
+        case sessions
 
         package func plan(seed: UInt64) -> SimulationPlan {
             switch self {
             case .elections: SimulationPlan(electionStorm: seed)
             case .members: SimulationPlan(membershipStorm: seed)
+            case .sessions: SimulationPlan(sessionStorm: seed)
             }
         }
     }

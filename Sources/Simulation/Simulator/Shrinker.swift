@@ -35,7 +35,7 @@ public struct Shrinker {
         let first = SeedRunner.run(plan, mutant: mutant)
         guard first.failure != nil else { return nil }
         var shrinker = Shrinker(mutant: mutant, maximumRuns: maximumRuns, best: first, plan: plan)
-        while shrinker.pass() {}
+        while shrinker.pass() || shrinker.vary() {}
         guard let failure = shrinker.best.failure else { return nil }
         return Result(
             plan: shrinker.plan, failure: failure, steps: (first.counters.steps, shrinker.best.counters.steps),
@@ -68,6 +68,8 @@ public struct Shrinker {
         attempt("lost replies") { $0.workload.lostReplyPerMille = 0 }
         attempt("clock drift") { $0.clockDrift = 0 }
         attempt("delays of turns") { $0.turnDelay = 0 }
+        attempt("sessions") { $0.sessions.holders = 0 }
+        attempt("watchers") { $0.watchers = 0 }
         while plan.workload.clients > 1, attempt("a client", { $0.workload.clients -= 1 }) {}
         while plan.workload.keys > 1, attempt("a key", { $0.workload.keys -= 1 }) {}
         dropFaults()
@@ -75,6 +77,17 @@ public struct Shrinker {
             attempt("time before peace") { $0.healAt = $0.healAt * percent / 100 }
         }
         return dropped.count > before && runs < maximumRuns
+    }
+
+    /// The same plan with other luck may fail much sooner.
+    ///
+    /// - Returns: whether it did.
+    private mutating func vary() -> Bool {
+        let before = best.counters.steps
+        for variation in plan.variation + 1...plan.variation + 20 where best.counters.steps > before * 3 / 4 {
+            attempt("other luck") { $0.variation = variation }
+        }
+        return best.counters.steps < before * 9 / 10 && runs < maximumRuns
     }
 
     /// Single faults: the later ones first, half of them, then a quarter, down to one at a time.

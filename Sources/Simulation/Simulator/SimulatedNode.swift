@@ -1,3 +1,4 @@
+import Coordination
 import EsperTypes
 import RaftCore
 
@@ -7,6 +8,8 @@ enum Input {
     case durable(WriteSequence)
     case write(ClientRequest)
     case read(ClientRequest)
+    /// A command that somebody else encoded.
+    case propose(Proposal)
 
     /// By which it came: from a peer, by its number, or from clients and the node itself.
     var connection: Int {
@@ -15,7 +18,7 @@ enum Input {
 }
 
 /// One node of a simulated cluster: the real consensus core and machine, on a simulated disk, clock and network.
-final class SimulatedNode<Machine: ReplicatedMachine> {
+final class SimulatedNode {
     let index: Int
     let id: NodeID
     /// In memory of its own, so that a look at it copies nothing.
@@ -24,7 +27,9 @@ final class SimulatedNode<Machine: ReplicatedMachine> {
         _read { yield core.pointee }
         _modify { yield &core.pointee }
     }
-    var machine = Machine()
+    /// What it was at the end of the last turn.
+    var seen: RaftGlance
+    var replica = Replica()
     var disk: Disk
 
     /// Counts restarts; what was under way for an earlier life does not reach this one.
@@ -49,6 +54,13 @@ final class SimulatedNode<Machine: ReplicatedMachine> {
     var writes: [UInt64: ClientRequest] = [:]
     var reads: [UInt64: ClientRequest] = [:]
 
+    /// Expiries that it proposed as leader, and which sessions they end.
+    var expiries: [UInt64: [SessionID]] = [:]
+    var hasLed = false
+    /// Who watches here, and what waits to be sent to them.
+    var watching: [WatchID: (watcher: Int, connection: UInt32)] = [:]
+    var deliveries: [WatchDelivery] = []
+
     var appliedSinceSnapshot = 0
     var isSnapshotRunning = false
     /// The worker does one thing after the other.
@@ -61,37 +73,21 @@ final class SimulatedNode<Machine: ReplicatedMachine> {
     /// The term that it led when it was last looked at.
     var ledTerm: Term?
 
-    private let clockOffset: UInt64
-    private let clockDrift: Int
+    /// Starts with whatever the clock shows.
+    var clock: LocalClock
 
-    init(index: Int, raft: RaftNode, disk: Disk, clockOffset: UInt64, clockDrift: Int) {
+    init(index: Int, raft: RaftNode, disk: Disk, clock: LocalClock) {
         self.index = index
         self.disk = disk
         id = raft.id
         core = .allocate(capacity: 1)
         core.initialize(to: raft)
-        self.clockOffset = clockOffset
-        self.clockDrift = clockDrift
+        seen = raft.glance
+        self.clock = clock
     }
 
     deinit {
         core.deinitialize(count: 1)
         core.deallocate()
-    }
-
-    static func localTime(_ now: UInt64, offset: UInt64, drift: Int) -> Instant {
-        Instant(nanoseconds: UInt64(Int(offset + now) + Int(now) * drift / 1_000_000))
-    }
-
-    /// This node's own clock: it began elsewhere and runs at its own rate.
-    func localTime(_ now: UInt64) -> Instant { Self.localTime(now, offset: clockOffset, drift: clockDrift) }
-
-    /// A moment at which the own clock shows `instant`, or one shortly before.
-    func globalTime(_ instant: Instant) -> UInt64 {
-        guard instant != .distantFuture else { return .max }
-        let local = instant.nanoseconds - min(instant.nanoseconds, clockOffset)
-        let rate = UInt64(1_000_000 + clockDrift)
-        let (whole, rest) = local.quotientAndRemainder(dividingBy: rate)
-        return whole * 1_000_000 + rest * 1_000_000 / rate
     }
 }

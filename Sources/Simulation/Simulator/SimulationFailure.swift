@@ -28,6 +28,10 @@ public struct SimulationFailure: Error, Hashable, Sendable, CustomStringConverti
         case exactlyOnce
         /// Tokens fell, or two sessions held one lock.
         case fencing
+        /// A session expired before its time.
+        case session
+        /// A watcher missed an event, or was told one twice or out of order.
+        case watch
         /// What was durable is there after a crash, and enough to start from.
         case durability
         /// The healed cluster did not recover in time.

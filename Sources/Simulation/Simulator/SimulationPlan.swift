@@ -39,12 +39,18 @@ public struct SimulationPlan: Hashable, Sendable {
         /// Something that was synced long ago cannot be read any more.
         public static let bitRot = Faults(rawValue: 1 << 19)
 
+        /// A clock runs at another rate for a while.
+        public static let clockRate = Faults(rawValue: 1 << 20)
+        /// A monotonic clock leaps ahead, a wall clock anywhere.
+        public static let clockLeap = Faults(rawValue: 1 << 21)
+
         static let named: [(kind: Faults, name: String)] = [
             (.crash, "crash"), (.crashMany, "crashMany"), (.pause, "pause"), (.isolate, "isolate"), (.split, "split"),
             (.partialCut, "partialCut"), (.oneWayCut, "oneWayCut"), (.flap, "flap"), (.linkReset, "linkReset"),
             (.diskStall, "diskStall"), (.transfer, "transfer"), (.lossBurst, "lossBurst"), (.swizzle, "swizzle"),
             (.leaderCrash, "leaderCrash"), (.crashAtPoint, "crashAtPoint"), (.diskError, "diskError"),
-            (.diskFull, "diskFull"), (.bitRot, "bitRot"), (.hungDisk, "hungDisk"), (.lostLink, "lostLink"),
+            (.diskFull, "diskFull"), (.bitRot, "bitRot"), (.clockRate, "clockRate"), (.clockLeap, "clockLeap"),
+            (.hungDisk, "hungDisk"), (.lostLink, "lostLink"),
         ]
         /// Those that come and go; the others stay when these have ended.
         static let passing = named.map(\.kind).filter { ![.hungDisk, .lostLink].contains($0) }
@@ -92,6 +98,20 @@ public struct SimulationPlan: Hashable, Sendable {
         public var padding: Int
     }
 
+    public struct SessionPlan: Hashable, Sendable {
+        /// Who keep sessions alive and take locks in their names.
+        public var holders: Int
+        public var locks: Int
+        /// In nanoseconds, as the other two.
+        public var ttl: Int
+        /// What a new leader adds to every session's time.
+        public var grace: Int
+        /// Of a thousand keep-alives so many are followed by a silence that the session may not survive.
+        public var absencePerMille: Int
+        /// The longest between an answer and what comes next.
+        public var pause: Int
+    }
+
     public struct MembershipPlan: Hashable, Sendable {
         /// So many nodes vote in the beginning; the others wait to be added.
         public var founders: Int
@@ -102,6 +122,8 @@ public struct SimulationPlan: Hashable, Sendable {
     }
 
     public var seed: UInt64
+    /// Changes what chance brings while the run lasts, and nothing of this plan.
+    public var variation: UInt64 = 0
     public var nodes: Int
     /// Changes of who votes; nil is none.
     public var membership: MembershipPlan?
@@ -109,6 +131,10 @@ public struct SimulationPlan: Hashable, Sendable {
     public var network: NetworkPlan
     public var disk: DiskPlan
     public var workload: WorkloadPlan
+    public var sessions: SessionPlan
+    public var watchers: Int
+    /// Bytes of events that may be on their way to one watcher.
+    public var watchCredit: Int
     public var faults: Faults
     /// Kinds that are drawn as ever and then do not happen, and numbers of single faults: what a shortened run does without.
     public var skippedKinds: Faults = []
@@ -137,9 +163,14 @@ public struct SimulationPlan: Hashable, Sendable {
     /// How long a recovered cluster is watched, in nanoseconds: longer than any of its timeouts.
     var calm: UInt64 { UInt64(raft.electionTimeout.nanoseconds) * 4 }
 
+    /// By how many parts per million a clock may be fast or slow.
+    static let maximumDrift = 100_000
+
+    var greatestDrift: Int { activeFaults.contains(.clockRate) ? Self.maximumDrift : clockDrift }
+
     package var activeFaults: Faults { faults.subtracting(skippedKinds) }
 
-    private static let millisecond = 1_000_000
+    static let millisecond = 1_000_000
 
     /// Draws the plan of a seed.
     public init(seed: UInt64) {
@@ -158,7 +189,7 @@ public struct SimulationPlan: Hashable, Sendable {
         if random.chance(1, in: 4) { raft.maximumUnappliedEntries = random.int(in: 1...8) }
         if random.chance(1, in: 5) { raft.maximumUncommittedEntries = random.int(in: 2...10) }
         if random.chance(1, in: 5) { raft.maximumWaitingReads = random.int(in: 1...4) }
-        raft.snapshotChunkBytes = random.int(in: 16...400)
+        raft.snapshotChunkBytes = random.int(in: 500...8000)
         raft.snapshotRetryInterval = .milliseconds(random.int(in: 20...200))
         if random.chance(1, in: 2) { raft.maximumRetainedBytes = random.int(in: 0...2000) }
         raft.storageStallLimit = .milliseconds(random.int(in: 40...500))
@@ -181,7 +212,14 @@ public struct SimulationPlan: Hashable, Sendable {
             timeout: random.int(in: 100...1200) * ms, readPercent: random.int(in: 10...70),
             comparePercent: random.int(in: 0...30), deletePercent: random.int(in: 0...10),
             retries: random.int(in: 0...4), lostReplyPerMille: random.chance(1, in: 2) ? 0 : 30,
-            padding: random.chance(1, in: 4) ? random.int(in: 1...[300, 300, 1500][random.int(in: 0...2)]) : 0)
+            padding: random.chance(1, in: 4) ? random.int(in: 1...[300, 300, 800][random.int(in: 0...2)]) : 0)
+
+        sessions = SessionPlan(
+            holders: random.int(in: 0...3), locks: random.int(in: 1...2), ttl: random.int(in: 100...1500) * ms,
+            grace: random.int(in: 0...[20, 300][random.int(in: 0...1)]) * ms, absencePerMille: 65,
+            pause: random.int(in: 5...300) * ms)
+        watchers = random.int(in: 0...3)
+        watchCredit = random.chance(1, in: 2) ? 1 << 20 : random.int(in: 1...1000)
 
         var faults: Faults = []
         for (fault, _) in Faults.named where random.chance(2, in: 5) { faults.insert(fault) }
@@ -203,71 +241,5 @@ public struct SimulationPlan: Hashable, Sendable {
             let interval = random.int(in: 30...500) * ms
             changeMembership(every: interval, &random)
         }
-    }
-
-    /// The plan of a seed, with members that come and go all the time.
-    package init(membershipStorm seed: UInt64) {
-        self.init(seed: seed)
-        var random = SeededRandom(seed: seed ^ 0x6d65_6d62)
-        let ms = Self.millisecond
-        if membership == nil { changeMembership(every: 0, &random) }
-        membership?.interval = random.int(in: 10...80) * ms
-        faults.formUnion([.crash, .leaderCrash, .isolate])
-        faultInterval = random.int(in: 40...200) * ms
-        faultDuration = random.int(in: 20...300) * ms
-    }
-
-    private mutating func changeMembership(every interval: Int, _ random: inout SeededRandom) {
-        nodes = min(nodes, 5)
-        membership = MembershipPlan(
-            founders: nodes, interval: interval, explicitLeavePercent: random.chance(1, in: 2) ? 0 : 30)
-        nodes += random.int(in: 0...2)
-        raft.maximumPromotionLag = random.int(in: 0...60)
-    }
-
-    /// The plan of a seed, turned to elections.
-    package init(electionStorm seed: UInt64) {
-        self.init(seed: seed)
-        becomeElectionStorm()
-    }
-
-    /// Votes that race with slow disks, late messages and crashes: schedules that calm seeds hardly ever meet.
-    private mutating func becomeElectionStorm() {
-        var random = SeededRandom(seed: seed ^ 0x57_0421)
-        let ms = Self.millisecond
-        nodes = 3
-        membership = nil
-        raft.heartbeatInterval = .milliseconds(10)
-        raft.electionTimeout = .milliseconds(random.int(in: 30...50))
-        network = NetworkPlan(
-            delay: 100_000...random.int(in: 1...8) * ms, lossPerMille: random.int(in: 0...150),
-            duplicatePerMille: random.int(in: 0...50), spikePerMille: random.int(in: 50...400),
-            spike: random.int(in: 20...150) * ms, isOrdered: false, tellsClosedLinks: random.chance(1, in: 2))
-        disk = DiskPlan(
-            latency: 100_000...random.int(in: 2...30) * ms, slowPerMille: 50,
-            slowLatency: random.int(in: 10...100) * ms, segmentBytes: disk.segmentBytes)
-        faults = [.leaderCrash, .crash, .isolate, .crashAtPoint]
-        faultInterval = random.int(in: 30...150) * ms
-        faultDuration = random.int(in: 10...100) * ms
-        crashPointPerMille = random.int(in: 50...400)
-        workload.pause = 0...random.int(in: 5...20) * ms
-        guard random.chance(1, in: 2) else { return }
-        // One entry at a time, so that what a leader sends first is often all that arrives.
-        raft.maximumAppendBytes = 1
-        raft.maximumInFlightBytes = 1
-        raft.maximumInFlightAppends = 1
-    }
-}
-
-extension SimulationPlan: CustomStringConvertible {
-    public var description: String {
-        let names = Faults.named.filter { activeFaults.contains($0.kind) }.map(\.name)
-        return """
-            seed \(seed): \(nodes) nodes\(membership.map { ", \($0.founders) of them founders" } ?? ""), heartbeat \(raft.heartbeatInterval), election \(raft.electionTimeout), \
-            network \(network.isOrdered ? "ordered" : "unordered") loss \(network.lossPerMille)‰ \
-            duplicates \(network.duplicatePerMille)‰ spikes \(network.spikePerMille)‰, \
-            \(workload.clients) clients on \(workload.keys) keys, \
-            snapshots \(snapshotAfter.map { "after \($0)" } ?? "never"), faults \(names.joined(separator: " "))
-            """
     }
 }

@@ -9,6 +9,14 @@ public struct SimulationCounters: Hashable, Sendable {
     public var reads = 0
     /// Attempts that were answered from the table of earlier requests.
     public var duplicates = 0
+    /// Keep-alives that were answered, and sessions that came to their end.
+    public var keepAlives = 0
+    public var expiredSessions = 0
+    /// Writes to what locks guard, taken and refused.
+    public var guardedWrites = 0
+    public var staleWrites = 0
+    /// Events that watchers were told.
+    public var watchEvents = 0
     public var faults = 0
     public var crashes = 0
     public var transfers = 0
@@ -28,6 +36,8 @@ public struct SimulationCounters: Hashable, Sendable {
     /// From the end of all faults until everybody agreed and every client was served.
     public var recoveryNanoseconds: UInt64 = 0
 
+    public init() {}
+
     public static func += (left: inout SimulationCounters, right: SimulationCounters) {
         left.steps += right.steps
         left.messages += right.messages
@@ -37,6 +47,11 @@ public struct SimulationCounters: Hashable, Sendable {
         left.operations += right.operations
         left.reads += right.reads
         left.duplicates += right.duplicates
+        left.keepAlives += right.keepAlives
+        left.expiredSessions += right.expiredSessions
+        left.guardedWrites += right.guardedWrites
+        left.staleWrites += right.staleWrites
+        left.watchEvents += right.watchEvents
         left.faults += right.faults
         left.crashes += right.crashes
         left.transfers += right.transfers

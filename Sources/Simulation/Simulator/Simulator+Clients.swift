@@ -1,8 +1,9 @@
+import Coordination
 import EsperTypes
 
 /// Clients: what they ask, of whom, and what they make of the answers.
 extension Simulator {
-    private func clientDelay() -> UInt64 { UInt64(random.int(in: 20_000...1_000_000)) }
+    func clientDelay() -> UInt64 { UInt64(random.int(in: 20_000...1_000_000)) }
 
     func setDue(_ client: Int, after delay: UInt64) {
         workload[client].dueNumber += 1
@@ -16,25 +17,29 @@ extension Simulator {
                 workload[client].isDone = true
                 return
             }
-            let request = workload.begin(client, now: clock.now, registers: Machine.registersClients)
-            ask(request)
+            let request = workload.begin(client, now: clock.now)
+            ask(client, request)
         } else {
-            ask(workload.attempt(client))
+            ask(client, workload.attempt(client, now: clock.now))
         }
     }
 
-    private func ask(_ request: ClientRequest) {
+    private func ask(_ client: Int, _ request: ClientRequest) {
         var request = request
-        request.committed = oracles.committedThrough
         if mutant == .forgetsRequestIDs { request.sequence = request.attempt }
-        if mutant == .reusesRequestNumbers { request.identity = UInt64(request.client) }
-        let client = request.client
         say(
             "c\(client) asks n\(workload[client].target + 1) for \(request.command) "
                 + "(attempt \(request.attempt), request \(request.identity)/\(request.sequence))")
-        clock.schedule(.request(node: workload[client].target, request), after: clientDelay())
+        send(request, to: workload[client].target)
+    }
+
+    /// Sends a request, and waits for an answer for a while.
+    func send(_ request: ClientRequest, to node: Int) {
+        var request = request
+        request.committed = oracles.committedThrough
+        clock.schedule(.request(node: node, request), after: clientDelay())
         clock.schedule(
-            .timeout(client: client, attempt: request.attempt),
+            .timeout(request.asker, attempt: request.attempt),
             after: UInt64(random.int(in: plan.workload.timeout / 2...plan.workload.timeout)))
     }
 
@@ -55,18 +60,25 @@ extension Simulator {
     }
 
     func replied(_ request: ClientRequest, _ reply: Reply) {
-        let client = request.client
+        trace.mix(request.attempt)
+        switch request.asker {
+        case .client(let client): clientReplied(client, request, reply)
+        case .holder(let holder): holderReplied(holder, request, reply)
+        case .keeper(let holder): keeperReplied(holder, request, reply)
+        }
+    }
+
+    private func clientReplied(_ client: Int, _ request: ClientRequest, _ reply: Reply) {
         // Answers to earlier attempts of the operation under way count; those to earlier operations do not.
         guard let pending = workload[client].pending, pending.firstAttempt <= request.attempt else { return }
-        trace.mix(request.attempt)
         switch reply {
-        case .answer(let answer):
-            trace.mix(answer.isDuplicate ? 2 : 1)
-            say("c\(client) is answered \(answer.outcome)\(answer.isDuplicate ? " (again)" : "")")
-            if case .refused(isUnknown: false) = answer.outcome, pending.mayHaveHappened {
+        case .command(let result, let isDuplicate):
+            trace.mix(isDuplicate ? 2 : 1)
+            say("c\(client) is answered \(result)\(isDuplicate ? " (again)" : "")")
+            if let refusal = result.refusal, refusal.outcome != .unknown, pending.mayHaveHappened {
                 workload.gaveUp(client, now: clock.now)
             } else {
-                workload.answered(client, answer.outcome, now: clock.now)
+                workload.answered(client, result, now: clock.now)
             }
             ended(client)
         case .value(let value):
@@ -79,10 +91,19 @@ extension Simulator {
             say("c\(client) is refused\(hint.map { ", ask n\($0 + 1)" } ?? "")")
             workload[client].target = hint ?? random.int(in: 0...plan.nodes - 1)
             askAgain(client, afterTimeout: false)
+        case .keptAlive, .sessionGone: break
         }
     }
 
-    func timedOut(_ client: Int, attempt: UInt64) {
+    func timedOut(_ asker: ClientRequest.Asker, attempt: UInt64) {
+        switch asker {
+        case .client(let client): clientTimedOut(client, attempt: attempt)
+        case .holder(let holder): holderTimedOut(holder, attempt: attempt)
+        case .keeper: break
+        }
+    }
+
+    private func clientTimedOut(_ client: Int, attempt: UInt64) {
         guard let pending = workload[client].pending, pending.attempt == attempt else { return }
         say("c\(client) waits no longer")
         if !pending.command.isRead { workload[client].pending?.mayHaveHappened = true }

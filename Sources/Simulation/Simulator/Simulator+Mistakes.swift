@@ -1,3 +1,4 @@
+import Coordination
 import EsperTypes
 import RaftCore
 
@@ -79,12 +80,38 @@ extension Simulator {
         }
     }
 
+    // MARK: Applying
+
+    /// The entry as this node applies it.
+    func mistaken(_ entry: Entry, at node: Node) -> Entry {
+        guard mutant == .appliesByOwnClock, entry.kind == .command else { return entry }
+        var entry = entry
+        _ = Envelope.stamp(node.clock.wall(clock.now), into: &entry.payload)
+        return entry
+    }
+
+    func answerEarly(_ tokens: [UInt64], _ node: Node) {
+        for token in tokens {
+            guard let request = node.writes[token], case .write = request.command else { continue }
+            node.writes[token] = nil
+            reply(to: request, .command(.put(PutReply()), isDuplicate: false))
+        }
+    }
+
+    /// The leader that takes a node's proposals of expiries: the node itself, if it leads.
+    func whoExpires(for node: Node) -> Node? {
+        if node.seen.role == .leader { return node }
+        guard mutant == .deposedLeaderExpires, node.hasLed else { return nil }
+        return currentLeader.map { nodes[$0] }
+    }
+
     // MARK: Reads
 
     /// Whether a broken node answers reads from what it has, without asking anybody.
-    func servesAtOnce(_ node: Node) -> Bool {
+    func servesAtOnce(_ command: ClientCommand, _ node: Node) -> Bool {
         guard let mutant else { return false }
         let leads = node.raft.currentRole == .leader
+        if case .keepAlive = command { return mutant == .deposedLeaderRenews }
         switch mutant {
         case .readsAnywhere: return true
         case .readsWithoutRound: return leads

@@ -1,9 +1,10 @@
+import Coordination
 import EsperTypes
 import RaftCore
 
 /// Nodes: their turns, and the effects of their cores performed on the simulated world.
 extension Simulator {
-    typealias Node = SimulatedNode<Machine>
+    typealias Node = SimulatedNode
 
     func receive(_ node: Node, _ input: Input) {
         guard node.isUp else { return }
@@ -39,7 +40,7 @@ extension Simulator {
         guard node.life == life else { return }
         node.isTurnScheduled = false
         guard node.isUp, !node.isPaused else { return }
-        let now = node.localTime(clock.now)
+        let now = node.clock.local(clock.now)
         var inbox: [Input] = []
         swap(&inbox, &node.inbox)
         for input in inbox.prefix(plan.inboxBound) { try take(input, node, now) }
@@ -48,20 +49,23 @@ extension Simulator {
             scheduleTurn(node)
         }
         if now >= node.raft.nextDeadline { step(node, .deadlineReached, now) }
+        expireSessions(node, now)
         mistakes(after: node, now)
         repeat {
             node.raft.flush(at: now, into: &effects)
+            node.seen = node.raft.glance
             steps?.add("flush", of: node, at: clock.now)
             try oracles.check(node, among: nodes)
             try perform(node, now)
         } while !effects.isEmpty
+        releaseWatches(node)
         // A core that is made to break its rules would trap; then the oracles are the ones to find out.
         if !(mutant?.breaksCore ?? false) {
             // The end of the log, where things change, every time; the whole of it now and then.
             node.turns += 1
             node.raft.checkInvariants(tail: node.turns % 32 == 0 ? .max : 4)
         }
-        if node.disk.damaged != nil, !node.raft.isQuarantined {
+        if node.disk.damaged != nil, !node.seen.isQuarantined {
             say("n\(node.index + 1) has again what it lost")
             node.disk.healed()
         }
@@ -70,7 +74,7 @@ extension Simulator {
     }
 
     /// Steps the core of a node.
-    private func step(_ node: Node, _ event: Event, _ now: Instant) {
+    func step(_ node: Node, _ event: Event, _ now: Instant) {
         node.raft.step(event, at: now, into: &effects)
         steps?.add(event, of: node, at: clock.now)
     }
@@ -86,12 +90,16 @@ extension Simulator {
             step(node, .persisted(through: sequence), now)
         case .write(let request):
             node.writes[request.attempt] = request
-            let payload = Machine.encode(
-                request, padding: plan.workload.padding, time: 1_000_000_000_000_000_000 + now.nanoseconds)
+            let payload = request.envelope(
+                origin: node.id, life: node.life, padding: plan.workload.padding, time: node.clock.wall(clock.now))
             step(node, .propose([Proposal(token: request.attempt, payload: payload)]), now)
+        case .propose(let proposal): step(node, .propose([proposal]), now)
         case .read(let request):
+            if case .keepAlive(let session) = request.command, node.raft.currentRole != .leader {
+                return renew(session, for: request, at: node)
+            }
             node.reads[request.attempt] = request
-            if servesAtOnce(node) {
+            if servesAtOnce(request.command, node) {
                 try serveRead(request.attempt, node)
             } else {
                 step(node, .read([request.attempt]), now)
@@ -100,7 +108,9 @@ extension Simulator {
     }
 
     private func setTimer(_ node: Node) {
-        let deadline = max(clock.now + 1000, node.globalTime(node.raft.nextDeadline))
+        var next = node.seen.nextDeadline
+        if whoExpires(for: node) != nil, let expiry = node.replica.sessions.nextDeadline { next = min(next, expiry) }
+        let deadline = max(clock.now + 1000, node.clock.global(next))
         guard deadline < node.timerAt else { return }
         node.timerAt = deadline
         clock.schedule(.timer(node: node.index, life: node.life), at: deadline)
@@ -108,9 +118,9 @@ extension Simulator {
 
     private func traceState(_ node: Node) {
         trace.mix(node.index)
-        trace.mix(node.raft.currentTerm.rawValue << 8 | UInt64(node.raft.currentRole.rawValue))
-        trace.mix(node.raft.commitIndex.rawValue)
-        trace.mix(node.machine.chain)
+        trace.mix(node.seen.term.rawValue << 8 | UInt64(node.seen.role.rawValue))
+        trace.mix(node.seen.commit.rawValue)
+        trace.mix(node.replica.chain)
     }
 
     // MARK: Effects
@@ -133,13 +143,13 @@ extension Simulator {
         case .apply(let entries): try apply(entries, node, now)
         case .proposalsAppended(let tokens, let first):
             say("n\(node.index + 1) appended \(tokens.count) at \(first)")
-            if mutant == .answersBeforeCommit { for token in tokens { answer(token, .written, node) } }
+            if mutant == .answersBeforeCommit { answerEarly(tokens, node) }
         case .proposalsRefused(let tokens, let reason):
-            for token in tokens { refuse(node.writes.removeValue(forKey: token), reason) }
+            refuseProposals(tokens, reason, node, now)
         case .readReady(let tokens, let index):
-            guard index <= node.machine.applied else {
+            guard index <= node.replica.applied else {
                 throw SimulationFailure(
-                    .driverContract, "n\(node.index + 1) is to serve reads at \(index), applied \(node.machine.applied)"
+                    .driverContract, "n\(node.index + 1) is to serve reads at \(index), applied \(node.replica.applied)"
                 )
             }
             for token in tokens { try serveRead(token, node) }
@@ -149,6 +159,12 @@ extension Simulator {
             counters.roleChanges += 1
             if change.role == .leader || change.role == .candidate { passedDelicatePoint(node) }
             try staysCalm(node, change)
+            if change.role == .leader {
+                node.hasLed = true
+                if mutant != .newLeaderKeepsDeadlines {
+                    node.replica.sessions.becameLeader(at: now, grace: .nanoseconds(Int64(plan.sessions.grace)))
+                }
+            }
             say(
                 "n\(node.index + 1) is \(change.role) in term \(change.term), leader "
                     + "\(change.leader.map { "n\($0.rawValue)" } ?? "unknown"): \(change.reason.rawValue)")
@@ -238,152 +254,5 @@ extension Simulator {
         node.isFull = isFull
         if isFull { counters.fullDisks += 1 }
         if mutant != .acknowledgesWhatDidNotFit { receive(node, .event(.storageFull(isFull))) }
-    }
-
-    // MARK: The machine
-
-    private func apply(_ entries: [Entry], _ node: Node, _ now: Instant) throws(SimulationFailure) {
-        var answers: [MachineAnswer] = []
-        for entry in entries {
-            guard entry.index == node.machine.applied.next else {
-                throw SimulationFailure(
-                    .monotonicApplied, "n\(node.index + 1) is to apply \(entry.id) after \(node.machine.applied)")
-            }
-            node.machine.apply(entry, into: &answers)
-            try oracles.applied(entry, chain: node.machine.chain, by: node.index)
-        }
-        for answer in answers {
-            if answer.isDuplicate { counters.duplicates += 1 }
-            guard let request = node.writes.removeValue(forKey: answer.attempt) else { continue }
-            reply(to: request, .answer(answer))
-        }
-        node.appliedSinceSnapshot += entries.count
-        step(node, .applied(through: node.machine.applied), now)
-        snapshotIfDue(node)
-    }
-
-    private func answer(_ token: UInt64, _ outcome: MachineAnswer.Outcome, _ node: Node) {
-        guard let request = node.writes.removeValue(forKey: token) else { return }
-        reply(to: request, .answer(MachineAnswer(attempt: token, outcome: outcome, isDuplicate: false)))
-    }
-
-    private func serveRead(_ token: UInt64, _ node: Node) throws(SimulationFailure) {
-        guard let request = node.reads.removeValue(forKey: token), case .read(let key) = request.command else { return }
-        counters.reads += 1
-        // Sharper than what clients can see: whether or not the value has changed since.
-        guard node.machine.applied >= request.committed else {
-            throw SimulationFailure(
-                .linearizability,
-                "n\(node.index + 1) reads at \(node.machine.applied); \(request.committed) was committed when it was asked"
-            )
-        }
-        reply(to: request, .value(node.machine.read(key: key)))
-    }
-
-    private func refuse(_ request: ClientRequest?, _ reason: RefusalReason) {
-        guard let request else { return }
-        var hint: Int?
-        if case .notLeader(let leader) = reason { hint = leader.map { Int($0.rawValue) - 1 } }
-        reply(to: request, .refused(hint: hint))
-    }
-
-    // MARK: Snapshots
-
-    private func snapshotIfDue(_ node: Node) {
-        guard let after = plan.snapshotAfter, node.appliedSinceSnapshot >= after, !node.isSnapshotRunning,
-            let basis = node.raft.snapshotBasis(at: node.machine.applied)
-        else { return }
-        node.isSnapshotRunning = true
-        node.appliedSinceSnapshot = 0
-        let bytes = node.machine.snapshot()
-        let isStale = mutant == .snapshotsFirstConfiguration
-        var descriptor = SnapshotDescriptor(
-            id: basis.id, configuration: isStale ? founders : basis.configuration,
-            configurationIndex: isStale ? .zero : basis.configurationIndex, sizeBytes: 0, checksum: 0)
-        descriptor.describe(bytes, stateHash: node.machine.stateHash)
-        let retain = UInt64(plan.retainedEntries)
-        let retainFrom = basis.id.index.rawValue > retain ? basis.id.index.rawValue - retain : 1
-        counters.snapshots += 1
-        work(node, .snapshot(descriptor, bytes: bytes, retainFrom: retainFrom))
-    }
-
-    /// The worker does one thing after the other and takes its time.
-    private func work(_ node: Node, _ result: WorkerResult) {
-        let start = max(clock.now, node.workerFreeAt)
-        node.workerFreeAt = start + UInt64(random.int(in: 20_000...2_000_000))
-        clock.schedule(.worked(node: node.index, life: node.life, result), at: node.workerFreeAt)
-    }
-
-    func worked(_ node: Node, life: UInt32, _ result: WorkerResult) {
-        guard node.life == life, node.isUp else { return }
-        switch result {
-        case .event(let event): receive(node, .event(event))
-        case .snapshot(var descriptor, var bytes, let retainFrom):
-            node.isSnapshotRunning = false
-            if mutant == .snapshotsAheadOfIndex {
-                bytes = node.machine.snapshot()
-                descriptor.describe(bytes, stateHash: node.machine.stateHash)
-            }
-            // One that fails is made up for by the next.
-            guard node.disk.store(descriptor, bytes) else { return }
-            receive(node, .event(.snapshotTaken(descriptor, retainFrom: LogIndex(retainFrom))))
-        case .received(let descriptor, let offset, let bytes, let isLast):
-            if !isHealed, random.chance(1, in: 100) {
-                receive(node, .event(.snapshotWriteFailed(descriptor)))
-                return
-            }
-            switch node.disk.receive(descriptor, offset: offset, bytes: bytes, isLast: isLast) {
-            case .written(let through): receive(node, .event(.snapshotChunkWritten(descriptor, through: through)))
-            case .installed:
-                receive(node, .event(.snapshotInstalled(descriptor)))
-                passedDelicatePoint(node)
-            case .failed: receive(node, .event(.snapshotWriteFailed(descriptor)))
-            }
-        }
-    }
-
-    private func readChunk(
-        _ node: Node, _ to: NodeID, _ descriptor: SnapshotDescriptor, _ offset: UInt64, _ maximumBytes: Int
-    ) {
-        guard let bytes = node.disk.snapshot(descriptor), offset <= UInt64(bytes.count) else {
-            work(node, .event(.snapshotReadFailed(to: to, descriptor)))
-            return
-        }
-        let end = min(bytes.count, Int(offset) + maximumBytes)
-        let chunk = Array(bytes[Int(offset)..<end])
-        work(
-            node,
-            .event(
-                .snapshotChunkRead(
-                    to: to, descriptor, offset: offset, bytes: chunk, isLast: end == bytes.count)))
-    }
-
-    private func restoreMachine(
-        _ node: Node, _ descriptor: SnapshotDescriptor, _ now: Instant
-    ) throws(SimulationFailure) {
-        try loadMachine(node, descriptor)
-        say("n\(node.index + 1) restored its state at \(descriptor.id)")
-        node.appliedSinceSnapshot = 0
-        step(node, .applied(through: descriptor.index), now)
-    }
-
-    func loadMachine(_ node: Node, _ descriptor: SnapshotDescriptor) throws(SimulationFailure) {
-        guard let bytes = node.disk.snapshot(descriptor) else {
-            throw SimulationFailure(.driverContract, "n\(node.index + 1) has no snapshot \(descriptor.id) to restore")
-        }
-        node.machine = try Machine(snapshot: bytes)
-        guard node.machine.applied == descriptor.index, node.machine.stateHash == descriptor.stateHash else {
-            throw SimulationFailure(.stateHash, "n\(node.index + 1) restored \(descriptor.id) to another state")
-        }
-        try oracles.state(at: descriptor.index, chain: node.machine.chain, of: node.index)
-        try oracles.configurations.check(descriptor, of: node.index)
-    }
-}
-
-extension SnapshotDescriptor {
-    mutating func describe(_ bytes: [UInt8], stateHash: UInt64) {
-        sizeBytes = UInt64(bytes.count)
-        checksum = CRC32C.checksum(bytes)
-        self.stateHash = stateHash
     }
 }

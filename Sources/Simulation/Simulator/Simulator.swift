@@ -1,3 +1,4 @@
+import Coordination
 import EsperTypes
 import RaftCore
 
@@ -6,7 +7,7 @@ import RaftCore
 /// Everything that happens is an ``Occurrence`` of one queue; nothing else makes time pass. After every turn of a node
 /// the ``Oracles`` look at it; at the end faults cease, the cluster must recover within a bound, and the history of what
 /// the clients were told is judged. The same seed takes the same steps: ``SimulationReport/traceHash`` proves it.
-final class Simulator<Machine: ReplicatedMachine> {
+final class Simulator {
     let plan: SimulationPlan
     let mutant: Mutant?
     var clock = VirtualClock<Occurrence>()
@@ -14,7 +15,7 @@ final class Simulator<Machine: ReplicatedMachine> {
     /// Draws what faults do; begins anew with each of them.
     var chaos: SeededRandom
     var network: Network
-    var nodes: [SimulatedNode<Machine>] = []
+    var nodes: [SimulatedNode] = []
     var workload: Workload
     var oracles: Oracles
     var trace = Trace()
@@ -26,6 +27,11 @@ final class Simulator<Machine: ReplicatedMachine> {
     /// Until when nothing may change any more, and the leader and term that must stay.
     var calm: (leader: Int, term: Term, until: UInt64)?
     var effects: [Effect] = []
+    var holders: [Holder] = []
+    var watchers: [Watcher] = []
+    /// What each lock guards, and the tokens that sessions have been given.
+    var resources: [GuardedResource] = []
+    var held: [SessionID: [(lock: String, token: UInt64)]] = [:]
     /// Who votes in the beginning. The other nodes know nobody.
     let founders: Configuration
 
@@ -38,24 +44,36 @@ final class Simulator<Machine: ReplicatedMachine> {
         self.mutant = mutant
         self.transcript = transcript
         self.steps = steps
-        var random = SeededRandom(seed: plan.seed)
+        var random = SeededRandom(seed: plan.seed ^ plan.variation << 48)
         network = Network(plan: plan.network, nodes: plan.nodes, random: random.split())
-        workload = Workload(plan: plan.workload, nodes: plan.nodes, random: random.split())
+        workload = Workload(
+            plan: plan.workload, nodes: plan.nodes, random: random.split(),
+            reusesNumbers: mutant == .reusesRequestNumbers)
         self.random = random.split()
         chaos = random.split()
         founders = Configuration(voters: (1...(plan.membership?.founders ?? plan.nodes)).map { NodeID(UInt64($0)) })
-        oracles = Oracles(founders: founders)
+        oracles = Oracles(founders: founders, maximumDrift: plan.greatestDrift)
         for index in 0..<plan.nodes { nodes.append(makeNode(index)) }
+        for index in 0..<plan.sessions.holders {
+            let target = self.random.int(in: 0...plan.nodes - 1)
+            holders.append(
+                Holder(index: index, process: workload.newProcess(), target: target, keeperTarget: target))
+        }
+        for index in 0..<plan.watchers {
+            let range = index == 0 ? KeyRange.all : .key(Replica.key(index % plan.workload.keys))
+            watchers.append(Watcher(index: index, cursor: WatchOracle.Cursor(range), node: 0))
+        }
+        resources = Array(repeating: GuardedResource(), count: plan.sessions.locks)
     }
 
-    private func makeNode(_ index: Int) -> SimulatedNode<Machine> {
+    private func makeNode(_ index: Int) -> SimulatedNode {
         let offset = UInt64(random.int(in: 1...1_000_000_000_000))
         let drift = plan.clockDrift == 0 ? 0 : random.int(in: -plan.clockDrift...plan.clockDrift)
         let id = NodeID(UInt64(index + 1))
         let restored = RestoredState(configuration: founders.contains(id) ? founders : .none)
+        let clock = LocalClock(offset: offset, drift: drift)
         let raft = RaftNode(
-            options: plan.raft, id: id, restored: restored,
-            seed: random.next(), at: SimulatedNode<Machine>.localTime(0, offset: offset, drift: drift))
+            options: plan.raft, id: id, restored: restored, seed: random.next(), at: clock.local(0))
         var files: NodeFiles?
         if plan.disk.segmentBytes > 0, !(mutant?.isOfTheDiskModel ?? false) {
             files = NodeFiles(
@@ -63,7 +81,7 @@ final class Simulator<Machine: ReplicatedMachine> {
                 random: random.split())
         }
         return SimulatedNode(
-            index: index, raft: raft, disk: Disk(mutant, files: files), clockOffset: offset, clockDrift: drift)
+            index: index, raft: raft, disk: Disk(mutant, files: files), clock: clock)
     }
 
     /// Runs to the end.
@@ -81,6 +99,7 @@ final class Simulator<Machine: ReplicatedMachine> {
                 }
             }
             workload.finish()
+            finishHolders()
             try judgeHistory()
         } catch {
             failure = error
@@ -88,6 +107,10 @@ final class Simulator<Machine: ReplicatedMachine> {
         }
         counters.elections = oracles.elections
         counters.committed = Int(oracles.committedThrough.rawValue)
+        counters.expiredSessions = oracles.sessions.expired
+        counters.watchEvents = oracles.watches.delivered
+        counters.guardedWrites = resources.reduce(0) { $0 + $1.writes }
+        counters.staleWrites = resources.reduce(0) { $0 + $1.refused }
         counters.operations = workload.operations.count
         counters.messages = network.sent
         return SimulationReport(
@@ -103,6 +126,8 @@ final class Simulator<Machine: ReplicatedMachine> {
         for client in 0..<plan.workload.clients {
             setDue(client, after: workload.pauseBeforeNext())
         }
+        beginHolders()
+        beginWatchers()
         if !plan.faults.isEmpty { clock.schedule(.fault, after: UInt64(random.int(in: 0...plan.faultInterval * 2))) }
         if let membership = plan.membership {
             clock.schedule(.membership, after: UInt64(random.int(in: 0...membership.interval * 2)))
@@ -125,7 +150,16 @@ final class Simulator<Machine: ReplicatedMachine> {
         case .request(let node, let request): requested(request, of: nodes[node])
         case .reply(let request, let reply): replied(request, reply)
         case .client(let client, let number): clientIsDue(client, number: number)
-        case .timeout(let client, let attempt): timedOut(client, attempt: attempt)
+        case .timeout(let asker, let attempt): timedOut(asker, attempt: attempt)
+        case .holder(let holder): holderIsDue(holder)
+        case .keeper(let holder): keeperIsDue(holder)
+        case .guardedWrite(let holder, let lock, let token, let session):
+            try guardedWrite(by: holder, lock, token, session)
+        case .connect(let watcher): connect(watcher)
+        case .watched(let watcher, let connection, let delivery):
+            try watched(watcher, connection: connection, delivery)
+        case .credit(let node, let life, let watch, let bytes):
+            if nodes[node].life == life { credit(nodes[node], watch, bytes) }
         case .crash(let node, let life):
             if nodes[node].life == life, !isHealed { try crash(nodes[node], downAtMost: 20_000_000) }
         case .restart(let node): try restart(nodes[node])
@@ -166,7 +200,7 @@ final class Simulator<Machine: ReplicatedMachine> {
 
     /// The members are up, idle, and at the same point; every client was served after the cluster was healed.
     private func hasRecovered() throws(SimulationFailure) -> Bool {
-        guard workload.clients.allSatisfy(\.isDone) else { return false }
+        guard workload.clients.allSatisfy(\.isDone), holders.allSatisfy(\.isDone) else { return false }
         let through = oracles.committedThrough
         guard let leader = currentLeader else { return false }
         let configuration = nodes[leader].raft.configuration
@@ -176,9 +210,13 @@ final class Simulator<Machine: ReplicatedMachine> {
         guard members.count(where: { $0.raft.currentRole == .leader }) == 1 else { return false }
         members.removeAll { isExcused($0.index, under: leader) }
         for node in members {
-            guard node.isUp, node.machine.applied == through, node.raft.commitIndex == through else { return false }
+            guard node.isUp, node.replica.applied == through, node.raft.commitIndex == through else { return false }
         }
-        let hashes = members.map(\.machine.stateHash)
+        let areLevel = watchers.allSatisfy { watcher in
+            oracles.watches.isLevel(watcher.cursor) || !members.contains { $0.index == watcher.node }
+        }
+        guard areLevel else { return false }
+        let hashes = members.map(\.replica.stateHash)
         guard hashes.allSatisfy({ $0 == hashes[0] }) else {
             throw SimulationFailure(.stateHash, "after \(through) the machines differ: \(hashes)")
         }
@@ -186,7 +224,9 @@ final class Simulator<Machine: ReplicatedMachine> {
     }
 
     private var stateOfPlay: String {
-        let waiting = workload.clients.filter { !$0.isDone }.map { "c\($0.index)" }
+        var waiting = workload.clients.filter { !$0.isDone }.map { "c\($0.index)" }
+        waiting += holders.filter { !$0.isDone }.map { "h\($0.index)" }
+        waiting += watchers.filter { !oracles.watches.isLevel($0.cursor) }.map { "w\($0.index)" }
         return nodes.map(\.summary).joined(separator: "; ") + "; committed \(oracles.committedThrough); waiting "
             + waiting.joined(separator: " ")
     }
@@ -194,7 +234,8 @@ final class Simulator<Machine: ReplicatedMachine> {
     private func judgeHistory() throws(SimulationFailure) {
         switch HistoryChecker(maximumConfigurations: 500_000).check(workload.operations).verdict {
         case .holds: return
-        case .violated(let violation): throw SimulationFailure(.linearizability, violation.description)
+        case .violated(let violation):
+            throw SimulationFailure(violation.model == "lock" ? .fencing : .linearizability, violation.description)
         case .undecided(_, let key, let reason):
             // Not a mistake of the cluster; counted, so that it does not happen unseen.
             counters.undecided += 1

@@ -13,8 +13,8 @@ final class StepTrace {
     init(_ print: @escaping (String) -> Void) { self.print = print }
 
     /// - Parameter fields: what belongs to this kind of step only.
-    func add<Machine>(
-        _ event: String, _ fields: [JSONValue.Member] = [], of node: SimulatedNode<Machine>, at time: UInt64
+    func add(
+        _ event: String, _ fields: [JSONValue.Member] = [], of node: SimulatedNode, at time: UInt64
     ) {
         number += 1
         let head: [JSONValue.Member] = [
@@ -25,12 +25,12 @@ final class StepTrace {
         print(JSONValue.object(head + fields + state).description)
     }
 
-    func add<Machine>(_ event: Event, of node: SimulatedNode<Machine>, at time: UInt64) {
+    func add(_ event: Event, of node: SimulatedNode, at time: UInt64) {
         let (name, fields) = event.json(to: node.id)
         add(name, fields, of: node, at: time)
     }
 
-    func send<Machine>(_ message: Message, from node: SimulatedNode<Machine>, to: NodeID, at time: UInt64) {
+    func send(_ message: Message, from node: SimulatedNode, to: NodeID, at time: UInt64) {
         add("send", [.init("message", message.json(from: node.id, to: to))], of: node, at: time)
     }
 }

@@ -1,3 +1,4 @@
+import Coordination
 import EsperTypes
 
 /// One client: it issues an operation, waits, asks again or gives up, and records what it was told.
@@ -35,12 +36,14 @@ struct SimulatedClient {
 /// Draws what clients do, and keeps the history of what they were told.
 struct Workload {
     private let plan: SimulationPlan.WorkloadPlan
+    /// Clients that begin anew keep their name and count from the beginning: a mistake made on purpose.
+    private let reusesNumbers: Bool
     private(set) var random: SeededRandom
     private(set) var clients: [SimulatedClient]
     private(set) var operations: [HistoryOperation] = []
 
     /// Whether the operation that ended last was answered.
-    var lastWasAnswered: Bool { operations.last?.status == .ok }
+    private(set) var lastWasAnswered = false
 
     private var nextProcess: Int64
     private var nextValue: Int64 = 1
@@ -48,8 +51,9 @@ struct Workload {
     /// What each client last saw of each key, for compare-and-set that may succeed.
     private var lastSeen: [Int64?]
 
-    init(plan: SimulationPlan.WorkloadPlan, nodes: Int, random: SeededRandom) {
+    init(plan: SimulationPlan.WorkloadPlan, nodes: Int, random: SeededRandom, reusesNumbers: Bool = false) {
         self.plan = plan
+        self.reusesNumbers = reusesNumbers
         self.random = random
         nextProcess = Int64(plan.clients)
         clients = []
@@ -68,9 +72,9 @@ struct Workload {
     mutating func pauseBeforeNext() -> UInt64 { UInt64(random.int(in: plan.pause)) }
 
     /// Begins the next operation of a client.
-    mutating func begin(_ client: Int, now: UInt64, registers: Bool) -> ClientRequest {
+    mutating func begin(_ client: Int, now: UInt64) -> ClientRequest {
         let command: ClientCommand
-        if registers, clients[client].identity == nil {
+        if clients[client].identity == nil {
             command = .register
         } else {
             command = draw()
@@ -80,22 +84,34 @@ struct Workload {
         clients[client].pending = SimulatedClient.Pending(
             command: command, calledAt: now, sequence: sequence, attempt: 0, firstAttempt: nextAttempt,
             attemptsLeft: plan.retries)
-        return attempt(client)
+        return attempt(client, now: now)
     }
 
     /// Another attempt of the operation under way.
-    mutating func attempt(_ client: Int) -> ClientRequest {
+    mutating func attempt(_ client: Int, now: UInt64) -> ClientRequest {
         guard var pending = clients[client].pending else {
             preconditionFailure("client \(client) has nothing to attempt")
         }
-        pending.attempt = nextAttempt
-        nextAttempt += 1
+        pending.attempt = newAttempt()
         clients[client].pending = pending
-        let identity = clients[client].identity ?? UInt64(clients[client].process)
         return ClientRequest(
-            client: client, attempt: pending.attempt, identity: identity, sequence: pending.sequence,
-            command: pending.command)
+            asker: .client(client), attempt: pending.attempt, identity: clients[client].identity ?? 0,
+            sequence: pending.sequence, acknowledgedThrough: pending.sequence - 1, command: pending.command, sentAt: now
+        )
     }
+
+    mutating func newAttempt() -> UInt64 {
+        defer { nextAttempt += 1 }
+        return nextAttempt
+    }
+
+    mutating func newProcess() -> Int64 {
+        defer { nextProcess += 1 }
+        return nextProcess
+    }
+
+    /// What somebody else did.
+    mutating func record(_ operation: HistoryOperation) { operations.append(operation) }
 
     private mutating func draw() -> ClientCommand {
         let key = random.int(in: 0...plan.keys - 1)
@@ -113,17 +129,20 @@ struct Workload {
 
     // MARK: The end of an operation
 
-    mutating func answered(_ client: Int, _ outcome: MachineAnswer.Outcome, now: UInt64) {
+    mutating func answered(_ client: Int, _ result: CommandResult, now: UInt64) {
         guard let pending = clients[client].pending else { return }
-        switch outcome {
-        case .registered(let identity):
-            clients[client].identity = identity
+        switch result {
+        case .clientRegistered(let identity):
+            clients[client].identity = identity.rawValue
+            clients[client].nextSequence = 1
             clients[client].pending = nil
-        case .written: record(client, pending, output: nil, now: now, status: .ok)
-        case .compared(let matched): record(client, pending, output: .bool(matched), now: now, status: .ok)
-        case .deleted(let existed): record(client, pending, output: .bool(existed), now: now, status: .ok)
-        case .refused(let isUnknown):
-            if isUnknown { gaveUp(client, now: now) } else { refused(client, now: now) }
+            lastWasAnswered = false
+        case .put: record(client, pending, output: nil, now: now, status: .ok)
+        case .transaction(let reply): record(client, pending, output: .bool(reply.succeeded), now: now, status: .ok)
+        case .deleted(let reply): record(client, pending, output: .bool(reply.count > 0), now: now, status: .ok)
+        case .refused(let refusal):
+            if refusal.outcome == .unknown { gaveUp(client, now: now) } else { refused(client, now: now) }
+        default: gaveUp(client, now: now)
         }
     }
 
@@ -144,9 +163,8 @@ struct Workload {
         guard let pending = clients[client].pending else { return }
         record(client, pending, output: nil, now: nil, status: pending.command.isRead ? .fail : .info)
         if pending.command.isRead { return }
-        clients[client].process = nextProcess
-        nextProcess += 1
-        clients[client].identity = nil
+        clients[client].process = newProcess()
+        if !reusesNumbers { clients[client].identity = nil }
         clients[client].nextSequence = 1
     }
 
@@ -155,11 +173,12 @@ struct Workload {
         status: HistoryOperation.Status
     ) {
         clients[client].pending = nil
+        lastWasAnswered = status == .ok
         let op: String
         let key: Int
         var input: JSONValue = nil
         switch pending.command {
-        case .register: return
+        case .register, .openSession, .keepAlive, .acquire, .release: return
         case .read(let number): (op, key) = ("read", number)
         case .write(let number, let value): (op, key, input) = ("write", number, .integer(value))
         case .compareAndSet(let number, let old, let new):

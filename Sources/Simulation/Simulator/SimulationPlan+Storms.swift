@@ -1,0 +1,113 @@
+import EsperTypes
+import RaftCore
+
+/// Plans in which one thing happens all the time, and the one by which the speed is measured.
+extension SimulationPlan {
+    /// The plan of a seed, with members that come and go all the time.
+    package init(membershipStorm seed: UInt64) {
+        self.init(seed: seed)
+        var random = SeededRandom(seed: seed ^ 0x6d65_6d62)
+        let ms = Self.millisecond
+        if membership == nil { changeMembership(every: 0, &random) }
+        membership?.interval = random.int(in: 10...80) * ms
+        faults.formUnion([.crash, .leaderCrash, .isolate])
+        faultInterval = random.int(in: 40...200) * ms
+        faultDuration = random.int(in: 20...300) * ms
+    }
+
+    mutating func changeMembership(every interval: Int, _ random: inout SeededRandom) {
+        nodes = min(nodes, 5)
+        membership = MembershipPlan(
+            founders: nodes, interval: interval, explicitLeavePercent: random.chance(1, in: 2) ? 0 : 30)
+        nodes += random.int(in: 0...2)
+        raft.maximumPromotionLag = random.int(in: 0...60)
+    }
+
+    /// The plan of a seed, with short sessions, leaders that are replaced all the time, and clients that fall silent.
+    package init(sessionStorm seed: UInt64) {
+        self.init(seed: seed)
+        var random = SeededRandom(seed: seed ^ 0x7365_7373)
+        let ms = Self.millisecond
+        nodes = [3, 3, 5][random.int(in: 0...2)]
+        membership = nil
+        network.tellsClosedLinks = true
+        sessions.holders = 4
+        sessions.ttl = random.int(in: 100...500) * ms
+        sessions.grace = random.int(in: 0...20) * ms
+        sessions.absencePerMille = 300
+        faults = [.isolate, .pause, .leaderCrash]
+        faultInterval = random.int(in: 60...200) * ms
+        faultDuration = random.int(in: 100...800) * ms
+        clockDrift = 0
+    }
+
+    /// Five nodes with the timeouts and bounds of a node in service, for a minute, with a fault about every second.
+    package init(benchmark seed: UInt64) {
+        self.init(seed: seed)
+        let ms = Self.millisecond
+        nodes = 5
+        membership = nil
+        raft = RaftOptions()
+        network = NetworkPlan(
+            delay: 20_000...300_000, lossPerMille: 1, duplicatePerMille: 0, spikePerMille: 1, spike: 100 * ms,
+            isOrdered: true, tellsClosedLinks: true)
+        disk = DiskPlan(latency: 50_000...2 * ms, slowPerMille: 10, slowLatency: 100 * ms, segmentBytes: 32768)
+        workload.clients = 4
+        workload.keys = 3
+        workload.pause = 0...200 * ms
+        workload.padding = 0
+        sessions.holders = 2
+        sessions.ttl = 1500 * ms
+        watchers = 2
+        faults = Faults(Faults.passing)
+        faultInterval = 1000 * ms
+        faultDuration = 500 * ms
+        snapshotAfter = 200
+        retainedEntries = 50
+        inboxBound = .max
+        turnDelay = 0
+        clockDrift = 1000
+        crashPointPerMille = 20
+        healAt = 60_000_000_000
+        recoveryLimit = healAt + 30_000_000_000
+    }
+
+    /// The plan of a seed, turned to elections.
+    package init(electionStorm seed: UInt64) {
+        self.init(seed: seed)
+        becomeElectionStorm()
+    }
+
+    /// Votes that race with slow disks, late messages and crashes: schedules that calm seeds hardly ever meet.
+    mutating func becomeElectionStorm() {
+        var random = SeededRandom(seed: seed ^ 0x57_0421)
+        let ms = Self.millisecond
+        nodes = 3
+        membership = nil
+        raft.heartbeatInterval = .milliseconds(10)
+        raft.electionTimeout = .milliseconds(random.int(in: 30...50))
+        network = NetworkPlan(
+            delay: 100_000...random.int(in: 1...8) * ms, lossPerMille: random.int(in: 0...150),
+            duplicatePerMille: random.int(in: 0...50), spikePerMille: random.int(in: 50...400),
+            spike: random.int(in: 20...150) * ms, isOrdered: false, tellsClosedLinks: random.chance(1, in: 2))
+        disk = DiskPlan(
+            latency: 100_000...random.int(in: 2...30) * ms, slowPerMille: 50,
+            slowLatency: random.int(in: 10...100) * ms, segmentBytes: disk.segmentBytes)
+        faults = [.leaderCrash, .crash, .isolate, .crashAtPoint]
+        faultInterval = random.int(in: 30...150) * ms
+        faultDuration = random.int(in: 10...100) * ms
+        crashPointPerMille = random.int(in: 50...400)
+        workload.pause = 0...random.int(in: 5...20) * ms
+        if random.chance(1, in: 2) {
+            // Whoever comes back with a log of its own is sent a snapshot that contradicts it.
+            snapshotAfter = random.int(in: 2...6)
+            retainedEntries = 0
+            raft.maximumRetainedBytes = 0
+        }
+        guard random.chance(1, in: 2) else { return }
+        // One entry at a time, so that what a leader sends first is often all that arrives.
+        raft.maximumAppendBytes = 1
+        raft.maximumInFlightBytes = 1
+        raft.maximumInFlightAppends = 1
+    }
+}

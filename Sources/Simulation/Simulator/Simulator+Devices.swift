@@ -1,0 +1,53 @@
+import EsperTypes
+import RaftCore
+
+/// Faults of disks and clocks.
+extension Simulator {
+    func stallDisk(_ node: Node) {
+        let end = clock.now + duration()
+        faults.diskStalledUntil[node.index] = end
+        note("disk stall", "n\(node.index + 1)", until: end)
+    }
+
+    func fillDisk(_ node: Node) {
+        guard let files = node.disk.files else { return }
+        let end = clock.now + duration()
+        files.setFreeBytes(chaos.int(in: 0...8192))
+        note("full disk", "n\(node.index + 1)", until: end)
+        begin(ActiveFaults.Fault(cuts: [], fullDisk: node.index), endingAt: end)
+    }
+
+    func changeRate(_ node: Node) {
+        let end = clock.now + duration()
+        let rate = chaos.int(in: -SimulationPlan.maximumDrift...SimulationPlan.maximumDrift)
+        node.clock.setRate(rate, at: clock.now)
+        note("clock rate", "n\(node.index + 1) \(rate) ppm", until: end)
+        begin(ActiveFaults.Fault(cuts: [], clockRate: node.index), endingAt: end)
+    }
+
+    /// As when a machine wakes up: its clock went on, and it did nothing. The wall clock is set to anything.
+    func leapClock(_ node: Node) {
+        let leap = chaos.int(in: 0...2_000_000_000)
+        node.clock.leap(
+            by: UInt64(leap), wallBy: chaos.int(in: -3_600_000_000_000...3_600_000_000_000), at: clock.now)
+        oracles.sessions.clockLeapt(at: clock.now)
+        note("clock leap", "n\(node.index + 1) by \(leap / 1_000_000) ms", until: nil)
+        scheduleTurn(node)
+    }
+
+    /// Something stored long ago cannot be read any more; the start that follows has to find out.
+    ///
+    /// Only on so few nodes at once that the others have everything, see docs/SIMULATION.md.
+    func rot(_ node: Node) throws(SimulationFailure) {
+        guard plan.membership == nil else { return }
+        let others = nodes.count { $0 !== node && isImpaired($0) }
+        guard others < (plan.nodes - 1) / 2, let path = node.disk.rot() else { return }
+        counters.rots += 1
+        note("bit rot", "n\(node.index + 1) \(path)", until: nil)
+        try crash(node)
+    }
+
+    func isImpaired(_ node: Node) -> Bool {
+        node.isLost || node.disk.isRotten || node.disk.damaged != nil || node.raft.isQuarantined
+    }
+}
