@@ -117,7 +117,8 @@ extension Simulator {
             workload[client].pending?.attemptsLeft -= 1
             // The wait is over only when the next attempt begins, so that a late refusal is not taken for a new one.
             workload[client].pending?.attempt = 0
-            setDue(client, after: UInt64(random.int(in: 1_000_000...20_000_000)))
+            let waited = afterTimeout ? backoff(after: -pending.attemptsLeft) : 0
+            setDue(client, after: waited + UInt64(random.int(in: 1_000_000...20_000_000)))
             return
         }
         if pending.mayHaveHappened {
@@ -126,6 +127,11 @@ extension Simulator {
             workload.refused(client, now: clock.now)
         }
         ended(client)
+    }
+
+    /// Whoever asks a slow cluster again as soon as it can keeps it slow; so in the end everybody gives it time.
+    func backoff(after attempts: Int) -> UInt64 {
+        isHealed && attempts > 0 ? 50_000_000 << UInt64(min(attempts, 7)) : 0
     }
 
     private func ended(_ client: Int) {

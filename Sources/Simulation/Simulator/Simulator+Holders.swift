@@ -26,6 +26,7 @@ struct Holder {
     var token: UInt64?
     /// Grants since the cluster was healed.
     var grantsAfterHeal = 0
+    var timeoutsAfterHeal = 0
     var isDone = false
 }
 
@@ -162,7 +163,8 @@ extension Simulator {
         holders[index].pending = nil
         holders[index].target = random.int(in: 0...plan.nodes - 1)
         sessionLost(index)
-        clock.schedule(.holder(index), after: pause())
+        if isHealed { holders[index].timeoutsAfterHeal += 1 }
+        clock.schedule(.holder(index), after: pause() + backoff(after: holders[index].timeoutsAfterHeal))
     }
 
     /// What is still under way when the run ends has an unknown outcome.
