@@ -32,6 +32,8 @@ public enum Effect: Hashable, Sendable {
     case writeSnapshotChunk(SnapshotDescriptor, offset: UInt64, bytes: [UInt8], isLast: Bool)
     /// Replace the state machine by the snapshot, before any later `apply`; then report `applied`.
     case restoreStateMachine(SnapshotDescriptor)
+    /// Let go of these, which the log does not hold any more: on another thread, when there are many.
+    case discard([[Entry]])
     /// What became of a request to change the configuration: `refused`, or `accepted` and later `done` or `unknown`.
     case configurationChange(token: UInt64, ConfigurationOutcome)
     /// Another configuration is in force, appended at this index.

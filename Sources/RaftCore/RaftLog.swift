@@ -40,6 +40,9 @@ struct RaftLog: Sendable {
     private(set) var configurations: [ConfigurationRecord]
     /// What storage still has to drop.
     private var truncateFrom: LogIndex?
+    /// Arrays whose entries are not in the log any more. To let go of a million entries takes longer than a heartbeat may
+    /// be late, so that is left to the driver.
+    private var discarded: [[Entry]] = []
 
     init(restored: RestoredState) {
         base = restored.compactedThrough
@@ -162,7 +165,8 @@ struct RaftLog: Sendable {
         guard index > base.index, let id = id(at: index) else { return }
         baseEnd = ends[offset(of: index)]
         ends.removeSubrange(...offset(of: index))
-        entries.removeSubrange(...offset(of: index))
+        discarded.append(entries)
+        entries = Array(entries[(offset(of: index) + 1)...])
         base = id
         if let keep = configurations.lastIndex(where: { $0.index <= index }), keep > 0 {
             configurations.removeSubrange(..<keep)
@@ -182,7 +186,8 @@ struct RaftLog: Sendable {
             configurations.removeAll { $0.index <= snapshot.index }
         } else {
             if handedOver > base.index { truncateFrom = min(truncateFrom ?? first, first) }
-            entries.removeAll()
+            discarded.append(entries)
+            entries = []
             ends.removeAll()
             baseEnd = 0
             base = snapshot.id
@@ -194,6 +199,12 @@ struct RaftLog: Sendable {
         if entries.isEmpty { handedOver = snapshot.index }
         configurations.insert(
             ConfigurationRecord(index: snapshot.configurationIndex, configuration: snapshot.configuration), at: 0)
+    }
+
+    /// Hands over what ``compact(through:)`` and ``install(_:agreed:)`` have left.
+    mutating func takeDiscarded() -> [[Entry]] {
+        defer { discarded = [] }
+        return discarded
     }
 
     private mutating func pullBack(to index: LogIndex) {

@@ -174,6 +174,8 @@ public struct RaftNode: Sendable {
         }
         emitApply(into: &effects)
         emitReadyReads(into: &effects)
+        let discarded = log.takeDiscarded()
+        if !discarded.isEmpty { effects.append(.discard(discarded)) }
     }
 
     private mutating func receive(

@@ -73,6 +73,14 @@ extension NodeCore {
         }
     }
 
+    /// After a turn's effects are gone nobody else has these entries, so it is the worker that frees them.
+    func letGoOfDiscarded() {
+        guard !discarded.isEmpty else { return }
+        let waste = Waste(discarded)
+        discarded = []
+        snapshotWorker.submit { waste.entries = [] }
+    }
+
     func readSnapshotChunk(for peer: NodeID, _ descriptor: SnapshotDescriptor, offset: UInt64, maximumBytes: Int) {
         run({ worker in try worker.read(descriptor, at: offset, maximumBytes: maximumBytes) }) { core, result in
             switch result {
@@ -165,4 +173,11 @@ extension NodeCore {
             }
         }
     }
+}
+
+/// `@unchecked Sendable`: the worker alone touches it once it is handed over.
+private final class Waste: @unchecked Sendable {
+    var entries: [[Entry]]
+
+    init(_ entries: [[Entry]]) { self.entries = entries }
 }

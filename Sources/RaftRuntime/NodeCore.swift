@@ -53,6 +53,8 @@ final class NodeCore {
     var leader: NodeID?
     var appliedTerm: Term = .zero
     var appliedIndex: LogIndex = .zero
+    /// Cut off the log, for another thread to let go of.
+    var discarded: [[Entry]] = []
     /// Handed over by the core, in order; apply takes turns with links and timers.
     var unapplied: ArraySlice<Entry> = []
     var durableThrough: WriteSequence = .zero
@@ -210,6 +212,7 @@ final class NodeCore {
             raft.flush(at: now, into: &effects)
             perform(now)
         } while !effects.isEmpty
+        letGoOfDiscarded()
         releaseWatches()
         if toldReadiness != .ready { noteReadiness() }
         deliverReplies()
@@ -257,6 +260,7 @@ final class NodeCore {
         case .writeSnapshotChunk(let descriptor, let offset, let bytes, let isLast):
             writeSnapshotChunk(descriptor, offset: offset, bytes: bytes, isLast: isLast)
         case .restoreStateMachine(let descriptor): restoreStateMachine(descriptor)
+        case .discard(let entries): discarded += entries
         case .configurationChange(let token, let outcome): configurationChange(token, outcome)
         case .configurationChanged(let configuration, let index):
             logger.notice(

@@ -220,6 +220,7 @@ final class Cluster {
             member.appliedIndex = descriptor.index
             member.restoredSnapshots.append(descriptor.id)
             followUps.append(.applied(through: descriptor.index))
+        case .discard: break
         case .configurationChange(let token, let outcome): member.outcomes[token, default: []].append(outcome)
         case .configurationChanged(let configuration, _): member.configurations.append(configuration)
         }

@@ -175,6 +175,7 @@ extension Simulator {
         case .writeSnapshotChunk(let descriptor, let offset, let bytes, let isLast):
             work(node, .received(descriptor, offset: offset, bytes: bytes, isLast: isLast))
         case .restoreStateMachine(let descriptor): try restoreMachine(node, descriptor, now)
+        case .discard: break
         case .configurationChange(let token, let outcome): configurationOutcome(outcome, of: token, at: node)
         case .configurationChanged(let configuration, let index):
             say("n\(node.index + 1) has \(configuration) of \(index)")
