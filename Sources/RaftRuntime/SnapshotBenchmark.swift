@@ -1,4 +1,4 @@
-public import Coordination
+import Coordination
 public import EsperTypes
 import RaftCore
 public import RaftStorage
