@@ -107,7 +107,7 @@ import Testing
     /// Where mistakes about votes and membership are looked for, there are none without one.
     @Test(arguments: SeedRunner.Storm.allCases)
     func `no storm breaks a promise`(storm: SeedRunner.Storm) async {
-        let summary = await SeedRunner.run(seeds: 0..<500, storm: storm)
+        let summary = await SeedRunner.run(seeds: 0..<300, storm: storm)
         for report in summary.failures {
             Issue.record("seed \(report.seed) in the storm of \(storm): \(report.failure.map { "\($0)" } ?? "")")
         }

@@ -131,7 +131,7 @@ extension Simulator {
 
     /// Whoever asks a slow cluster again as soon as it can keeps it slow; so in the end everybody gives it time.
     func backoff(after attempts: Int) -> UInt64 {
-        isHealed && attempts > 0 ? 50_000_000 << UInt64(min(attempts, 7)) : 0
+        isHealed && attempts > 0 ? 50_000_000 << UInt64(min(attempts, 4)) : 0
     }
 
     private func ended(_ client: Int) {
