@@ -78,7 +78,7 @@ extension NodeCore {
         guard !discarded.isEmpty else { return }
         let waste = Waste(discarded)
         discarded = []
-        snapshotWorker.submit { waste.entries = [] }
+        snapshotWorker.submit { waste.value = nil }
     }
 
     func readSnapshotChunk(for peer: NodeID, _ descriptor: SnapshotDescriptor, offset: UInt64, maximumBytes: Int) {
@@ -129,7 +129,9 @@ extension NodeCore {
     }
 
     private func stateRestored(_ restored: StateMachine, _ descriptor: SnapshotDescriptor) {
+        let waste = Waste(state)
         state = restored
+        snapshotWorker.submit { waste.value = nil }
         appliedIndex = state.applied.index
         appliedTerm = state.applied.term
         agreement.stateRestored()
@@ -175,9 +177,11 @@ extension NodeCore {
     }
 }
 
+/// What takes long to free.
+///
 /// `@unchecked Sendable`: the worker alone touches it once it is handed over.
-private final class Waste: @unchecked Sendable {
-    var entries: [[Entry]]
+private final class Waste<Value>: @unchecked Sendable {
+    var value: Value?
 
-    init(_ entries: [[Entry]]) { self.entries = entries }
+    init(_ value: Value) { self.value = value }
 }
