@@ -56,7 +56,13 @@ struct BenchRestart: AsyncParsableCommand {
             process.signal(SIGKILL)
         }
         for node in nodes {
-            while cluster.state(of: node) != .down { try await Task.sleep(for: .milliseconds(5)) }
+            let limit = MonotonicClock.nanoseconds() + 30_000_000_000
+            while cluster.state(of: node) != .down {
+                guard MonotonicClock.nanoseconds() < limit else {
+                    throw CommandFailure(.timedOut, "\(node.name) was killed half a minute ago and has not ended")
+                }
+                try await Task.sleep(for: .milliseconds(5))
+            }
         }
         let start = MonotonicClock.nanoseconds()
         for node in nodes { try cluster.start(node) }
