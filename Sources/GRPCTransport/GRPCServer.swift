@@ -4,15 +4,15 @@ public import NIOSSL
 internal import NIOTLS
 internal import Synchronization
 
-/// Serves one ``GRPCService`` on any number of connections.
+/// Serves one or several ``GRPCService``s on any number of connections; calls of all of them share each connection.
 ///
 /// Whoever accepts connections for several protocols calls ``attach(to:principal:)`` once ALPN has chosen `h2`;
 /// ``bind(host:port:on:tls:principal:)`` is for those that speak gRPC alone.
 public final class GRPCServer: Sendable {
     public let health: HealthRegistry
     private let options: TransportOptions
-    private let methods: MethodTable
-    private let service: any GRPCService
+    private let router: MethodRouter
+    private let services: [any GRPCService]
     private let metrics: ServerMetrics
 
     private struct State {
@@ -24,15 +24,25 @@ public final class GRPCServer: Sendable {
 
     private let state = Mutex(State())
 
+    /// - Parameter services: whoever answers calls, each with the methods that are its own. What belongs to nobody is
+    ///   refused in the name of the first.
     public init(
+        services: [(service: any GRPCService, methods: MethodTable)], health: HealthRegistry = HealthRegistry(),
+        options: TransportOptions = .server
+    ) {
+        precondition(!services.isEmpty, "a server without a service")
+        self.services = services.map(\.service)
+        router = MethodRouter(services.map(\.methods))
+        self.health = health
+        self.options = options
+        metrics = ServerMetrics(router)
+    }
+
+    public convenience init(
         service: any GRPCService, methods: MethodTable, health: HealthRegistry = HealthRegistry(),
         options: TransportOptions = .server
     ) {
-        self.service = service
-        self.methods = methods
-        self.health = health
-        self.options = options
-        metrics = ServerMetrics(methods)
+        self.init(services: [(service, methods)], health: health, options: options)
     }
 
     public var connectionCount: Int { state.withLock { $0.connections.count } }
@@ -47,14 +57,14 @@ public final class GRPCServer: Sendable {
         channel.eventLoop.preconditionInEventLoop()
         let mailbox = mailbox(of: channel.eventLoop)
         let connection = ServerConnection(
-            eventLoop: channel.eventLoop, principal: principal, methods: methods, service: service, health: health,
+            eventLoop: channel.eventLoop, principal: principal, router: router, services: services, health: health,
             mailbox: mailbox, metrics: metrics, options: options, closed: { [weak self] in self?.forget($0) })
         let isDraining = state.withLock { state in
             state.connections[ObjectIdentifier(connection)] = connection
             return state.isDraining
         }
         metrics.connected()
-        service.connected(connection)
+        for service in services { service.connected(connection) }
         do {
             try channel.pipeline.syncOperations.addHandler(connection)
         } catch {

@@ -41,6 +41,8 @@ public enum CallEvent: Sendable {
     /// A request of such a call. Give its window back with ``ServerConnection/acknowledge(_:messageBytes:)``.
     case message(CallHandle, [UInt8])
     /// The caller sends no more requests.
+    ///
+    /// Answers may go on, and may have begun and ended before.
     case halfClosed(CallHandle)
     /// Less than the credit is queued again, after ``ServerConnection/send(_:on:)`` had said that there is none.
     case writable(CallHandle)
@@ -65,19 +67,24 @@ public enum TransportRefusal: Sendable, CaseIterable {
 /// Answers are given at once on the same loop (``ServerConnection``), or later from any thread
 /// (``ServerConnection/deliver(_:)``).
 public protocol GRPCService: AnyObject, Sendable {
-    /// Every unary and server-streaming call whose request was completed by one read, in order of completion.
+    /// Every unary and server-streaming call of this service whose request was completed by one read, in order of completion.
     ///
     /// What is answered before this returns leaves in one write.
     func received(_ calls: [InboundCall], on connection: ServerConnection)
 
-    /// What happened to calls since, in order. Calls that came and went in one read are in both lists.
+    /// What happened to calls of this service since, in order. Calls that came and went in one read are in both lists.
     func occurred(_ events: [CallEvent], on connection: ServerConnection)
 
     /// What the end of a call that the transport itself decides tells besides its status.
     func trailers(of refusal: TransportRefusal, _ status: GRPCStatus) -> Metadata
 
     func connected(_ connection: ServerConnection)
+    /// The connection is gone; the end of every call on it was told before.
     func disconnected(_ connection: ServerConnection)
+
+    /// The connection takes no new calls and closes when those that it has are finished: time to end calls that would go on
+    /// for ever, with `unavailable`.
+    func draining(_ connection: ServerConnection)
 }
 
 extension GRPCService {
@@ -85,11 +92,14 @@ extension GRPCService {
     public func trailers(of refusal: TransportRefusal, _ status: GRPCStatus) -> Metadata { Metadata() }
     public func connected(_ connection: ServerConnection) {}
     public func disconnected(_ connection: ServerConnection) {}
+    public func draining(_ connection: ServerConnection) {}
 }
 
 /// Something to say on a call, from any thread; see ``ServerConnection/deliver(_:)``.
 public struct Answer: Sendable {
     public enum Kind: Sendable {
+        /// The headers alone, ahead of the first message.
+        case begin
         /// One message and success.
         case reply([UInt8])
         /// One of several messages.
@@ -105,6 +115,8 @@ public struct Answer: Sendable {
         self.call = call
         self.kind = kind
     }
+
+    public static func begin(_ call: CallHandle) -> Answer { Answer(call, .begin) }
 
     public static func reply(_ call: CallHandle, _ message: [UInt8]) -> Answer { Answer(call, .reply(message)) }
 

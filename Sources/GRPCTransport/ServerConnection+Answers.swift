@@ -28,6 +28,7 @@ extension ServerConnection {
         for answer in answers {
             let connection = answer.call.connection
             switch answer.kind {
+            case .begin: connection.begin(answer.call)
             case .reply(let message): connection.reply(message, on: answer.call)
             case .message(let message): connection.send(message, on: answer.call)
             case .finish(let status, let trailers): connection.finish(answer.call, status, trailers)
@@ -50,7 +51,7 @@ extension ServerConnection {
         guard queueReply(message, on: stream) else { return }
         stream.trailers = (.ok, Metadata())
         stream.answering = .finished
-        metrics.ended(stream.method, .ok)
+        metrics.ended(stream.route, .ok)
         sendBody(of: stream)
     }
 
@@ -64,9 +65,9 @@ extension ServerConnection {
         guard let stream = streams[call.stream], stream.answering != .finished else { return false }
         guard stream.outbound.queuedBytes + message.count <= options.maximumQueuedBytes else {
             stream.answering = .finished
-            metrics.ended(stream.method, .resourceExhausted)
+            metrics.ended(stream.route, .resourceExhausted)
             reset(call.stream, .enhanceYourCalm)
-            events.append(.ended(call, .cancelled))
+            tell(stream, .ended(call, .cancelled))
             return false
         }
         stream.outbound.append(message)
@@ -102,7 +103,7 @@ extension ServerConnection {
         else { return }
         withheld.remove(stream.id)
         stream.lacksCredit = false
-        events.append(.writable(CallHandle(connection: self, stream: stream.id)))
+        tell(stream, .writable(CallHandle(connection: self, stream: stream.id)))
     }
 
     /// Sends the headers of a streaming answer before its first message, so that the caller knows it has begun.
@@ -151,7 +152,7 @@ extension ServerConnection {
 
     func finish(_ stream: ServerStream, _ status: GRPCStatus, _ trailers: Metadata) {
         stream.answering = .finished
-        metrics.ended(stream.method, status.code)
+        metrics.ended(stream.route, status.code)
         guard stream.hasBody else {
             sendTrailersOnly(on: stream, status, trailers)
             return

@@ -44,16 +44,19 @@ extension ServerConnection {
     }
 
     private func resolve(_ stream: ServerStream, _ path: UnsafeBufferPointer<UInt8>) {
-        if let method = methods.find(path) {
-            stream.isKnown = true
-            stream.method = method.id
-            stream.kind = method.kind
+        if let number = router.find(path) {
+            let route = router.routes[number]
+            stream.route = number
+            stream.service = route.service
+            stream.method = route.id
+            stream.kind = route.kind
         } else if RequestField.equal(path, "/grpc.health.v1.Health/Check") {
-            stream.method = Self.healthCheck
+            stream.route = Self.healthCheck
         } else if RequestField.equal(path, "/grpc.health.v1.Health/Watch") {
-            stream.method = Self.healthWatch
+            stream.route = Self.healthWatch
         } else {
-            stream.method = Self.unknownMethod
+            stream.route = Self.unknownMethod
+            stream.service = router.owner(ofUnknown: path)
         }
     }
 
@@ -72,11 +75,11 @@ extension ServerConnection {
             refuse(stream, refusal)
         } else if !stream.acceptsTrailers {
             refuse(stream, GRPCStatus(.internal, "te: trailers is missing"))
-        } else if stream.method == Self.unknownMethod {
+        } else if stream.route == Self.unknownMethod {
             refuse(stream, GRPCStatus(.unimplemented, "no such method"))
         } else {
             if let deadline = stream.deadline { watch(deadline) }
-            if stream.isKnown, stream.kind == .streaming { events.append(.opened(inboundCall(stream, message: []))) }
+            if stream.isKnown, stream.kind == .streaming { tell(stream, .opened(inboundCall(stream, message: []))) }
         }
     }
 
@@ -91,7 +94,7 @@ extension ServerConnection {
         do throws(MessageAssembler.Failure) {
             try stream.assembler.append(bytes, maximumMessageBytes: options.maximumMessageBytes) { message in
                 if isStreaming {
-                    events.append(.message(CallHandle(connection: self, stream: id), message))
+                    tell(stream, .message(CallHandle(connection: self, stream: id), message))
                 } else if stream.request == nil {
                     stream.request = message
                 } else {
@@ -126,7 +129,7 @@ extension ServerConnection {
             return
         }
         if stream.isKnown, stream.kind == .streaming {
-            events.append(.halfClosed(CallHandle(connection: self, stream: id)))
+            tell(stream, .halfClosed(CallHandle(connection: self, stream: id)))
             return
         }
         guard let message = stream.request else {
@@ -135,7 +138,7 @@ extension ServerConnection {
         }
         stream.request = nil
         if stream.isKnown {
-            calls.append(inboundCall(stream, message: message))
+            tell(stream, complete: inboundCall(stream, message: message))
         } else {
             answerHealth(stream, message)
         }
@@ -152,8 +155,8 @@ extension ServerConnection {
         }
         if let watch = healthWatches.removeValue(forKey: id) { health.unwatch(watch) }
         if stream.isKnown, stream.isOpen, stream.answering != .finished {
-            events.append(.ended(CallHandle(connection: self, stream: id), .cancelled))
-            metrics.ended(stream.method, .cancelled)
+            tell(stream, .ended(CallHandle(connection: self, stream: id), .cancelled))
+            metrics.ended(stream.route, .cancelled)
         }
     }
 
@@ -168,8 +171,8 @@ extension ServerConnection {
     private func refuse(_ stream: ServerStream, _ status: GRPCStatus) {
         guard stream.answering != .finished else { return }
         let wasDelivered = stream.isKnown && stream.isOpen && stream.kind == .streaming
-        finish(stream, status, service.trailers(of: stream.refusalReason, status))
-        if wasDelivered { events.append(.ended(CallHandle(connection: self, stream: stream.id), .cancelled)) }
+        finish(stream, status, services[stream.service].trailers(of: stream.refusalReason, status))
+        if wasDelivered { tell(stream, .ended(CallHandle(connection: self, stream: stream.id), .cancelled)) }
     }
 
     private func inboundCall(_ stream: ServerStream, message: [UInt8]) -> InboundCall {
@@ -193,7 +196,7 @@ extension ServerConnection {
             return
         }
         let call = CallHandle(connection: self, stream: stream.id)
-        if stream.method == Self.healthCheck {
+        if stream.route == Self.healthCheck {
             if let status = health[service] {
                 reply(HealthMessages.response(status), on: call)
             } else {
@@ -220,7 +223,7 @@ extension ServerConnection {
         for (id, watch) in healthWatches {
             health.unwatch(watch)
             guard let stream = streams[id], stream.answering != .finished else { continue }
-            finish(stream, status, service.trailers(of: .draining, status))
+            finish(stream, status, services[stream.service].trailers(of: .draining, status))
         }
         healthWatches = [:]
     }

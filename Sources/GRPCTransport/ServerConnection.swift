@@ -3,21 +3,23 @@ internal import NIOCore
 
 /// The server's end of one connection.
 ///
-/// Decodes calls into batches for its ``GRPCService`` and sends what it answers. Everything here belongs to the event
+/// Decodes calls into batches for their ``GRPCService``s and sends what it answers. Everything here belongs to the event
 /// loop of the connection; from other threads only ``deliver(_:)`` and ``drain()`` may be used.
 public final class ServerConnection: HTTP2Connection, @unchecked Sendable {
     /// Who is at the other end, as the certificate says; empty when nobody asked.
     public let principal: String
-    let methods: MethodTable
-    let service: any GRPCService
+    let router: MethodRouter
+    let services: [any GRPCService]
     let health: HealthRegistry
     let mailbox: AnswerMailbox
     let metrics: ServerMetrics
     let closed: @Sendable (ServerConnection) -> Void
 
     var streams: [Int32: ServerStream] = [:]
-    var calls: [InboundCall] = []
-    var events: [CallEvent] = []
+    /// For each service, what it has not been told.
+    private var batches: [Batch]
+    private var hasBatches = false
+    private var isDelivering = false
     /// Memory held by unfinished requests.
     var bufferedBytes = 0
     /// Memory held by unary answers that have not left.
@@ -37,18 +39,24 @@ public final class ServerConnection: HTTP2Connection, @unchecked Sendable {
     private var countedBytes = 0
 
     init(
-        eventLoop: any EventLoop, principal: String, methods: MethodTable, service: any GRPCService,
+        eventLoop: any EventLoop, principal: String, router: MethodRouter, services: [any GRPCService],
         health: HealthRegistry, mailbox: AnswerMailbox, metrics: ServerMetrics, options: TransportOptions,
         closed: @escaping @Sendable (ServerConnection) -> Void
     ) {
         self.principal = principal
-        self.methods = methods
-        self.service = service
+        self.router = router
+        self.services = services
+        batches = Array(repeating: Batch(), count: services.count)
         self.health = health
         self.mailbox = mailbox
         self.metrics = metrics
         self.closed = closed
         super.init(eventLoop: eventLoop, isServer: true, options: options)
+    }
+
+    private struct Batch {
+        var calls: [InboundCall] = []
+        var events: [CallEvent] = []
     }
 
     /// Calls that have begun and not ended.
@@ -79,8 +87,8 @@ public final class ServerConnection: HTTP2Connection, @unchecked Sendable {
         for id in healthWatches.keys { health.unwatch(healthWatches[id] ?? 0) }
         healthWatches = [:]
         for stream in streams.values where stream.isKnown && stream.answering != .finished {
-            events.append(.ended(CallHandle(connection: self, stream: stream.id), .connectionLost))
-            metrics.ended(stream.method, .cancelled)
+            tell(stream, .ended(CallHandle(connection: self, stream: stream.id), .connectionLost))
+            metrics.ended(stream.route, .cancelled)
         }
         streams = [:]
         countStreams()
@@ -89,23 +97,42 @@ public final class ServerConnection: HTTP2Connection, @unchecked Sendable {
         queuedMessageBytes = 0
         withheld = []
         countBytes()
+        sayGoodbye()
+    }
+
+    /// A service may be the one that closes the connection, in the midst of what it is being told.
+    private func sayGoodbye() {
+        guard !isDelivering else { return eventLoop.assumeIsolated().execute { self.sayGoodbye() } }
         _ = deliverEvents()
-        service.disconnected(self)
+        for service in services { service.disconnected(self) }
         closed(self)
     }
 
+    /// Has a service told of its call at the end of this pass.
+    func tell(_ stream: ServerStream, _ event: CallEvent) {
+        batches[stream.service].events.append(event)
+        hasBatches = true
+    }
+
+    /// Likewise of a request that is complete.
+    func tell(_ stream: ServerStream, complete call: InboundCall) {
+        batches[stream.service].calls.append(call)
+        hasBatches = true
+    }
+
+    /// Tells every service what is its own; never within what it is being told.
+    ///
     /// - Returns: whether there was anything.
     private func deliverEvents() -> Bool {
-        guard !calls.isEmpty || !events.isEmpty else { return false }
-        if !calls.isEmpty {
-            let batch = calls
-            calls = []
-            service.received(batch, on: self)
-        }
-        if !events.isEmpty {
-            let batch = events
-            events = []
-            service.occurred(batch, on: self)
+        guard hasBatches, !isDelivering else { return false }
+        isDelivering = true
+        defer { isDelivering = false }
+        hasBatches = false
+        for (index, service) in services.enumerated() {
+            let batch = batches[index]
+            batches[index] = Batch()
+            if !batch.calls.isEmpty { service.received(batch.calls, on: self) }
+            if !batch.events.isEmpty { service.occurred(batch.events, on: self) }
         }
         return true
     }
@@ -142,7 +169,7 @@ public final class ServerConnection: HTTP2Connection, @unchecked Sendable {
             } else {
                 finish(stream, GRPCStatus(.deadlineExceeded, "the deadline of the call has passed"), Metadata())
                 if stream.isKnown {
-                    events.append(.ended(CallHandle(connection: self, stream: stream.id), .deadlineExceeded))
+                    tell(stream, .ended(CallHandle(connection: self, stream: stream.id), .deadlineExceeded))
                 }
             }
         }
@@ -167,6 +194,7 @@ public final class ServerConnection: HTTP2Connection, @unchecked Sendable {
         guard !isDraining, let session else { return }
         isDraining = true
         endHealthWatches()
+        for service in services { service.draining(self) }
         nghttp2_submit_shutdown_notice(session)
         ping(HTTP2Codec.drainPing)
         drainTimer = eventLoop.assumeIsolated().scheduleTask(in: .seconds(1)) { [weak self] in self?.admitNoMore() }

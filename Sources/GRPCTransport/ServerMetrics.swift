@@ -4,13 +4,13 @@ internal import Synchronization
 /// What a gRPC server counts; shared by its connections, from any thread.
 final class ServerMetrics: Sendable {
     private struct CallKey: Hashable {
-        var method: Int
+        var route: Int
         var status: GRPCCode
     }
 
     private static let calls = "grpc.server.calls"
 
-    private let paths: [Int: String]
+    private let paths: [String]
     /// `grpc.server.calls` by `method` and `status`: calls that have ended. Those that go well are counted most, so theirs
     /// are made at once and found without a lock.
     private let succeeded: [Counter]
@@ -32,15 +32,9 @@ final class ServerMetrics: Sendable {
     private let openConnections = Atomic<Int>(0)
     private let openStreams = Atomic<Int>(0)
 
-    /// - Parameter methods: numbered from 0 without large gaps, as ``MethodTable`` knows them.
-    init(_ methods: MethodTable) {
-        paths = Dictionary(uniqueKeysWithValues: methods.methods.map { ($0.id, String($0.path.dropFirst())) })
-        let count = (methods.methods.map(\.id).max() ?? -1) + 1
-        precondition(count <= 4096, "method numbers are an index: \(count)")
-        let paths = paths
-        succeeded = (0..<count).map {
-            Counter(label: Self.calls, dimensions: [("method", paths[$0] ?? "none"), ("status", "ok")])
-        }
+    init(_ router: MethodRouter) {
+        paths = router.routes.map { String($0.path.dropFirst()) }
+        succeeded = paths.map { Counter(label: Self.calls, dimensions: [("method", $0), ("status", "ok")]) }
     }
 
     func connected() { connections.record(openConnections.add(1, ordering: .relaxed).newValue) }
@@ -58,13 +52,14 @@ final class ServerMetrics: Sendable {
 
     var queuedMessageBytes: Int { queuedBytes.load(ordering: .relaxed) }
 
-    func ended(_ method: Int, _ status: GRPCCode) {
-        if status == .ok, succeeded.indices.contains(method) { return succeeded[method].increment() }
-        let key = CallKey(method: max(method, ServerConnection.healthWatch), status: status)
+    /// - Parameter route: as in ``ServerStream/route``.
+    func ended(_ route: Int, _ status: GRPCCode) {
+        if status == .ok, route >= 0 { return succeeded[route].increment() }
+        let key = CallKey(route: route, status: status)
         let counter = others.withLock { others in
             if let counter = others[key] { return counter }
             let counter = Counter(
-                label: Self.calls, dimensions: [("method", name(of: key.method)), ("status", status.word)])
+                label: Self.calls, dimensions: [("method", name(of: key.route)), ("status", status.word)])
             others[key] = counter
             return counter
         }
@@ -82,11 +77,12 @@ final class ServerMetrics: Sendable {
     }
 
     /// Paths that a client made up are all called `unknown`, so that it cannot make series.
-    private func name(of method: Int) -> String {
-        switch method {
+    private func name(of route: Int) -> String {
+        switch route {
         case ServerConnection.healthCheck: "grpc.health.v1.Health/Check"
         case ServerConnection.healthWatch: "grpc.health.v1.Health/Watch"
-        default: paths[method] ?? "unknown"
+        case ServerConnection.unknownMethod: "unknown"
+        default: paths[route]
         }
     }
 }

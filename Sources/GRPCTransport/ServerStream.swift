@@ -15,9 +15,15 @@ final class ServerStream {
     }
 
     let id: Int32
-    var method = -1
+    /// Position in the ``MethodRouter``, or one of the numbers below zero that ``ServerConnection`` gives.
+    var route = ServerConnection.unknownMethod
+    /// Whose call it is; of those that belong to nobody, who speaks for it.
+    var service = 0
+    /// The number that the service gave its method.
+    var method = 0
     var kind = MethodTable.Kind.unary
-    var isKnown = false
+    /// Whether a service knows of it, as opposed to what the connection answers by itself.
+    var isKnown: Bool { route >= 0 }
     var isPost = false
     var isGRPC = false
     var acceptsTrailers = false

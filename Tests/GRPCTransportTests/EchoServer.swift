@@ -46,6 +46,8 @@ struct TestTLS {
 /// A server on a free port of this machine, and a loop for clients.
 struct EchoServer {
     let service: EchoService
+    /// Behind the same port, under the name `other.Echo`.
+    let other: EchoService
     let server: GRPCServer
     let channel: any Channel
     let group: MultiThreadedEventLoopGroup
@@ -58,12 +60,14 @@ struct EchoServer {
     ) async throws {
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 2)
         let service = EchoService()
-        let server = GRPCServer(service: service, methods: EchoService.methods, options: options)
+        let other = EchoService(name: "other.Echo")
+        let server = GRPCServer(
+            services: [(service, service.methods), (other, other.methods)], options: options)
         let credentials = TestTLS.shared.server
         let channel = try await server.bind(
             host: "127.0.0.1", port: 0, on: group, tls: TestTLS.shared.serverContext(),
             principal: { certificate in try? credentials.identity(of: certificate, now: Date()).description })
-        let running = EchoServer(service: service, server: server, channel: channel, group: group)
+        let running = EchoServer(service: service, other: other, server: server, channel: channel, group: group)
         do {
             try await body(running)
             try await channel.close()
@@ -85,8 +89,8 @@ struct EchoServer {
 extension ClientConnection {
     func call(
         _ method: EchoService.Method, _ message: [UInt8] = [], timeout: TimeAmount? = .seconds(10),
-        metadata: Metadata = Metadata()
+        metadata: Metadata = Metadata(), of service: String = "test.Echo"
     ) async -> Result<ClientReply, CallFailure> {
-        await unary(ClientCall(path: method.path, message: message, timeout: timeout, metadata: metadata))
+        await unary(ClientCall(path: method.path(of: service), message: message, timeout: timeout, metadata: metadata))
     }
 }

@@ -5,14 +5,16 @@ import Synchronization
 /// A service of raw bytes that shows every kind of call, and remembers what it was told.
 final class EchoService: GRPCService {
     enum Method: Int, CaseIterable {
-        case unary, expand, chat, hang, fail, describe, later
+        case unary, expand, chat, hang, fail, describe, later, quick
 
-        var path: String { "/test.Echo/\(self)" }
+        var path: String { path(of: "test.Echo") }
+
+        func path(of service: String) -> String { "/\(service)/\(self)" }
 
         var kind: MethodTable.Kind {
             switch self {
             case .expand: .serverStreaming
-            case .chat: .streaming
+            case .chat, .quick: .streaming
             case .unary, .hang, .fail, .describe, .later: .unary
             }
         }
@@ -21,6 +23,8 @@ final class EchoService: GRPCService {
     struct Seen {
         var batches: [Int] = []
         var ended: [CallEnd] = []
+        /// Streams told to end because the server stops.
+        var drained = 0
         var opened = 0
         var halfClosed = 0
         var disconnects = 0
@@ -35,16 +39,30 @@ final class EchoService: GRPCService {
     private struct State {
         var seen = Seen()
         var expansions: [CallHandle: Expansion] = [:]
+        /// Calls of `quick` and what they have been sent.
+        var quick: [CallHandle: Int] = [:]
     }
 
     private let state = Mutex(State())
 
     var seen: Seen { state.withLock { $0.seen } }
 
-    static var methods: MethodTable {
+    private let name: String
+
+    init(name: String = "test.Echo") { self.name = name }
+
+    static var methods: MethodTable { EchoService().methods }
+
+    var methods: MethodTable {
         var table = MethodTable()
-        for method in Method.allCases { table.add(method.path, id: method.rawValue, kind: method.kind) }
+        for method in Method.allCases { table.add(method.path(of: name), id: method.rawValue, kind: method.kind) }
         return table
+    }
+
+    func trailers(of refusal: TransportRefusal, _ status: GRPCStatus) -> Metadata {
+        var trailers = Metadata()
+        trailers.add("refused-by", name)
+        return trailers
     }
 
     /// A request of `expand`: this many messages of this size.
@@ -58,7 +76,7 @@ final class EchoService: GRPCService {
             switch Method(rawValue: call.method) {
             case .unary: connection.reply(call.message, on: call.handle)
             case .expand: beginExpansion(call, on: connection)
-            case .hang, .chat, nil: break
+            case .hang, .chat, .quick, nil: break
             case .fail:
                 var trailers = Metadata()
                 trailers.add("esper-error-bin", bytes: [0, 1, 2, 255])
@@ -77,11 +95,16 @@ final class EchoService: GRPCService {
     func occurred(_ events: [CallEvent], on connection: ServerConnection) {
         for event in events {
             switch event {
-            case .opened:
-                state.withLock { $0.seen.opened += 1 }
+            case .opened(let call):
+                state.withLock { state in
+                    state.seen.opened += 1
+                    if call.method == Method.quick.rawValue { state.quick[call.handle] = 0 }
+                }
+                if call.method == Method.quick.rawValue { connection.begin(call.handle) }
             case .message(let call, let message):
                 connection.send(message, on: call)
                 connection.acknowledge(call, messageBytes: message.count)
+                hurry(call, message, on: connection)
             case .halfClosed(let call):
                 state.withLock { $0.seen.halfClosed += 1 }
                 connection.finish(call, .ok)
@@ -90,6 +113,7 @@ final class EchoService: GRPCService {
                 state.withLock { state in
                     state.seen.ended.append(reason)
                     state.expansions.removeValue(forKey: call)
+                    state.quick.removeValue(forKey: call)
                 }
             }
         }
@@ -97,6 +121,17 @@ final class EchoService: GRPCService {
     }
 
     func disconnected(_ connection: ServerConnection) { state.withLock { $0.seen.disconnects += 1 } }
+
+    /// A call of `quick` is ended by the server after its third message, or after an empty one, whatever its caller does.
+    private func hurry(_ call: CallHandle, _ message: [UInt8], on connection: ServerConnection) {
+        let isDone = state.withLock { state in
+            guard let count = state.quick[call] else { return false }
+            let isDone = count == 2 || message.isEmpty
+            state.quick[call] = isDone ? nil : count + 1
+            return isDone
+        }
+        if isDone { connection.finish(call, .ok) }
+    }
 
     private func beginExpansion(_ call: InboundCall, on connection: ServerConnection) {
         let count = call.message[0..<4].reduce(0) { $0 << 8 | Int($1) }

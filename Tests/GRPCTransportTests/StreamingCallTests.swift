@@ -6,6 +6,7 @@ import Testing
 /// Collects what a streaming call brings.
 final class StreamRecorder: Sendable {
     struct Record {
+        var hasBegun = false
         var messages: [Int] = []
         var ending: Result<Metadata, CallFailure>?
         var acknowledges: Bool
@@ -26,6 +27,7 @@ final class StreamRecorder: Sendable {
     }
 
     var messages: [Int] { record.withLock { $0.messages } }
+    var hasBegun: Bool { record.withLock { $0.hasBegun } }
     var bytes: Int { messages.reduce(0, +) }
     var ending: Result<Metadata, CallFailure>? { record.withLock { $0.ending } }
 
@@ -43,7 +45,7 @@ final class StreamRecorder: Sendable {
 
     private func happened(_ event: ClientStreamEvent) {
         switch event {
-        case .began: break
+        case .began: record.withLock { $0.hasBegun = true }
         case .message(let message):
             let acknowledges = record.withLock { record in
                 record.messages.append(message.count)
