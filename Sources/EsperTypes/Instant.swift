@@ -33,9 +33,11 @@ public struct Instant: Hashable, Comparable, Sendable, CustomStringConvertible {
     /// The time from `right` to `left`; negative when `left` is earlier.
     @inlinable
     public static func - (left: Instant, right: Instant) -> Duration {
-        left >= right
-            ? .nanoseconds(Int64(clamping: left.nanoseconds - right.nanoseconds))
-            : .nanoseconds(-Int64(clamping: right.nanoseconds - left.nanoseconds))
+        let nanoseconds =
+            left >= right
+            ? Int64(clamping: left.nanoseconds - right.nanoseconds)
+            : -Int64(clamping: right.nanoseconds - left.nanoseconds)
+        return Duration(attoseconds: Int128(nanoseconds) * 1_000_000_000)
     }
 
     public var description: String { "\(nanoseconds) ns" }
@@ -45,6 +47,8 @@ extension Duration {
     /// Whole nanoseconds, saturating at ±292 years.
     @inlinable
     public var nanoseconds: Int64 {
+        // Nine seconds in attoseconds fill 64 bits, and dividing them is far cheaper than dividing 128.
+        if let attoseconds = Int64(exactly: attoseconds) { return attoseconds / 1_000_000_000 }
         let (seconds, attoseconds) = components
         let (scaled, overflow) = seconds.multipliedReportingOverflow(by: 1_000_000_000)
         if overflow { return seconds < 0 ? .min : .max }

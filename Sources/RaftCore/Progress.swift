@@ -42,7 +42,7 @@ struct Progress: Sendable {
     var departsAt: Instant?
     var isDeparting: Bool { departsAt != nil }
     /// Since when something is on its way and the follower has said of nothing new that it came; nil when nothing is.
-    private var unansweredSince: Instant?
+    private(set) var unansweredSince: Instant?
 
     init(id: NodeID, next: LogIndex, session: SessionNonce, at now: Instant) {
         self.id = id

@@ -101,19 +101,19 @@ extension RaftNode {
         var deadline = forwardedReads.nextDeadline(options)
         if role == .leader {
             deadline = min(deadline, election.quorumDeadline)
-            for peer in peers {
-                deadline = min(deadline, peer.lastSent + options.heartbeatInterval, peer.departsAt ?? .distantFuture)
-                if let since = peer.noticeSince { deadline = min(deadline, since + options.commitNoticeDelay) }
-                if let transfer = peer.transfer {
-                    switch transfer.step {
-                    case .awaiting(let since): deadline = min(deadline, since + options.snapshotRetryInterval)
-                    case .ready where !peer.isLinkDown: deadline = min(deadline, transfer.readableFrom)
-                    case .ready, .reading: break
-                    }
+            var lastSent = Instant.distantFuture
+            // By position: a look at a field copies less than a peer does.
+            for position in peers.indices {
+                lastSent = min(lastSent, peers[position].lastSent)
+                if let departsAt = peers[position].departsAt { deadline = min(deadline, departsAt) }
+                if let since = peers[position].noticeSince {
+                    deadline = min(deadline, since + options.commitNoticeDelay)
                 }
+                if let due = transferDeadline(of: position) { deadline = min(deadline, due) }
             }
+            deadline = min(deadline, lastSent + options.heartbeatInterval)
             if commit < termStart, commitsFrom > lastInstant { deadline = min(deadline, commitsFrom) }
-            if let round = reads.round, peers.contains(where: { $0.readSent < reads.sequence }) {
+            if let round = reads.round, peers.indices.contains(where: { peers[$0].readSent < reads.sequence }) {
                 deadline = min(deadline, round.since + options.readRoundPatience)
             }
             if let transfer { deadline = min(deadline, transfer.deadline) }
@@ -122,6 +122,16 @@ extension RaftNode {
             deadline = min(deadline, election.deadline)
         }
         return deadline
+    }
+
+    /// When the next chunk of a snapshot is to be sent, or sent again.
+    private func transferDeadline(of position: Int) -> Instant? {
+        guard peers[position].state == .snapshot, let transfer = peers[position].transfer else { return nil }
+        switch transfer.step {
+        case .awaiting(let since): return since + options.snapshotRetryInterval
+        case .ready: return peers[position].isLinkDown ? nil : transfer.readableFrom
+        case .reading: return nil
+        }
     }
 
     mutating func deadlineReached(at now: Instant, into effects: inout [Effect]) {

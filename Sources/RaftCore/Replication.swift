@@ -83,6 +83,7 @@ extension RaftNode {
     ///
     /// Entries are given half an election timeout, which outlasts every round trip that an election survives.
     private mutating func repairIfLost(_ position: Int, at now: Instant) {
+        guard peers[position].unansweredSince != nil else { return }
         if peers[position].hasLost(at: now, after: options.electionTimeout / 2) {
             let received = min(peers[position].received, log.last.index)
             peers[position].probe(after: received, session: newSession())
