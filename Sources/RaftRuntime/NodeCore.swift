@@ -320,7 +320,8 @@ final class NodeCore {
                 "leader": "\(change.leader.flatMap { member($0)?.name } ?? "none")",
             ])
         if change.role == .leader {
-            sessions.becameLeader(at: now, grace: options.sessionGrace)
+            // The leader before may have confirmed keep-alives by its lease until that ended.
+            sessions.becameLeader(at: now, grace: max(options.sessionGrace, options.raft.readLease))
             announceLeadership()
             report(now)
             observer.leadershipChanged(change.term)
