@@ -55,7 +55,7 @@ public struct RaftNode: Sendable {
     var reads = ReadIndex()
     var lease = ReadLease()
     /// Nothing is committed before.
-    var commitsFrom = Instant.zero
+    package var commitsFrom = Instant.zero
     var transfer: LeadershipTransfer?
     var uncommittedBytes = 0
     /// The no-op of this leader's term.

@@ -1,5 +1,5 @@
 import DequeModule
-import EsperTypes
+package import EsperTypes
 
 /// Linearizable reads without the log (dissertation §6.4), at the leader.
 ///
@@ -188,6 +188,9 @@ extension RaftNode {
         // Alone, a leader is its own quorum.
         finishReads(into: &effects)
     }
+
+    /// The last round of reads that this leader began.
+    package var readRound: ReadSequence { reads.sequence }
 
     /// Whether the follower is to be told of the round that is out by a message of its own.
     ///

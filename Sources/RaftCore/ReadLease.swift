@@ -1,5 +1,5 @@
 import DequeModule
-import EsperTypes
+package import EsperTypes
 
 /// Linearizable reads without a round of messages, while an entry of this leader's own is young (LeaseGuard: Davis,
 /// Demirbas and Deng 2025).
@@ -43,9 +43,15 @@ extension RaftNode {
         return length - length * (2 * options.clockDriftPermille) / 1000
     }
 
-    func holdsLease(at now: Instant) -> Bool {
+    package func holdsLease(at now: Instant) -> Bool {
         guard options.readLease > .zero, !lease.isForsaken, let since = lease.since else { return false }
         return now < since + leaseLength
+    }
+
+    /// Whether leadership was offered to somebody without a wait in this term. Set by tests that break the rule.
+    package var isLeaseForsaken: Bool {
+        get { lease.isForsaken }
+        set { lease.isForsaken = newValue }
     }
 
     /// Makes an entry when reads would soon be without a lease and nothing else brings one.

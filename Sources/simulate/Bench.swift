@@ -9,12 +9,15 @@ struct Bench: AsyncParsableCommand {
     @Option(help: "How many seeds; each simulates a minute with faults, and its recovery.")
     var seeds: UInt64 = 20
 
+    @Option(help: "The longest pause of each client and holder of locks between two operations, in milliseconds.")
+    var pause = 1000
+
     func run() async throws {
         let start = processorSeconds()
         var virtual: UInt64 = 0
         var counters = SimulationCounters()
         for seed in 0..<seeds {
-            let report = SeedRunner.benchmark(seed: seed)
+            let report = SeedRunner.benchmark(seed: seed, pauseMilliseconds: max(2, pause))
             if let failure = report.failure { throw ValidationError("seed \(seed) fails: \(failure)") }
             virtual += report.virtualNanoseconds
             counters += report.counters
@@ -27,6 +30,7 @@ struct Bench: AsyncParsableCommand {
             \(rounded(seconds / elapsed)) simulated seconds a second
             per simulated second: \(rounded(Double(counters.steps) / seconds)) steps, \
             \(rounded(Double(counters.messages) / seconds)) messages, \
+            \(rounded(Double(counters.operations) / seconds)) operations of clients, \
             \(rounded(Double(counters.committed) / seconds)) entries committed, \
             \(rounded(Double(counters.faults) / seconds)) faults
             """)

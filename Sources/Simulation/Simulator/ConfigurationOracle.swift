@@ -53,7 +53,7 @@ struct ConfigurationOracle {
         try checkLog(of: node, founders: founders)
         guard isLeader, node.ledTerm == node.seen.term, let known = node.lastConfiguration else { return }
         let commit = node.seen.commit
-        guard known.index <= commit, node.raft.entry(at: commit).map({ $0.term == node.seen.term }) ?? true
+        guard known.index <= commit, node.raft.find(commit).map({ $0.term == node.seen.term }) ?? true
         else {
             throw SimulationFailure(
                 .configurationSafety,
@@ -74,7 +74,7 @@ struct ConfigurationOracle {
         let status = node.raft.status
         var expected = status.snapshot?.configuration ?? node.founding(founders)
         var index = status.last.index
-        while let entry = node.raft.entry(at: index), index > status.snapshot?.index ?? .zero {
+        while let entry = node.raft.find(index), index > status.snapshot?.index ?? .zero {
             if entry.kind == .configuration, let found = try? Configuration(decoding: entry.payload) {
                 expected = found
                 break

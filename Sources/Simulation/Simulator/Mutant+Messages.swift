@@ -100,6 +100,10 @@ extension Mutant {
             return request.term <= node.raft.currentTerm ? nil : message
         case (.ignoresOldTerms, .requestVote), (.ignoresOldTerms, .appendEntries):
             return message.term < node.raft.currentTerm ? nil : message
+        case (.lateAnswersConfirmReads, .appendEntriesResponse(var response)):
+            guard node.raft.currentRole == .leader, response.term == node.raft.currentTerm else { return message }
+            response.readSequence = node.raft.readRound
+            return .appendEntriesResponse(response)
         default:
             return message
         }

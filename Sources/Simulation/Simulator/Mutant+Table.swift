@@ -9,7 +9,8 @@ extension Mutant {
             .addsNodesNeverStarted, .countsRemovedLeader, .ignoresOldVoters, .keepsTruncatedConfiguration,
             .snapshotsFirstConfiguration, .learnersRefuseVotes, .removedNodesCampaign:
             .members
-        case .deposedLeaderRenews, .deposedLeaderExpires, .newLeaderKeepsDeadlines: .sessions
+        case .deposedLeaderRenews, .deposedLeaderExpires, .newLeaderKeepsDeadlines, .graceShorterThanLease: .sessions
+        case .lateAnswersConfirmReads, .newLeaderIgnoresLease, .leaseSurvivesTransfer: .reads
         default: nil
         }
     }
@@ -41,6 +42,9 @@ extension Mutant {
         case .commitsOldTermsByCounting: "logcabin #44; Raft §5.4.2"
         case .commitsByMaximum: "openraft #1802"
         case .readsBeforeOwnTerm: "etcd #7331; redpanda #5025; etcd-io/raft PR #105"
+        case .lateAnswersConfirmReads: "etcd #20418 (Antithesis 2025); etcd-io/raft PR #397"
+        case .newLeaderIgnoresLease: "LeaseGuard (2025); sofa-jraft #25"
+        case .leaseSurvivesTransfer: "openraft PR #1748; tikv PR #1595"
         case .reportsWritesEarly: "etcd #14370"
         case .completionsNameLatest: "etcd-io/raft rawnode.go (ABA); openraft #1960"
         case .tearsCompaction: "nexus PR #4215"
@@ -62,8 +66,10 @@ extension Mutant {
         case .deposedLeaderRenews: "etcd #15247; etcd PR #16822"
         case .deposedLeaderExpires: "etcd #12528"
         case .newLeaderKeepsDeadlines: "etcd PR #4778"
+        case .graceShorterThanLease: "Esper, before this simulation drew leases"
         case .resourceIgnoresTokens: "Jepsen etcd 3.4.3 (2020)"
         case .watchesForgetRestore: "etcd #8411; etcd PR #9281"
+        case .watchesSkipCompacted: "etcd #18089; etcd #19179"
         case .watchesBeginAtPresent: "Jepsen etcd 3.4.3 (2020)"
         case .damageTakenForEnd: "NATS 2.12.1 (Jepsen 2025); Alagappan, FAST 2018"
         }
@@ -100,16 +106,18 @@ extension Mutant {
                 .electionSafety, .leaderCompleteness, .committedIsDurable, .committedNeverChanges, .stateMachineSafety,
                 .logMatching, .liveness,
             ]
-        case .readsWithoutRound, .readsAnywhere, .readsBeforeOwnTerm, .forgetsRequestIDs: [.linearizability]
+        case .readsWithoutRound, .readsAnywhere, .readsBeforeOwnTerm, .forgetsRequestIDs, .newLeaderIgnoresLease,
+            .leaseSurvivesTransfer, .lateAnswersConfirmReads:
+            [.linearizability]
         case .forgetsAnswers: [.exactlyOnce]
         // Either an answer that belongs to another request, or none for ever.
         case .reusesRequestNumbers: [.linearizability, .history, .liveness]
         case .answersBeforeCommit: [.linearizability, .history]
         case .tearsCompaction: [.durability]
         case .snapshotsAheadOfIndex, .appliesByOwnClock: [.stateHash]
-        case .deposedLeaderRenews, .deposedLeaderExpires, .newLeaderKeepsDeadlines: [.session]
+        case .deposedLeaderRenews, .deposedLeaderExpires, .newLeaderKeepsDeadlines, .graceShorterThanLease: [.session]
         case .resourceIgnoresTokens: [.fencing]
-        case .watchesForgetRestore, .watchesBeginAtPresent: [.watch]
+        case .watchesSkipCompacted, .watchesForgetRestore, .watchesBeginAtPresent: [.watch]
         case .keepsLogUnderSnapshot: [.driverContract]
         }
     }

@@ -49,6 +49,12 @@ package enum Mutant: String, CaseIterable, Sendable {
     case commitsByMaximum
     /// A new leader serves reads before an entry of its own term is committed.
     case readsBeforeOwnTerm
+    /// Any answer confirms the read round that is out, however long ago it was asked for.
+    case lateAnswersConfirmReads
+    /// A new leader commits while the one before may still read by its lease.
+    case newLeaderIgnoresLease
+    /// Whoever told another to take over at once goes on reading by its lease.
+    case leaseSurvivesTransfer
     /// A write counts as durable as soon as it is handed over.
     case reportsWritesEarly
     /// The end of one write is taken for the end of all that were handed over since.
@@ -93,10 +99,14 @@ package enum Mutant: String, CaseIterable, Sendable {
     case deposedLeaderExpires
     /// A new leader goes by what it saw of sessions as a follower.
     case newLeaderKeepsDeadlines
+    /// A new leader gives sessions less time than the one before may go on renewing them by its lease.
+    case graceShorterThanLease
     /// What a lock guards does not look at tokens.
     case resourceIgnoresTokens
     /// Watchers are not told what a restored snapshot has brought.
     case watchesForgetRestore
+    /// Watchers that ask for what was compacted are not told, and begin behind it.
+    case watchesSkipCompacted
     /// Watchers that ask for the past begin at the present.
     case watchesBeginAtPresent
 }

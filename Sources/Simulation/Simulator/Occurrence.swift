@@ -36,6 +36,8 @@ enum Occurrence {
     case fault
     /// The operator may ask for another membership.
     case membership
+    /// Keys lose history, and taken audit records are forgotten.
+    case housekeeping
     case endOfFault(Int)
     case heal
 }

@@ -87,7 +87,7 @@ struct Oracles {
             try commits(node, node.lastCommit.next, among: nodes)
             node.lastCommit = node.lastCommit.next
         }
-        if commit > known, let entry = node.raft.entry(at: commit), entry.term != term {
+        if commit > known, let entry = node.raft.find(commit), entry.term != term {
             throw SimulationFailure(.commitsOwnTerm, "n\(node.index + 1) commits \(entry.id) in term \(term)")
         }
         try configurations.check(node, founders: founders)
@@ -116,7 +116,7 @@ struct Oracles {
         var index = status.first
         while index <= due {
             let expected = committed[Int(index.rawValue) - 1].id
-            if let entry = node.raft.entry(at: index), entry.id != expected {
+            if let entry = node.raft.find(index), entry.id != expected {
                 throw SimulationFailure(
                     .leaderCompleteness,
                     "n\(node.index + 1) leads term \(term) with \(entry.id) where \(expected) was committed")
@@ -128,7 +128,7 @@ struct Oracles {
     private mutating func commits(
         _ node: SimulatedNode, _ index: LogIndex, among nodes: [SimulatedNode]
     ) throws(SimulationFailure) {
-        let entry = node.raft.entry(at: index)
+        let entry = node.raft.find(index)
         if index <= committedThrough {
             let expected = committed[Int(index.rawValue) - 1]
             // Without the entry it came by a snapshot, whose content is judged when it is restored.

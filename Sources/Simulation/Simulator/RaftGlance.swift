@@ -19,3 +19,20 @@ extension RaftNode {
             configurationIndex: configurationIndex, isQuarantined: isQuarantined, nextDeadline: nextDeadline)
     }
 }
+
+/// The same without a copy of the node: what is called on a value in memory copies it first, unless it may change it.
+extension RaftNode {
+    mutating func takeGlance() -> RaftGlance { glance }
+
+    mutating func readsByLease(at now: Instant) -> Bool { holdsLease(at: now) }
+
+    mutating func isDue(at now: Instant) -> Bool { now >= nextDeadline }
+
+    mutating func verify(tail: Int) { checkInvariants(tail: tail) }
+
+    mutating func find(_ index: LogIndex) -> Entry? { entry(at: index) }
+
+    mutating func snapshotsOnTheirWay() -> [SnapshotDescriptor] { status.snapshotsInUse }
+
+    mutating func basis(at index: LogIndex) -> SnapshotBasis? { snapshotBasis(at: index) }
+}

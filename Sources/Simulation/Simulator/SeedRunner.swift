@@ -38,8 +38,13 @@ public enum SeedRunner {
     }
 
     /// One seed of the cluster by which the simulator's speed is measured.
-    package static func benchmark(seed: UInt64) -> SimulationReport {
-        run(SimulationPlan(benchmark: seed), mutant: nil)
+    ///
+    /// - Parameter pauseMilliseconds: the longest that a client or holder of locks waits between two operations.
+    package static func benchmark(seed: UInt64, pauseMilliseconds: Int) -> SimulationReport {
+        var plan = SimulationPlan(benchmark: seed)
+        plan.workload.pause = 0...pauseMilliseconds * SimulationPlan.millisecond
+        plan.sessions.pause = pauseMilliseconds * SimulationPlan.millisecond
+        return run(plan, mutant: nil)
     }
 
     package static func plan(seed: UInt64, _ storm: Storm?) -> SimulationPlan {
@@ -61,12 +66,14 @@ public enum SeedRunner {
         case elections
         case members
         case sessions
+        case reads
 
         package func plan(seed: UInt64) -> SimulationPlan {
             switch self {
             case .elections: SimulationPlan(electionStorm: seed)
             case .members: SimulationPlan(membershipStorm: seed)
             case .sessions: SimulationPlan(sessionStorm: seed)
+            case .reads: SimulationPlan(readStorm: seed)
             }
         }
     }

@@ -28,53 +28,53 @@ final class SimulatedNode {
         _modify { yield &core.pointee }
     }
     /// What it was at the end of the last turn.
-    var seen: RaftGlance
-    var replica = Replica()
-    var disk: Disk
+    @exclusivity(unchecked) var seen: RaftGlance
+    @exclusivity(unchecked) var replica = Replica()
+    @exclusivity(unchecked) var disk: Disk
 
     /// Counts restarts; what was under way for an earlier life does not reach this one.
-    var life: UInt32 = 0
-    var isUp = true
+    @exclusivity(unchecked) var life: UInt32 = 0
+    @exclusivity(unchecked) var isUp = true
     /// Nothing can be made of its disk any more.
-    var isLost = false
+    @exclusivity(unchecked) var isLost = false
     /// The core was told that the disk is full.
-    var isFull = false
-    var isPaused = false
+    @exclusivity(unchecked) var isFull = false
+    @exclusivity(unchecked) var isPaused = false
 
-    var inbox: [Input] = []
-    var isTurnScheduled = false
-    var turns = 0
+    @exclusivity(unchecked) var inbox: [Input] = []
+    @exclusivity(unchecked) var isTurnScheduled = false
+    @exclusivity(unchecked) var turns = 0
     /// When the one timer that is set fires.
-    var timerAt = UInt64.max
+    @exclusivity(unchecked) var timerAt = UInt64.max
     /// Messages that wait for a write, in the order in which they were made.
-    var held: [(after: WriteSequence, message: Message, to: NodeID)] = []
-    var durableThrough = WriteSequence.zero
+    @exclusivity(unchecked) var held: [(after: WriteSequence, message: Message, to: NodeID)] = []
+    @exclusivity(unchecked) var durableThrough = WriteSequence.zero
 
     /// What clients of this node wait for, by attempt.
-    var writes: [UInt64: ClientRequest] = [:]
-    var reads: [UInt64: ClientRequest] = [:]
+    @exclusivity(unchecked) var writes: [UInt64: ClientRequest] = [:]
+    @exclusivity(unchecked) var reads: [UInt64: ClientRequest] = [:]
 
     /// Expiries that it proposed as leader, and which sessions they end.
-    var expiries: [UInt64: [SessionID]] = [:]
-    var hasLed = false
+    @exclusivity(unchecked) var expiries: [UInt64: [SessionID]] = [:]
+    @exclusivity(unchecked) var hasLed = false
     /// Who watches here, and what waits to be sent to them.
-    var watching: [WatchID: (watcher: Int, connection: UInt32)] = [:]
-    var deliveries: [WatchDelivery] = []
+    @exclusivity(unchecked) var watching: [WatchID: (watcher: Int, connection: UInt32)] = [:]
+    @exclusivity(unchecked) var deliveries: [WatchDelivery] = []
 
-    var appliedSinceSnapshot = 0
-    var isSnapshotRunning = false
+    @exclusivity(unchecked) var appliedSinceSnapshot = 0
+    @exclusivity(unchecked) var isSnapshotRunning = false
     /// The worker does one thing after the other.
-    var workerFreeAt: UInt64 = 0
+    @exclusivity(unchecked) var workerFreeAt: UInt64 = 0
 
     // What the oracles remember of this life.
-    var lastTerm = Term.zero
-    var lastCommit = LogIndex.zero
-    var lastConfiguration: (index: LogIndex, configuration: Configuration)?
+    @exclusivity(unchecked) var lastTerm = Term.zero
+    @exclusivity(unchecked) var lastCommit = LogIndex.zero
+    @exclusivity(unchecked) var lastConfiguration: (index: LogIndex, configuration: Configuration)?
     /// The term that it led when it was last looked at.
-    var ledTerm: Term?
+    @exclusivity(unchecked) var ledTerm: Term?
 
     /// Starts with whatever the clock shows.
-    var clock: LocalClock
+    @exclusivity(unchecked) var clock: LocalClock
 
     init(index: Int, raft: RaftNode, disk: Disk, clock: LocalClock) {
         self.index = index

@@ -4,11 +4,11 @@ extension SimulationPlan: CustomStringConvertible {
     public var description: String {
         let names = Faults.named.filter { activeFaults.contains($0.kind) }.map(\.name)
         return """
-            seed \(seed): \(nodes) nodes\(membership.map { ", \($0.founders) of them founders" } ?? ""), heartbeat \(raft.heartbeatInterval), election \(raft.electionTimeout), \
+            seed \(seed): \(nodes) nodes\(membership.map { ", \($0.founders) of them founders" } ?? ""), heartbeat \(raft.heartbeatInterval), election \(raft.electionTimeout)\(raft.readLease > .zero ? ", reads by leases of \(raft.readLease)" : ""), \
             network \(network.isOrdered ? "ordered" : "unordered") loss \(network.lossPerMille)‰ \
             duplicates \(network.duplicatePerMille)‰ spikes \(network.spikePerMille)‰, \
             \(workload.clients) clients on \(workload.keys) keys, \
-            snapshots \(snapshotAfter.map { "after \($0)" } ?? "never"), faults \(names.joined(separator: " "))
+            \(housekeeping.map { "history of \($0.keptRevisions) revisions, " } ?? "")snapshots \(snapshotAfter.map { "after \($0)" } ?? "never"), faults \(names.joined(separator: " "))
             """
     }
 }

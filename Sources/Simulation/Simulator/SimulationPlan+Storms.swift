@@ -41,6 +41,33 @@ extension SimulationPlan {
         clockDrift = 0
     }
 
+    /// The plan of a seed, with clients that read all the time while leaders are cut off for moments, hand over, and hear late.
+    package init(readStorm seed: UInt64) {
+        self.init(seed: seed)
+        var random = SeededRandom(seed: seed ^ 0x7265_6164)
+        let ms = Self.millisecond
+        nodes = [3, 3, 5][random.int(in: 0...2)]
+        membership = nil
+        raft.heartbeatInterval = .milliseconds(10)
+        raft.electionTimeout = .milliseconds(random.int(in: 30...60))
+        network = NetworkPlan(
+            delay: 20_000...random.int(in: 100_000...500_000), lossPerMille: random.int(in: 0...30),
+            duplicatePerMille: 0, spikePerMille: random.int(in: 50...400), spike: random.int(in: 10...150) * ms,
+            isOrdered: false, tellsClosedLinks: true)
+        disk = DiskPlan(latency: 30_000...500_000, slowPerMille: 0, slowLatency: 0)
+        workload = WorkloadPlan(
+            clients: 6, keys: 1, pause: 0...random.int(in: 2...20) * ms, timeout: random.int(in: 50...300) * ms,
+            readPercent: random.int(in: 40...80), comparePercent: 0, deletePercent: 0, retries: 2,
+            lostReplyPerMille: 0, padding: 0)
+        sessions.holders = 0
+        watchers = 0
+        faults = [.isolate, .partialCut, .oneWayCut, .transfer, .linkReset, .pause]
+        faultInterval = random.int(in: 20...100) * ms
+        faultDuration = random.int(in: 5...100) * ms
+        raft.readLease = .zero
+        if random.chance(1, in: 2) { readByLease(for: random.int(in: 20...200)) }
+    }
+
     /// Five nodes with the timeouts and bounds of a node in service, for a minute, with a fault about every second.
     package init(benchmark seed: UInt64) {
         self.init(seed: seed)
@@ -54,18 +81,18 @@ extension SimulationPlan {
         disk = DiskPlan(latency: 50_000...2 * ms, slowPerMille: 10, slowLatency: 100 * ms, segmentBytes: 32768)
         workload.clients = 4
         workload.keys = 3
-        workload.pause = 0...200 * ms
         workload.padding = 0
         sessions.holders = 2
         sessions.ttl = 1500 * ms
         watchers = 2
+        housekeeping = HousekeepingPlan(interval: 1000 * ms, keptRevisions: 100)
         faults = Faults(Faults.passing)
         faultInterval = 1000 * ms
         faultDuration = 500 * ms
         snapshotAfter = 200
         retainedEntries = 50
         inboxBound = .max
-        turnDelay = 0
+        turnDelay = 100_000
         clockDrift = 1000
         crashPointPerMille = 20
         healAt = 60_000_000_000

@@ -121,6 +121,13 @@ public struct SimulationPlan: Hashable, Sendable {
         public var explicitLeavePercent: Int
     }
 
+    public struct HousekeepingPlan: Hashable, Sendable {
+        /// Between one time and the next on average, in nanoseconds.
+        public var interval: Int
+        /// Up to so many revisions are kept, for watchers and for reads of the past.
+        public var keptRevisions: Int
+    }
+
     public var seed: UInt64
     /// Changes what chance brings while the run lasts, and nothing of this plan.
     public var variation: UInt64 = 0
@@ -133,6 +140,8 @@ public struct SimulationPlan: Hashable, Sendable {
     public var workload: WorkloadPlan
     public var sessions: SessionPlan
     public var watchers: Int
+    /// Keys lose their history, and audit records that were taken are forgotten, now and then; nil is never.
+    public var housekeeping: HousekeepingPlan?
     /// Bytes of events that may be on their way to one watcher.
     public var watchCredit: Int
     public var faults: Faults
@@ -234,6 +243,12 @@ public struct SimulationPlan: Hashable, Sendable {
         turnDelay = random.chance(1, in: 3) ? 0 : random.int(in: 1...300_000)
         if random.chance(1, in: 3) { inboxBound = random.int(in: 1...4) }
         disk.segmentBytes = random.chance(1, in: 2) ? 0 : [4096, 8192, 32768][random.int(in: 0...2)]
+        if random.chance(1, in: 2) {
+            housekeeping = HousekeepingPlan(
+                interval: random.int(in: 20...800) * ms,
+                keptRevisions: random.int(in: 0...[0, 10, 100][random.int(in: 0...2)]))
+        }
+        if random.chance(1, in: 4) { readByLease(for: heartbeat * random.int(in: 1...12)) }
         crashPointPerMille = faults.contains(.crashAtPoint) ? random.int(in: 1...200) : 0
         if random.chance(1, in: 8) {
             becomeElectionStorm()
@@ -241,5 +256,13 @@ public struct SimulationPlan: Hashable, Sendable {
             let interval = random.int(in: 30...500) * ms
             changeMembership(every: interval, &random)
         }
+    }
+
+    /// Leaders read without a round while a commit is young; whatever clocks do stays within what the nodes count on.
+    mutating func readByLease(for milliseconds: Int) {
+        // A clock that leaps ahead of time is beyond every bound: a node that woke up has slept as long as its clock says.
+        faults.remove(.clockLeap)
+        raft.readLease = .milliseconds(milliseconds)
+        raft.clockDriftPermille = (greatestDrift + 999) / 1000
     }
 }

@@ -15,8 +15,13 @@ public struct SimulationCounters: Hashable, Sendable {
     /// Writes to what locks guard, taken and refused.
     public var guardedWrites = 0
     public var staleWrites = 0
-    /// Events that watchers were told.
+    /// Events that watchers were told, and how often one was told that history is gone.
     public var watchEvents = 0
+    public var watchGaps = 0
+    /// Of the history of keys.
+    public var keyCompactions = 0
+    /// Reads that needed no round of messages.
+    public var leaseReads = 0
     public var faults = 0
     public var crashes = 0
     public var transfers = 0
@@ -52,6 +57,9 @@ public struct SimulationCounters: Hashable, Sendable {
         left.guardedWrites += right.guardedWrites
         left.staleWrites += right.staleWrites
         left.watchEvents += right.watchEvents
+        left.watchGaps += right.watchGaps
+        left.keyCompactions += right.keyCompactions
+        left.leaseReads += right.leaseReads
         left.faults += right.faults
         left.crashes += right.crashes
         left.transfers += right.transfers

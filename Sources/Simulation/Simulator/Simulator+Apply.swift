@@ -28,6 +28,10 @@ extension Simulator {
         for result in output.results {
             try oracles.requests.answered(
                 entry.payload, at: entry.index, result.reply, isDuplicate: result.isDuplicate)
+            if case .compacted(let through) = result.reply.result {
+                counters.keyCompactions += 1
+                oracles.watches.compacted(through: through)
+            }
         }
         oracles.watches.happened(output.events)
         for grant in output.grants where grant.kind == .lock {

@@ -32,7 +32,16 @@ extension Simulator {
     func timerFired(_ node: Node, life: UInt32) {
         guard node.life == life, node.timerAt <= clock.now else { return }
         node.timerAt = .max
+        // Most deadlines have moved on since the timer was set.
+        if node.isUp, !node.isPaused, node.clock.local(clock.now) < nextDeadline(node) { return setTimer(node) }
         scheduleTurn(node)
+    }
+
+    private func nextDeadline(_ node: Node) -> Instant {
+        guard whoExpires(for: node) != nil, let expiry = node.replica.sessions.nextDeadline else {
+            return node.seen.nextDeadline
+        }
+        return min(node.seen.nextDeadline, expiry)
     }
 
     /// Everything that waits is stepped, then flushed and performed until nothing is left to do.
@@ -41,19 +50,22 @@ extension Simulator {
         node.isTurnScheduled = false
         guard node.isUp, !node.isPaused else { return }
         let now = node.clock.local(clock.now)
-        var inbox: [Input] = []
+        var inbox = spareInbox
+        spareInbox = []
         swap(&inbox, &node.inbox)
         for input in inbox.prefix(plan.inboxBound) { try take(input, node, now) }
         if inbox.count > plan.inboxBound {
-            node.inbox = Array(inbox.dropFirst(plan.inboxBound))
+            node.inbox.insert(contentsOf: inbox.dropFirst(plan.inboxBound), at: 0)
             scheduleTurn(node)
         }
-        if now >= node.raft.nextDeadline { step(node, .deadlineReached, now) }
+        inbox.removeAll(keepingCapacity: true)
+        spareInbox = inbox
+        if node.raft.isDue(at: now) { step(node, .deadlineReached, now) }
         expireSessions(node, now)
         mistakes(after: node, now)
         repeat {
             node.raft.flush(at: now, into: &effects)
-            node.seen = node.raft.glance
+            node.seen = node.raft.takeGlance()
             steps?.add("flush", of: node, at: clock.now)
             try oracles.check(node, among: nodes)
             try perform(node, now)
@@ -63,7 +75,7 @@ extension Simulator {
         if !(mutant?.breaksCore ?? false) {
             // The end of the log, where things change, every time; the whole of it now and then.
             node.turns += 1
-            node.raft.checkInvariants(tail: node.turns % 32 == 0 ? .max : 4)
+            node.raft.verify(tail: node.turns % 32 == 0 ? .max : 4)
         }
         if node.disk.damaged != nil, !node.seen.isQuarantined {
             say("n\(node.index + 1) has again what it lost")
@@ -108,9 +120,7 @@ extension Simulator {
     }
 
     private func setTimer(_ node: Node) {
-        var next = node.seen.nextDeadline
-        if whoExpires(for: node) != nil, let expiry = node.replica.sessions.nextDeadline { next = min(next, expiry) }
-        let deadline = max(clock.now + 1000, node.clock.global(next))
+        let deadline = max(clock.now + 1000, node.clock.global(nextDeadline(node)))
         guard deadline < node.timerAt else { return }
         node.timerAt = deadline
         clock.schedule(.timer(node: node.index, life: node.life), at: deadline)
@@ -126,9 +136,13 @@ extension Simulator {
     // MARK: Effects
 
     private func perform(_ node: Node, _ now: Instant) throws(SimulationFailure) {
-        var performing: [Effect] = []
+        guard !effects.isEmpty else { return }
+        var performing = spareEffects
+        spareEffects = []
         swap(&performing, &effects)
         for effect in performing { try perform(effect, node, now) }
+        performing.removeAll(keepingCapacity: true)
+        spareEffects = performing
     }
 
     private func perform(_ effect: Effect, _ node: Node, _ now: Instant) throws(SimulationFailure) {
@@ -152,6 +166,7 @@ extension Simulator {
                     .driverContract, "n\(node.index + 1) is to serve reads at \(index), applied \(node.replica.applied)"
                 )
             }
+            if plan.raft.readLease > .zero, node.raft.readsByLease(at: now) { counters.leaseReads += tokens.count }
             for token in tokens { try serveRead(token, node) }
         case .readRefused(let tokens, let reason):
             for token in tokens { refuse(node.reads.removeValue(forKey: token), reason) }
@@ -161,8 +176,9 @@ extension Simulator {
             try staysCalm(node, change)
             if change.role == .leader {
                 node.hasLed = true
+                if mutant == .newLeaderIgnoresLease { node.raft.commitsFrom = .zero }
                 if mutant != .newLeaderKeepsDeadlines {
-                    node.replica.sessions.becameLeader(at: now, grace: .nanoseconds(Int64(plan.sessions.grace)))
+                    node.replica.sessions.becameLeader(at: now, grace: grace)
                 }
             }
             say(
@@ -182,11 +198,18 @@ extension Simulator {
         }
     }
 
+    /// What a new leader adds to every session's time: the one before may confirm keep-alives by its lease until that ends.
+    private var grace: Duration {
+        let grace = Duration.nanoseconds(Int64(plan.sessions.grace))
+        return mutant == .graceShorterThanLease ? grace : max(grace, plan.raft.readLease)
+    }
+
     func send(_ message: Message, from node: Node, to: NodeID) {
         let target = Int(to.rawValue) - 1
         // Nodes that only a broken cluster has.
         guard target < nodes.count else { return }
         guard let message = forged(message, from: node, to: nodes[target]) else { return }
+        if mutant == .leaseSurvivesTransfer, case .timeoutNow = message { node.raft.isLeaseForsaken = false }
         steps?.send(message, from: node, to: to, at: clock.now)
         let arrivals = network.arrivals(from: node.index, to: target, now: clock.now, isHealed: isHealed)
         let epoch = network.epoch(from: node.index, to: target)
@@ -200,7 +223,7 @@ extension Simulator {
         if let first = batch.entries.first {
             let before = first.index.previous
             // The entry before the batch, as the core has it: what this batch itself did to the log is done already.
-            let previous = node.raft.entry(at: before)?.id
+            let previous = node.raft.find(before)?.id
             try oracles.wrote(batch, after: previous, by: node.index)
         }
         if batch.truncateFrom != nil { counters.truncations += 1 }
@@ -236,7 +259,7 @@ extension Simulator {
             say("n\(node.index + 1) stops: \(error)")
             return try crash(node)
         case .durable(let sequence):
-            if node.disk.image.snapshot != snapshot { node.disk.prune(keeping: node.raft.status.snapshotsInUse) }
+            if node.disk.image.snapshot != snapshot { node.disk.prune(keeping: node.raft.snapshotsOnTheirWay()) }
             say("n\(node.index + 1) synced write \(sequence)")
             if node.disk.image.hardState.vote != vote, node.disk.image.hardState.vote != node.id {
                 passedDelicatePoint(node)

@@ -5,7 +5,7 @@ import RaftCore
 extension Simulator {
     func snapshotIfDue(_ node: Node) {
         guard let after = plan.snapshotAfter, node.appliedSinceSnapshot >= after, !node.isSnapshotRunning,
-            let basis = node.raft.snapshotBasis(at: node.replica.applied)
+            let basis = node.raft.basis(at: node.replica.applied)
         else { return }
         node.isSnapshotRunning = true
         node.appliedSinceSnapshot = 0

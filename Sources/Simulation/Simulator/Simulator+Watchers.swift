@@ -55,6 +55,10 @@ extension Simulator {
         }
         guard !node.deliveries.isEmpty else { return }
         for delivery in node.deliveries {
+            if mutant == .watchesSkipCompacted, case .compacted(let at) = delivery.content {
+                goOn(after: at, delivery.watcher, at: node)
+                continue
+            }
             guard let (watcher, connection) = node.watching[delivery.watcher] else { continue }
             let time = max(watchers[watcher].lastArrival, clock.now + clientDelay())
             watchers[watcher].lastArrival = time
@@ -67,8 +71,18 @@ extension Simulator {
         _ index: Int, connection: UInt32, _ delivery: WatchDelivery
     ) throws(SimulationFailure) {
         guard watchers[index].connection == connection else { return }
-        guard case .events(let events, let continues) = delivery.content else {
-            throw SimulationFailure(.watch, "w\(index) is told of a compaction; there was none")
+        let events: [WatchEvent]
+        let continues: Bool
+        switch delivery.content {
+        case .events(let some, let more): (events, continues) = (some, more)
+        case .compacted(let at):
+            // It is gone there; what it has missed is lost to it, and it begins anew behind.
+            say("w\(index) is told that history begins after \(at)")
+            counters.watchGaps += 1
+            try oracles.watches.toldOfCompaction(
+                at: at, through: delivery.through, to: "w\(index)", at: &watchers[index].cursor)
+            nodes[watchers[index].node].watching[delivery.watcher] = nil
+            return connect(index)
         }
         try oracles.watches.told(
             events, continues: continues, through: delivery.through, to: "w\(index)", at: &watchers[index].cursor)
@@ -82,6 +96,16 @@ extension Simulator {
         clock.schedule(
             .credit(node: watchers[index].node, life: nodes[watchers[index].node].life, delivery.watcher, bytes),
             after: UInt64(delay))
+    }
+
+    /// What a broken registry would do with a watcher that is behind what was compacted.
+    private func goOn(after revision: Revision, _ id: WatchID, at node: Node) {
+        guard let watching = node.watching.removeValue(forKey: id) else { return }
+        let new = node.replica.watches.add(
+            WatchRequest(watchers[watching.watcher].cursor.range, fromRevision: revision.next),
+            credit: plan.watchCredit, at: node.replica.state.revision)
+        node.watching[new] = watching
+        scheduleTurn(node)
     }
 
     func credit(_ node: Node, _ watcher: WatchID, _ bytes: Int) {

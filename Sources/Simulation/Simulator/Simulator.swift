@@ -10,28 +10,31 @@ import RaftCore
 final class Simulator {
     let plan: SimulationPlan
     let mutant: Mutant?
-    var clock = VirtualClock<Occurrence>()
-    var random: SeededRandom
+    @exclusivity(unchecked) var clock = VirtualClock<Occurrence>()
+    @exclusivity(unchecked) var random: SeededRandom
     /// Draws what faults do; begins anew with each of them.
-    var chaos: SeededRandom
-    var network: Network
-    var nodes: [SimulatedNode] = []
-    var workload: Workload
-    var oracles: Oracles
-    var trace = Trace()
-    var transcript: Transcript?
-    var steps: StepTrace?
-    var counters = SimulationCounters()
-    var faults = ActiveFaults()
-    var isHealed = false
+    @exclusivity(unchecked) var chaos: SeededRandom
+    @exclusivity(unchecked) var network: Network
+    @exclusivity(unchecked) var nodes: [SimulatedNode] = []
+    @exclusivity(unchecked) var workload: Workload
+    @exclusivity(unchecked) var oracles: Oracles
+    @exclusivity(unchecked) var trace = Trace()
+    @exclusivity(unchecked) var transcript: Transcript?
+    @exclusivity(unchecked) var steps: StepTrace?
+    @exclusivity(unchecked) var counters = SimulationCounters()
+    @exclusivity(unchecked) var faults = ActiveFaults()
+    @exclusivity(unchecked) var isHealed = false
     /// Until when nothing may change any more, and the leader and term that must stay.
-    var calm: (leader: Int, term: Term, until: UInt64)?
-    var effects: [Effect] = []
-    var holders: [Holder] = []
-    var watchers: [Watcher] = []
+    @exclusivity(unchecked) var calm: (leader: Int, term: Term, until: UInt64)?
+    @exclusivity(unchecked) var effects: [Effect] = []
+    /// Memory that every turn uses again.
+    @exclusivity(unchecked) var spareEffects: [Effect] = []
+    @exclusivity(unchecked) var spareInbox: [Input] = []
+    @exclusivity(unchecked) var holders: [Holder] = []
+    @exclusivity(unchecked) var watchers: [Watcher] = []
     /// What each lock guards, and the tokens that sessions have been given.
-    var resources: [GuardedResource] = []
-    var held: [SessionID: [(lock: String, token: UInt64)]] = [:]
+    @exclusivity(unchecked) var resources: [GuardedResource] = []
+    @exclusivity(unchecked) var held: [SessionID: [(lock: String, token: UInt64)]] = [:]
     /// Who votes in the beginning. The other nodes know nobody.
     let founders: Configuration
 
@@ -132,6 +135,9 @@ final class Simulator {
         if let membership = plan.membership {
             clock.schedule(.membership, after: UInt64(random.int(in: 0...membership.interval * 2)))
         }
+        if let housekeeping = plan.housekeeping {
+            clock.schedule(.housekeeping, after: UInt64(random.int(in: 0...housekeeping.interval * 2)))
+        }
         clock.schedule(.heal, at: plan.healAt)
     }
 
@@ -167,6 +173,7 @@ final class Simulator {
         case .resume(let node): resume(nodes[node])
         case .fault: try injectFault()
         case .membership: changeMembership()
+        case .housekeeping: keepHouse()
         case .endOfFault(let number): endFault(number)
         case .heal: try heal()
         }

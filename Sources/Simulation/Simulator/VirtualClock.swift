@@ -15,8 +15,9 @@ struct VirtualClock<Occurrence> {
     private var occurrences: [Occurrence?] = []
     private var freePlaces: [Int32] = []
     private var nextOrder: UInt64 = 0
-
-    var isEmpty: Bool { heap.isEmpty }
+    /// What is due at once, after everything in the heap that is due now: it never gets into the heap.
+    private var immediate: [Occurrence?] = []
+    private var nextImmediate = 0
 
     mutating func schedule(_ occurrence: Occurrence, after delay: UInt64) {
         schedule(occurrence, at: now + delay)
@@ -24,6 +25,7 @@ struct VirtualClock<Occurrence> {
 
     mutating func schedule(_ occurrence: Occurrence, at time: UInt64) {
         precondition(time >= now, "scheduled for \(time), which was before \(now)")
+        if time == now { return immediate.append(occurrence) }
         let place: Int32
         if let free = freePlaces.popLast() {
             place = free
@@ -39,6 +41,7 @@ struct VirtualClock<Occurrence> {
 
     /// Moves time to the next occurrence; nil when nothing is left.
     mutating func next() -> Occurrence? {
+        if nextImmediate < immediate.count, heap.first.map({ $0.time > now }) ?? true { return takeImmediate() }
         guard let first = heap.first else { return nil }
         now = first.time
         let last = heap.removeLast()
@@ -48,6 +51,16 @@ struct VirtualClock<Occurrence> {
         }
         freePlaces.append(first.place)
         return occurrences[Int(first.place)].take()
+    }
+
+    private mutating func takeImmediate() -> Occurrence? {
+        let occurrence = immediate[nextImmediate].take()
+        nextImmediate += 1
+        if nextImmediate == immediate.count {
+            immediate.removeAll(keepingCapacity: true)
+            nextImmediate = 0
+        }
+        return occurrence
     }
 
     private func isEarlier(_ one: Slot, _ other: Slot) -> Bool {

@@ -1,7 +1,7 @@
 import Coordination
 import EsperTypes
 
-/// Every watcher is told every event of its range once, in order, from where it began.
+/// Every watcher is told every event of its range once, in order, from where it began; of a gap, where history was compacted.
 struct WatchOracle {
     private struct Event {
         var revision: Revision
@@ -23,11 +23,32 @@ struct WatchOracle {
     /// What happened, as the first node that applied it saw it.
     private var events: [Event] = []
     private(set) var delivered = 0
+    /// What may be forgotten.
+    private var compacted = Revision.zero
 
     mutating func happened(_ new: [WatchEvent]) {
         for event in new {
             events.append(Event(revision: event.revision, key: event.key, isDeletion: event.isDeletion))
         }
+    }
+
+    mutating func compacted(through revision: Revision) { compacted = max(compacted, revision) }
+
+    /// The watcher is told that what it asks for is forgotten: it was behind, and goes on behind what is forgotten.
+    func toldOfCompaction(
+        at revision: Revision, through: Revision, to watcher: String, at cursor: inout Cursor
+    ) throws(SimulationFailure) {
+        guard revision <= compacted, through < revision else {
+            throw SimulationFailure(
+                .watch,
+                "\(watcher) knows \(through) and is told of a compaction at \(revision); there was one at \(compacted)")
+        }
+        if let next = next(at: cursor), events[next].revision <= through {
+            throw SimulationFailure(
+                .watch, "\(watcher) is said to know everything through \(through), but not \(events[next].revision)")
+        }
+        cursor.through = revision
+        cursor.position = events[cursor.position...].firstIndex { $0.revision > revision } ?? events.endIndex
     }
 
     /// The watcher is told something.
