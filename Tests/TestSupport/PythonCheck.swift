@@ -1,13 +1,13 @@
 public import Foundation
 
-/// Runs checks with a gRPC client that is not ours. Needs a Python with grpcio and grpcio-tools, named by
+/// Runs checks with a gRPC client that is not ours. Needs a Python with grpcio, grpcio-tools and grpcio-reflection, named by
 /// `ESPER_TEST_PYTHON`.
 public enum PythonCheck {
     private static let python = ProcessInfo.processInfo.environment["ESPER_TEST_PYTHON"] ?? "python3"
     private static let here = URL(filePath: #filePath).deletingLastPathComponent()
 
     public static func isPossible() async throws -> Bool {
-        try await run(["-c", "import grpc, grpc_tools"]).status == 0
+        try await run(["-c", "import grpc, grpc_tools, grpc_reflection"]).status == 0
     }
 
     /// - Parameters:
