@@ -85,8 +85,10 @@ public final class ClusterNode: Sendable {
         }
         let door = try await GRPCDoor(node: handle, group: doorGroup, facts: facts)
         server = GRPCServer(
-            service: door, methods: GRPCDoor.methods(development: settings.development), health: probes,
-            options: GRPCDoor.transportOptions)
+            services: [
+                (door, GRPCDoor.methods(development: settings.development)),
+                (try GRPCDoor.reflection(), ReflectionService.methods),
+            ], health: probes, options: GRPCDoor.transportOptions)
         let options = APIOptions(host: settings.listenAPI.host, port: settings.listenAPI.port)
         let http = HTTPDoor(
             node: handle, health: health, registry: registry, facts: facts, options: options,

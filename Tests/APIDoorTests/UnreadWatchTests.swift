@@ -118,6 +118,24 @@ struct UnreadWatchTests {
         }
     }
 
+    @Test func `watches end when their node drains, and do not hold it up`() async throws {
+        try await TestDoor.run(servesGRPC: true) { (door) async throws in
+            let connections = [try await door.grpc(), try await door.grpc()]
+            let watches = try (0..<20).map { try Watch(on: connections[$0 % 2], isRead: $0 % 3 != 0) }
+            try await until("the watches") { watches.allSatisfy(\.hasBegun) }
+            // Nobody waits for this deadline.
+            await door.grpcServer.drain(deadline: .now() + .hours(1), on: connections[0].eventLoop)
+            try await until("the end of every watch") { watches.allSatisfy { $0.failure != nil } }
+            for watch in watches {
+                let failure = try #require(watch.failure)
+                #expect(failure.status == GRPCStatus(.unavailable, "the node is stopping"))
+                let detail = try ProtoErrorDetail(
+                    serializedBytes: try #require(failure.metadata.bytes("esper-error-bin")))
+                #expect(detail.code == "draining" && detail.retryable)
+            }
+        }
+    }
+
     @Test func `a connection has so many watches and no more`() async throws {
         try await TestDoor.run(servesGRPC: true) { (door) async throws in
             let limit = RuntimeOptions().maximumWatchesPerConnection

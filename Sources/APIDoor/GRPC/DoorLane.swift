@@ -147,6 +147,16 @@ final class DoorLane {
         }
     }
 
+    /// Ends every watch and observation of a connection.
+    func endStreams(of connection: ServerConnection, _ status: GRPCStatus, _ trailers: Metadata) {
+        for (handle, token) in tokens where handle.connection === connection && calls[token]?.stream != nil {
+            tokens[handle] = nil
+            calls[token] = nil
+            submit(token, .cancel)
+            connection.finish(handle, status, trailers)
+        }
+    }
+
     /// The stream has room again.
     private func unblock(_ token: UInt64) {
         guard let call = calls[token], let stream = call.stream else { return }

@@ -35,6 +35,11 @@ public final class GRPCDoor: GRPCService {
         return table
     }
 
+    /// What tells clients without our .proto files what the services look like.
+    public static func reflection() throws -> ReflectionService {
+        try ReflectionService(descriptorSets: [EsperDescriptors.fileDescriptorSet])
+    }
+
     /// - Parameters:
     ///   - group: the loops that connections will live on.
     ///   - facts: what the status says of this node alone.
@@ -74,6 +79,14 @@ public final class GRPCDoor: GRPCService {
             status.code, word: word, status.message, outcome: .notCommitted, isRetryable: isRetryable
         ).trailers
     }
+
+    /// Watches and observations would never end by themselves; clients begin them again elsewhere.
+    public func draining(_ connection: ServerConnection) {
+        let status = Self.stopping
+        lane(of: connection).endStreams(of: connection, status, trailers(of: .draining, status))
+    }
+
+    static let stopping = GRPCStatus(.unavailable, "the node is stopping")
 
     public func occurred(_ events: [CallEvent], on connection: ServerConnection) {
         lane(of: connection).occurred(events)
