@@ -93,7 +93,7 @@ let package = Package(
         library("Observability", [logging, metrics]),
         .target(
             name: "EsperProtocol", dependencies: [protobuf], exclude: ["generate", "proto"], swiftSettings: settings),
-        library("GRPCTransport", ["CNghttp2", logging, metrics, nioCore, nioPosix, nioSSL, nioTLS, protobuf]),
+        library("GRPCTransport", ["CNghttp2", "CZlib", logging, metrics, nioCore, nioPosix, nioSSL, nioTLS, protobuf]),
         library(
             "APIDoor",
             [
@@ -110,6 +110,7 @@ let package = Package(
         .target(name: "CCRC32C"),
         .systemLibrary(name: "CLibPQ", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
         .systemLibrary(name: "CNghttp2", pkgConfig: "libnghttp2", providers: [.apt(["libnghttp2-dev"])]),
+        .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
 
         // Composition root and executables.
         library(
@@ -173,8 +174,9 @@ let package = Package(
         tests(
             "GRPCTransportTests",
             [
-                "GRPCTransport", "EsperProtocol", "Identity", "TestSupport", logging, nioCore, nioEmbedded, nioPosix,
-                nioSSL, protobuf,
+                "GRPCTransport", "CNghttp2", "CZlib", "EsperProtocol", "Identity", "TestSupport", logging, nioCore,
+                nioEmbedded,
+                nioPosix, nioSSL, protobuf,
             ], exclude: ["python"]),
         tests(
             "RaftRuntimeTests",

@@ -75,7 +75,7 @@ install_missing() {
 }
 
 # What the build links against and what a development cluster runs beside the nodes.
-build_packages=(ca-certificates git g++ pkg-config libssl-dev libpq-dev libhiredis-dev libnghttp2-dev)
+build_packages=(ca-certificates git g++ pkg-config libssl-dev libpq-dev libhiredis-dev libnghttp2-dev zlib1g-dev)
 service_packages=(postgresql redis-server)
 
 # absolute PATH: PATH seen from the caller's directory, without asking that it exists.

@@ -37,7 +37,7 @@ extension ClientConnection {
         var isStreaming = false
         if case .streaming = stream.handler { isStreaming = true }
         do throws(MessageAssembler.Failure) {
-            try stream.assembler.append(bytes, maximumMessageBytes: options.maximumMessageBytes) { message in
+            try stream.assembler.append(bytes, maximumMessageBytes: options.maximumMessageBytes) { message, _ in
                 if isStreaming {
                     events.append((stream, .message(message)))
                 } else if stream.reply == nil {

@@ -26,7 +26,7 @@ extension ClientConnection {
                     let security = try NIOSSLClientHandler(context: tls, serverHostname: isAddress ? nil : host)
                     try channel.pipeline.syncOperations.addHandler(security)
                     try channel.pipeline.syncOperations.addHandler(
-                        HandshakeGate { channel, isHTTP2 in
+                        HandshakeGate(within: options.handshakeTimeout) { channel, isHTTP2 in
                             guard isHTTP2 else { return false }
                             let connection = ClientConnection(
                                 eventLoop: channel.eventLoop, authority: authority, ready: ready, options: options)

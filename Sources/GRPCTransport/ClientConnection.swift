@@ -40,7 +40,7 @@ public final class ClientConnection: HTTP2Connection, @unchecked Sendable {
         self.ready = ready
         closedPromise = eventLoop.makePromise()
         closed = closedPromise.futureResult
-        super.init(eventLoop: eventLoop, isServer: false, options: options)
+        super.init(eventLoop: eventLoop, isServer: false, options: options, turns: TurnQueue(eventLoop: eventLoop))
     }
 
     /// Whether new calls have a chance: false before the server's settings, after a GOAWAY and when it is gone.

@@ -17,9 +17,15 @@ public final class GRPCServer: Sendable {
 
     private struct State {
         var connections: [ObjectIdentifier: ServerConnection] = [:]
-        var mailboxes: [ObjectIdentifier: AnswerMailbox] = [:]
+        var loops: [ObjectIdentifier: Loop] = [:]
         var isDraining = false
         var drained: [EventLoopPromise<Void>] = []
+    }
+
+    /// What the connections of one event loop share.
+    private struct Loop {
+        let mailbox: AnswerMailbox
+        let turns: NIOLoopBound<TurnQueue>
     }
 
     private let state = Mutex(State())
@@ -48,17 +54,21 @@ public final class GRPCServer: Sendable {
     public var connectionCount: Int { state.withLock { $0.connections.count } }
 
     /// Bytes of streams' messages that their readers have not taken, on all connections.
-    package var queuedMessageBytes: Int { metrics.queuedMessageBytes }
+    package var queuedMessageBytes: Int { heldBytes.messages }
+
+    /// On all connections.
+    package var heldBytes: HeldBytes { metrics.held }
 
     /// Adds the handler of one accepted connection behind its TLS handler. On the channel's event loop.
     ///
     /// - Parameter principal: who the other end is; services find it at ``ServerConnection/principal``.
     public func attach(to channel: any Channel, principal: String) throws {
         channel.eventLoop.preconditionInEventLoop()
-        let mailbox = mailbox(of: channel.eventLoop)
+        let loop = loop(of: channel.eventLoop)
         let connection = ServerConnection(
             eventLoop: channel.eventLoop, principal: principal, router: router, services: services, health: health,
-            mailbox: mailbox, metrics: metrics, options: options, closed: { [weak self] in self?.forget($0) })
+            mailbox: loop.mailbox, turns: loop.turns.value, metrics: metrics, options: options,
+            closed: { [weak self] in self?.forget($0) })
         let isDraining = state.withLock { state in
             state.connections[ObjectIdentifier(connection)] = connection
             return state.isDraining
@@ -90,7 +100,7 @@ public final class GRPCServer: Sendable {
                     let security = NIOSSLServerHandler(context: tls)
                     try channel.pipeline.syncOperations.addHandler(security)
                     try channel.pipeline.syncOperations.addHandler(
-                        HandshakeGate { channel, isHTTP2 in
+                        HandshakeGate(within: self.options.handshakeTimeout) { channel, isHTTP2 in
                             guard isHTTP2, let principal = principal(security.peerCertificate) else { return false }
                             try self.attach(to: channel, principal: principal)
                             return true
@@ -121,12 +131,14 @@ public final class GRPCServer: Sendable {
 
     private var allConnections: [ServerConnection] { state.withLock { Array($0.connections.values) } }
 
-    private func mailbox(of eventLoop: any EventLoop) -> AnswerMailbox {
+    private func loop(of eventLoop: any EventLoop) -> Loop {
         state.withLock { state in
-            if let mailbox = state.mailboxes[ObjectIdentifier(eventLoop)] { return mailbox }
-            let mailbox = AnswerMailbox(eventLoop: eventLoop)
-            state.mailboxes[ObjectIdentifier(eventLoop)] = mailbox
-            return mailbox
+            if let loop = state.loops[ObjectIdentifier(eventLoop)] { return loop }
+            let loop = Loop(
+                mailbox: AnswerMailbox(eventLoop: eventLoop),
+                turns: NIOLoopBound(TurnQueue(eventLoop: eventLoop), eventLoop: eventLoop))
+            state.loops[ObjectIdentifier(eventLoop)] = loop
+            return loop
         }
     }
 
@@ -145,10 +157,24 @@ public final class GRPCServer: Sendable {
 final class HandshakeGate: ChannelInboundHandler, RemovableChannelHandler {
     typealias InboundIn = ByteBuffer
 
+    private let timeout: TimeAmount
     private let ready: (any Channel, _ isHTTP2: Bool) throws -> Bool
+    private var timer: Scheduled<Void>?
 
-    /// - Parameter ready: installs the handlers; false closes the connection.
-    init(_ ready: @escaping (any Channel, _ isHTTP2: Bool) throws -> Bool) { self.ready = ready }
+    /// - Parameters:
+    ///   - timeout: a handshake that takes longer is given up.
+    ///   - ready: installs the handlers; false closes the connection.
+    init(within timeout: TimeAmount, _ ready: @escaping (any Channel, _ isHTTP2: Bool) throws -> Bool) {
+        self.timeout = timeout
+        self.ready = ready
+    }
+
+    func handlerAdded(context: ChannelHandlerContext) {
+        let channel = context.channel
+        timer = context.eventLoop.scheduleTask(in: timeout) { channel.close(promise: nil) }
+    }
+
+    func handlerRemoved(context: ChannelHandlerContext) { timer?.cancel() }
 
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
         guard case .handshakeCompleted(let negotiated) = event as? TLSUserEvent else {

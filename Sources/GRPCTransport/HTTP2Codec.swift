@@ -15,6 +15,9 @@ enum HTTP2Codec {
         nghttp2_option_set_no_closed_streams(option, 1)
         nghttp2_option_set_max_outbound_ack(option, 256)
         nghttp2_option_set_max_settings(option, 32)
+        // Resets are judged by ``HTTP2Connection/countReset()``; the codec's own limit stands behind that.
+        let resets = (connection.options.resetBurst * 2, connection.options.resetsPerSecond * 2)
+        nghttp2_option_set_stream_reset_rate_limit(option, UInt64(resets.0), UInt64(resets.1))
         var session: OpaquePointer?
         let user = Unmanaged.passUnretained(connection).toOpaque()
         let result =
@@ -104,7 +107,8 @@ enum HTTP2Codec {
         case NGHTTP2_DATA:
             if endsStream(header.flags) {
                 connection.remoteClosed(header.stream_id)
-            } else if header.length == 0 {
+            } else if frame.pointee.data.padlen >= header.length {
+                // Nothing, or padding alone.
                 connection.countIdleFrame()
             }
         case NGHTTP2_RST_STREAM:

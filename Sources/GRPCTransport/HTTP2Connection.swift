@@ -7,6 +7,9 @@ public import NIOCore
 /// `channelReadComplete`, and what was submitted leaves in one write per flush. Output is pulled from the codec only
 /// while the channel is writable, so what a slow reader makes us hold is what its streams have queued.
 ///
+/// No connection keeps its event loop for long: one read of the socket is served between two looks at all of them, and of
+/// what there is to write no more than ``turnBytes`` leaves before others have had their turn.
+///
 /// Everything but the constants belongs to the event loop of the channel.
 ///
 /// `@unchecked Sendable`: references cross threads (in call handles and mailboxes), but every stored variable here and in
@@ -31,13 +34,20 @@ public class HTTP2Connection: ChannelInboundHandler, @unchecked Sendable {
     private var isFlushing = false
     private var isReading = false
     private var lastFlushBytes = 1024
+    private let turns: TurnQueue
+    private var awaitsTurn = false
+    /// After a failure: what was read since, until the close.
+    private var discardedBytes: Int?
+    private var linger: Scheduled<Void>?
     private var keepAlive: Scheduled<Void>?
     private var deadlineTimer: (at: NIODeadline, task: Scheduled<Void>)?
     private var resets: TokenBucket
     private var idleFrames: TokenBucket
 
-    init(eventLoop: any EventLoop, isServer: Bool, options: TransportOptions) {
+    /// - Parameter turns: shared by the connections of one event loop.
+    init(eventLoop: any EventLoop, isServer: Bool, options: TransportOptions, turns: TurnQueue) {
         self.eventLoop = eventLoop
+        self.turns = turns
         self.options = options
         self.isServer = isServer
         let now = NIODeadline.now()
@@ -106,7 +116,8 @@ public class HTTP2Connection: ChannelInboundHandler, @unchecked Sendable {
     }
 
     public final func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        guard let session, failure == nil else { return }
+        guard let session else { return }
+        guard failure == nil else { return discard(unwrapInboundIn(data).readableBytes) }
         isReading = true
         lastReadAt = .now()
         pingSentAt = nil
@@ -136,13 +147,33 @@ public class HTTP2Connection: ChannelInboundHandler, @unchecked Sendable {
         isFlushing = true
         defer { isFlushing = false }
         // What is handed on may bring more to write, and that may end streams and give credit in turn. It ends with the
-        // peer's window, the socket's buffer or the service's answers, whichever is used up first.
-        repeat {
-            while writeOnce() {}
-        } while flushed()
+        // peer's window, the socket's buffer, the service's answers or this turn, whichever is used up first.
+        var left = Self.turnBytes
+        var mayHaveMore = true
+        while mayHaveMore, left > 0 {
+            mayHaveMore = false
+            while left > 0, writeOnce(&left) { mayHaveMore = left <= 0 }
+            if flushed() { mayHaveMore = true }
+        }
         guard let session, let context else { return }
+        if mayHaveMore, !awaitsTurn {
+            awaitsTurn = true
+            turns.add(self)
+        }
         let isDone = nghttp2_session_want_read(session) == 0 && nghttp2_session_want_write(session) == 0
-        if failure != nil || isDone { context.close(promise: nil) }
+        if failure != nil {
+            closeWithGoodbye(context)
+        } else if isDone {
+            context.close(promise: nil)
+        }
+    }
+
+    /// What one connection writes before others have their turn.
+    static let turnBytes = 256 << 10
+
+    final func turnCame() {
+        awaitsTurn = false
+        flush()
     }
 
     /// Ends the connection: a GOAWAY with the reason, then the close.
@@ -153,9 +184,7 @@ public class HTTP2Connection: ChannelInboundHandler, @unchecked Sendable {
     /// The codec judges most of what a peer may do wrong, and says goodbye by itself.
     final func goAwaySent(errorCode: UInt32) {
         guard errorCode != HTTP2ErrorCode.noError.rawValue, failure == nil else { return }
-        var failure = HTTP2Failure(.protocolError, .protocolError, "the peer broke the protocol, code \(errorCode)")
-        failure.isAnnounced = true
-        self.failure = failure
+        failure = HTTP2Failure(announced: errorCode)
     }
 
     /// Takes one token for a stream the peer has reset.
@@ -217,7 +246,7 @@ public class HTTP2Connection: ChannelInboundHandler, @unchecked Sendable {
     }
 
     /// - Returns: whether there may be more to write and room for it.
-    private func writeOnce() -> Bool {
+    private func writeOnce(_ left: inout Int) -> Bool {
         guard let session, let context, context.channel.isWritable else { return false }
         if let failure, !failure.isAnnounced {
             self.failure?.isAnnounced = true
@@ -239,9 +268,33 @@ public class HTTP2Connection: ChannelInboundHandler, @unchecked Sendable {
         }
         guard let buffer else { return false }
         lastFlushBytes = min(buffer.readableBytes, Self.writeBytes)
+        left -= buffer.readableBytes
         context.writeAndFlush(wrapOutboundOut(buffer), promise: nil)
         return !isDrained
     }
+
+    /// Closes after a failure, a moment later when the peer may still be sending: whoever closes a socket with bytes unread resets
+    /// it, and then the GOAWAY may never be read.
+    private func closeWithGoodbye(_ context: ChannelHandlerContext) {
+        guard discardedBytes == nil else { return }
+        guard context.channel.isWritable, failure?.isAnnounced == true else {
+            context.close(promise: nil)
+            return
+        }
+        discardedBytes = 0
+        linger = eventLoop.assumeIsolated().scheduleTask(in: Self.lingerTime) { [weak self] in
+            self?.context?.close(promise: nil)
+        }
+    }
+
+    private func discard(_ count: Int) {
+        guard let discarded = discardedBytes else { return }
+        discardedBytes = discarded + count
+        if discarded + count > Self.lingerBytes { context?.close(promise: nil) }
+    }
+
+    private static let lingerTime = TimeAmount.milliseconds(100)
+    private static let lingerBytes = 1 << 20
 
     /// One write at most; also what one flush allocates.
     private static let writeBytes = 128 << 10
@@ -250,6 +303,9 @@ public class HTTP2Connection: ChannelInboundHandler, @unchecked Sendable {
         guard session == nil, context != nil else { return }
         lastReadAt = .now()
         session = HTTP2Codec.makeSession(for: self)
+        // One read of the socket, 64 KiB at most, between two looks at all sockets. A channel that has no such option reads
+        // as its owner likes.
+        try? context?.channel.syncOptions?.setOption(.maxMessagesPerRead, value: 1)
         HTTP2Codec.submitSettings(session, isServer: isServer, options)
         scheduleKeepAlive(after: options.keepAliveInterval)
         flush()
@@ -261,6 +317,8 @@ public class HTTP2Connection: ChannelInboundHandler, @unchecked Sendable {
         keepAlive = nil
         deadlineTimer?.task.cancel()
         deadlineTimer = nil
+        linger?.cancel()
+        linger = nil
         self.session = nil
         disconnected()
         nghttp2_session_del(session)

@@ -46,6 +46,14 @@ struct HTTP2Failure: Error, Hashable {
     /// Whether the GOAWAY that says so was submitted.
     var isAnnounced = false
 
+    /// The codec has sent a GOAWAY of its own.
+    init(announced code: UInt32) {
+        self.code = HTTP2ErrorCode(rawValue: code) ?? .protocolError
+        reason = self.code == .enhanceYourCalm ? .idleFrameFlood : .protocolError
+        message = "the peer broke the protocol, code \(code)"
+        isAnnounced = true
+    }
+
     init(_ code: HTTP2ErrorCode, _ reason: Reason, _ message: String) {
         self.code = code
         self.reason = reason
@@ -54,8 +62,11 @@ struct HTTP2Failure: Error, Hashable {
 
     /// What the codec said; it has submitted the GOAWAY itself where the protocol wants one.
     init(codec error: Int32) {
-        code = .protocolError
-        reason = .protocolError
+        switch nghttp2_error(error) {
+        case NGHTTP2_ERR_FLOODED: (code, reason) = (.enhanceYourCalm, .idleFrameFlood)
+        case NGHTTP2_ERR_TOO_MANY_CONTINUATIONS: (code, reason) = (.enhanceYourCalm, .headerFlood)
+        default: (code, reason) = (.protocolError, .protocolError)
+        }
         message = String(cString: nghttp2_strerror(error))
     }
 }

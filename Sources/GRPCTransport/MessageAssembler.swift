@@ -1,10 +1,15 @@
 /// Cuts the bytes of a stream into gRPC messages: a compression flag, a 32-bit big-endian length, the message.
 ///
-/// The announced length is judged before anything is kept, and memory follows the bytes that have really come.
+/// The announced length is judged before anything is kept, and memory follows the bytes that have really come. What is
+/// compressed is unpacked as far as the limit of a message.
 package struct MessageAssembler {
     package enum Failure: Error, Hashable {
-        /// The flag says compressed, and no compression was agreed.
+        /// The flag says compressed, and no compression was named.
         case compressed
+        /// What should be gzip is not.
+        case malformedGzip
+        /// A compressed message becomes larger than the limit.
+        case inflatesTooLarge
         /// The flag is neither 0 nor 1.
         case badFlag
         /// The announced length is above the limit.
@@ -18,6 +23,8 @@ package struct MessageAssembler {
     private var prefix: (UInt64, count: Int) = (0, 0)
     private var message: [UInt8] = []
     private var remaining = 0
+    /// Whether the other end has said that its compressed messages are gzip.
+    package var acceptsGzip = false
 
     package init() {}
 
@@ -27,9 +34,11 @@ package struct MessageAssembler {
     /// How much memory the unfinished message takes.
     package var bufferedBytes: Int { message.count }
 
-    /// Reads a chunk; `completed` gets each message that it ends, in order.
+    /// Reads a chunk; `completed` gets each message that it ends, in order, and how many bytes it took on the way without
+    /// its prefix.
     package mutating func append(
-        _ chunk: UnsafeBufferPointer<UInt8>, maximumMessageBytes: Int, completed: ([UInt8]) -> Void
+        _ chunk: UnsafeBufferPointer<UInt8>, maximumMessageBytes: Int,
+        completed: (_ message: [UInt8], _ wireBytes: Int) -> Void
     ) throws(Failure) {
         var rest = chunk[...]
         while true {
@@ -47,19 +56,31 @@ package struct MessageAssembler {
             }
             guard remaining == 0 else { return }
             let whole = message
+            let isCompressed = prefix.0 >> 32 == 1
             message = []
             prefix = (0, 0)
-            completed(whole)
+            completed(isCompressed ? try Self.inflate(whole, maximumMessageBytes) : whole, whole.count)
         }
     }
 
     private mutating func begin(_ maximumMessageBytes: Int) throws(Failure) {
         let flag = prefix.0 >> 32
         guard flag <= 1 else { throw .badFlag }
-        guard flag == 0 else { throw .compressed }
+        guard flag == 0 || acceptsGzip else { throw .compressed }
         let length = Int(prefix.0 & 0xffff_ffff)
         guard length <= maximumMessageBytes else { throw .tooLarge(length) }
         remaining = length
         message.reserveCapacity(min(length, Self.reservedBytes))
+    }
+
+    private static func inflate(_ packed: [UInt8], _ maximumBytes: Int) throws(Failure) -> [UInt8] {
+        do throws(Gzip.Failure) {
+            return try Gzip.inflate(packed, maximumBytes: maximumBytes)
+        } catch {
+            switch error {
+            case .malformed: throw .malformedGzip
+            case .tooLarge: throw .inflatesTooLarge
+            }
+        }
     }
 }

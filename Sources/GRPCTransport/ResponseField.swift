@@ -27,7 +27,7 @@ enum ResponseField {
     static func status(of failure: MessageAssembler.Failure) -> GRPCStatus {
         switch failure {
         case .compressed: GRPCStatus(.internal, "a compressed answer, though none was asked for")
-        case .badFlag: GRPCStatus(.internal, "malformed message prefix")
+        case .badFlag, .malformedGzip, .inflatesTooLarge: GRPCStatus(.internal, "malformed message prefix")
         case .tooLarge(let bytes): GRPCStatus(.resourceExhausted, "an answer of \(bytes) bytes, above the limit")
         }
     }

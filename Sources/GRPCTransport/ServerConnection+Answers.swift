@@ -125,6 +125,7 @@ extension ServerConnection {
     public func acknowledge(_ call: CallHandle, messageBytes: Int) {
         eventLoop.preconditionInEventLoop()
         guard let stream = streams[call.stream] else { return }
+        release(messageBytes, by: stream)
         consumeStream(call.stream, stream.ahead.release(messageBytes + MessageAssembler.prefixBytes))
     }
 
@@ -200,7 +201,7 @@ extension ServerConnection {
     private func addStatus(_ status: GRPCStatus, _ trailers: Metadata) {
         fields.add("grpc-status", String(status.code.rawValue))
         if !status.message.isEmpty { fields.add("grpc-message", PercentCoding.encode(status.message)) }
-        if status.code == .unimplemented { fields.add("grpc-accept-encoding", "identity") }
+        if status.code == .unimplemented { fields.add("grpc-accept-encoding", "identity,gzip") }
         fields.add(trailers)
     }
 

@@ -35,8 +35,10 @@ extension ServerConnection {
                 stream.refusal = GRPCStatus(.internal, "malformed grpc-timeout")
             }
         case .encoding:
-            if !RequestField.equal(value, "identity") {
-                stream.refusal = GRPCStatus(.unimplemented, "compression is not supported")
+            if RequestField.equal(value, "gzip") {
+                stream.assembler.acceptsGzip = true
+            } else if !RequestField.equal(value, "identity") {
+                stream.refusal = GRPCStatus(.unimplemented, "of compression only gzip is supported")
             }
         case .ignored: break
         case .custom: stream.metadata.received(name: name, value: value)
@@ -92,8 +94,11 @@ extension ServerConnection {
         let isStreaming = stream.isKnown && stream.kind == .streaming
         let before = stream.assembler.bufferedBytes
         do throws(MessageAssembler.Failure) {
-            try stream.assembler.append(bytes, maximumMessageBytes: options.maximumMessageBytes) { message in
+            try stream.assembler.append(bytes, maximumMessageBytes: options.maximumMessageBytes) { message, wireBytes in
+                hold(message.count, by: stream)
                 if isStreaming {
+                    if message.count > wireBytes { stream.ahead.grew(by: message.count - wireBytes) }
+                    if wireBytes > message.count { consumeStream(id, wireBytes - message.count) }
                     tell(stream, .message(CallHandle(connection: self, stream: id), message))
                 } else if stream.request == nil {
                     stream.request = message
@@ -103,11 +108,14 @@ extension ServerConnection {
             }
         } catch {
             stream.refusal = Self.status(of: error, limit: options.maximumMessageBytes)
-            if case .tooLarge = error { stream.refusalReason = .tooLarge }
+            switch error {
+            case .tooLarge, .inflatesTooLarge: stream.refusalReason = .tooLarge
+            case .compressed, .malformedGzip, .badFlag: break
+            }
         }
         bufferedBytes += stream.assembler.bufferedBytes - before
         if bufferedBytes > options.maximumBufferedBytes {
-            stream.refusal = GRPCStatus(.resourceExhausted, "too many unfinished requests on this connection")
+            stream.refusal = GRPCStatus(.resourceExhausted, "too many bytes of requests on this connection")
             stream.refusalReason = .busy
         }
         // The window of a streaming request opens again when its service acknowledges; all others are bounded by the
@@ -138,6 +146,7 @@ extension ServerConnection {
         }
         stream.request = nil
         if stream.isKnown {
+            handOn(stream)
             tell(stream, complete: inboundCall(stream, message: message))
         } else {
             answerHealth(stream, message)
@@ -146,7 +155,7 @@ extension ServerConnection {
 
     func requestClosed(_ id: Int32) {
         guard let stream = streams.removeValue(forKey: id) else { return }
-        bufferedBytes -= stream.assembler.bufferedBytes
+        bufferedBytes -= stream.assembler.bufferedBytes + stream.heldBytes
         withheld.remove(id)
         if stream.isReply {
             queuedAnswerBytes -= stream.outbound.queuedBytes
@@ -168,9 +177,29 @@ extension ServerConnection {
 
     // MARK: Helpers
 
+    /// A message is whole, and stays here until its service has it; one of a stream, until that is acknowledged.
+    private func hold(_ bytes: Int, by stream: ServerStream) {
+        stream.heldBytes += bytes
+        bufferedBytes += bytes
+    }
+
+    /// The service gets what the stream holds at the end of this pass.
+    private func handOn(_ stream: ServerStream) {
+        undeliveredBytes += stream.heldBytes
+        stream.heldBytes = 0
+    }
+
+    func release(_ bytes: Int, by stream: ServerStream) {
+        let count = min(bytes, stream.heldBytes)
+        stream.heldBytes -= count
+        bufferedBytes -= count
+    }
+
     private func refuse(_ stream: ServerStream, _ status: GRPCStatus) {
         guard stream.answering != .finished else { return }
         let wasDelivered = stream.isKnown && stream.isOpen && stream.kind == .streaming
+        stream.request = nil
+        release(stream.heldBytes, by: stream)
         finish(stream, status, services[stream.service].trailers(of: stream.refusalReason, status))
         if wasDelivered { tell(stream, .ended(CallHandle(connection: self, stream: stream.id), .cancelled)) }
     }
@@ -183,7 +212,9 @@ extension ServerConnection {
 
     private static func status(of failure: MessageAssembler.Failure, limit: Int) -> GRPCStatus {
         switch failure {
-        case .compressed: GRPCStatus(.unimplemented, "compression is not supported")
+        case .compressed: GRPCStatus(.internal, "a compressed message, and no compression was named")
+        case .malformedGzip: GRPCStatus(.internal, "a message that is not gzip")
+        case .inflatesTooLarge: GRPCStatus(.resourceExhausted, "a message above the limit of \(limit) when unpacked")
         case .badFlag: GRPCStatus(.internal, "malformed message prefix")
         case .tooLarge(let bytes):
             GRPCStatus(.resourceExhausted, "a message of \(bytes) bytes, above the limit of \(limit)")

@@ -20,8 +20,11 @@ public final class ServerConnection: HTTP2Connection, @unchecked Sendable {
     private var batches: [Batch]
     private var hasBatches = false
     private var isDelivering = false
-    /// Memory held by unfinished requests.
+    /// Memory held by requests: unfinished ones, those that their service has not been given, and those of streams that it has
+    /// not acknowledged.
     var bufferedBytes = 0
+    /// The part of it that is handed on at the end of this pass.
+    var undeliveredBytes = 0
     /// Memory held by unary answers that have not left.
     var queuedAnswerBytes = 0
     /// Memory held by messages of streams that have not left.
@@ -35,12 +38,13 @@ public final class ServerConnection: HTTP2Connection, @unchecked Sendable {
     var wantsFlush = false
     /// How many streams the metrics know of.
     private var countedStreams = 0
-    /// How many bytes of messages the metrics know of.
-    private var countedBytes = 0
+    /// What the metrics know of.
+    private var countedBytes = HeldBytes()
 
     init(
         eventLoop: any EventLoop, principal: String, router: MethodRouter, services: [any GRPCService],
-        health: HealthRegistry, mailbox: AnswerMailbox, metrics: ServerMetrics, options: TransportOptions,
+        health: HealthRegistry, mailbox: AnswerMailbox, turns: TurnQueue, metrics: ServerMetrics,
+        options: TransportOptions,
         closed: @escaping @Sendable (ServerConnection) -> Void
     ) {
         self.principal = principal
@@ -51,7 +55,7 @@ public final class ServerConnection: HTTP2Connection, @unchecked Sendable {
         self.mailbox = mailbox
         self.metrics = metrics
         self.closed = closed
-        super.init(eventLoop: eventLoop, isServer: true, options: options)
+        super.init(eventLoop: eventLoop, isServer: true, options: options, turns: turns)
     }
 
     private struct Batch {
@@ -77,9 +81,10 @@ public final class ServerConnection: HTTP2Connection, @unchecked Sendable {
     }
 
     private func countBytes() {
-        guard queuedMessageBytes != countedBytes else { return }
-        metrics.queuedChanged(by: queuedMessageBytes - countedBytes)
-        countedBytes = queuedMessageBytes
+        let held = HeldBytes(requests: bufferedBytes, answers: queuedAnswerBytes, messages: queuedMessageBytes)
+        guard held != countedBytes else { return }
+        metrics.heldChanged(from: countedBytes, to: held)
+        countedBytes = held
     }
 
     override func disconnected() {
@@ -93,10 +98,10 @@ public final class ServerConnection: HTTP2Connection, @unchecked Sendable {
         streams = [:]
         countStreams()
         metrics.disconnected(failure)
+        bufferedBytes = undeliveredBytes
         queuedAnswerBytes = 0
         queuedMessageBytes = 0
         withheld = []
-        countBytes()
         sayGoodbye()
     }
 
@@ -104,6 +109,7 @@ public final class ServerConnection: HTTP2Connection, @unchecked Sendable {
     private func sayGoodbye() {
         guard !isDelivering else { return eventLoop.assumeIsolated().execute { self.sayGoodbye() } }
         _ = deliverEvents()
+        countBytes()
         for service in services { service.disconnected(self) }
         closed(self)
     }
@@ -128,6 +134,8 @@ public final class ServerConnection: HTTP2Connection, @unchecked Sendable {
         isDelivering = true
         defer { isDelivering = false }
         hasBatches = false
+        bufferedBytes -= undeliveredBytes
+        undeliveredBytes = 0
         for (index, service) in services.enumerated() {
             let batch = batches[index]
             batches[index] = Batch()

@@ -28,7 +28,13 @@ final class ServerMetrics: Sendable {
     private let streams = Gauge(label: "grpc.server.streams")
     /// `grpc.server.queued.bytes`: messages of streams that their readers have not taken, on all connections.
     private let queued = Gauge(label: "grpc.server.queued.bytes")
+    /// `grpc.server.answers.bytes`: unary answers that their readers have not taken, likewise.
+    private let answers = Gauge(label: "grpc.server.answers.bytes")
+    /// `grpc.server.requests.bytes`: requests that are unfinished, or of streams and not acknowledged, likewise.
+    private let requests = Gauge(label: "grpc.server.requests.bytes")
     private let queuedBytes = Atomic<Int>(0)
+    private let answerBytes = Atomic<Int>(0)
+    private let requestBytes = Atomic<Int>(0)
     private let openConnections = Atomic<Int>(0)
     private let openStreams = Atomic<Int>(0)
 
@@ -48,9 +54,23 @@ final class ServerMetrics: Sendable {
     func streamsChanged(by change: Int) { streams.record(openStreams.add(change, ordering: .relaxed).newValue) }
 
     /// Told in steps likewise.
-    func queuedChanged(by change: Int) { queued.record(queuedBytes.add(change, ordering: .relaxed).newValue) }
+    func heldChanged(from old: HeldBytes, to new: HeldBytes) {
+        if old.messages != new.messages {
+            queued.record(queuedBytes.add(new.messages - old.messages, ordering: .relaxed).newValue)
+        }
+        if old.answers != new.answers {
+            answers.record(answerBytes.add(new.answers - old.answers, ordering: .relaxed).newValue)
+        }
+        if old.requests != new.requests {
+            requests.record(requestBytes.add(new.requests - old.requests, ordering: .relaxed).newValue)
+        }
+    }
 
-    var queuedMessageBytes: Int { queuedBytes.load(ordering: .relaxed) }
+    var held: HeldBytes {
+        HeldBytes(
+            requests: requestBytes.load(ordering: .relaxed), answers: answerBytes.load(ordering: .relaxed),
+            messages: queuedBytes.load(ordering: .relaxed))
+    }
 
     /// - Parameter route: as in ``ServerStream/route``.
     func ended(_ route: Int, _ status: GRPCCode) {
@@ -84,6 +104,22 @@ final class ServerMetrics: Sendable {
         case ServerConnection.unknownMethod: "unknown"
         default: paths[route]
         }
+    }
+}
+
+/// What is held for peers, as of the last pass over each connection.
+package struct HeldBytes: Hashable, Sendable {
+    /// Of requests that no service has taken.
+    package var requests = 0
+    /// Of unary answers that no reader has taken.
+    package var answers = 0
+    /// Of messages of streams, likewise.
+    package var messages = 0
+
+    package init(requests: Int = 0, answers: Int = 0, messages: Int = 0) {
+        self.requests = requests
+        self.answers = answers
+        self.messages = messages
     }
 }
 

@@ -39,6 +39,8 @@ final class ServerStream {
     var assembler = MessageAssembler()
     var ahead = WindowAdvance()
     var request: [UInt8]?
+    /// Of whole messages, in the connection's `bufferedBytes`.
+    var heldBytes = 0
 
     var answering = Answering.idle
     var outbound = OutboundMessages()

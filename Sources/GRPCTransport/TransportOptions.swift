@@ -2,18 +2,18 @@ public import NIOCore
 
 /// The bounds of one connection, either end; together they bound what a peer can make us hold.
 ///
-/// A server's connection holds at most `maximumBufferedBytes` of unfinished requests, `maximumConcurrentCalls` finished
-/// ones of up to `maximumMessageBytes`, and `maximumAnswerBytes` of unary answers that its reader has not taken. Of streams it
+/// A server's connection holds at most `maximumBufferedBytes` of requests, and one message more, and `maximumAnswerBytes` of unary answers that its reader has not taken. Of streams it
 /// holds at most `connectionCreditBytes` and one message for each, when their service minds the credit; of one that does not,
 /// `maximumQueuedBytes` for each.
 public struct TransportOptions: Sendable {
-    /// The largest message received. Above it: RESOURCE_EXHAUSTED.
+    /// The largest message received, also when it has been unpacked. Above it: RESOURCE_EXHAUSTED.
     public var maximumMessageBytes = 4 << 20
     /// The most calls a peer may have open, and the most a client keeps in flight or waiting.
     public var maximumConcurrentCalls = 4096
     /// Name, value and 32 bytes for each field of one header list (RFC 9113 section 6.5.2).
     public var maximumHeaderBytes = 16 << 10
-    /// What all unfinished messages of a connection may take together.
+    /// What the requests of a connection may take together until their services have them, and those of streams until they are
+    /// acknowledged.
     public var maximumBufferedBytes = 32 << 20
     /// What one stream may queue for a slow reader before it is reset with RESOURCE_EXHAUSTED.
     public var maximumQueuedBytes = 8 << 20
@@ -29,6 +29,8 @@ public struct TransportOptions: Sendable {
     public var streamWindowBytes = 1 << 20
     /// The same for the whole connection.
     public var connectionWindowBytes = 8 << 20
+    /// How long TLS may take to agree, where the server accepts connections itself.
+    public var handshakeTimeout = TimeAmount.seconds(10)
     /// After this much silence a PING asks whether the peer is there.
     public var keepAliveInterval = TimeAmount.seconds(10)
     /// How long its answer may take before the connection is closed.

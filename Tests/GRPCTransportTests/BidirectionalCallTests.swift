@@ -96,30 +96,3 @@ struct BidirectionalCallTests {
         _ = try channel.finish(acceptAlreadyClosed: true)
     }
 }
-
-/// One frame of HTTP/2 as it was read.
-struct RawFrame: Hashable {
-    var type: UInt8
-    var flags: UInt8
-    var stream: Int
-    var payload: [UInt8]
-}
-
-extension [UInt8] {
-    /// The whole frames at the beginning of these bytes.
-    var frames: [RawFrame] {
-        var frames: [RawFrame] = []
-        var start = 0
-        while count - start >= 9 {
-            let length = Int(self[start]) << 16 | Int(self[start + 1]) << 8 | Int(self[start + 2])
-            guard count - start - 9 >= length else { break }
-            let stream = self[start + 5..<start + 9].reduce(0) { $0 << 8 | Int($1) } & 0x7fff_ffff
-            frames.append(
-                RawFrame(
-                    type: self[start + 3], flags: self[start + 4], stream: stream,
-                    payload: [UInt8](self[start + 9..<start + 9 + length])))
-            start += 9 + length
-        }
-        return frames
-    }
-}

@@ -30,7 +30,7 @@ struct CodecTests {
             let chunk = [UInt8](rest.prefix(piece))
             rest = rest.dropFirst(piece)
             try chunk.withUnsafeBufferPointer { chunk in
-                try assembler.append(chunk, maximumMessageBytes: limit) { messages.append($0) }
+                try assembler.append(chunk, maximumMessageBytes: limit) { message, _ in messages.append(message) }
             }
         }
         return messages

@@ -56,9 +56,9 @@ struct EchoServer {
 
     /// Runs `body` against a server, then stops everything.
     static func run(
-        options: TransportOptions = .server, _ body: (EchoServer) async throws -> Void
+        options: TransportOptions = .server, threads: Int = 2, _ body: (EchoServer) async throws -> Void
     ) async throws {
-        let group = MultiThreadedEventLoopGroup(numberOfThreads: 2)
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: threads)
         let service = EchoService()
         let other = EchoService(name: "other.Echo")
         let server = GRPCServer(

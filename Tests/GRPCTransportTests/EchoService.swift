@@ -120,6 +120,17 @@ final class EchoService: GRPCService {
         connection.flushAnswers()
     }
 
+    /// Ends calls of `quick`; those of `chat` may finish.
+    func draining(_ connection: ServerConnection) {
+        let ended = state.withLock { state in
+            let ended = state.quick.keys.filter { $0.connection === connection }
+            for call in ended { state.quick[call] = nil }
+            state.seen.drained += ended.count
+            return ended
+        }
+        for call in ended { connection.finish(call, GRPCStatus(.unavailable, "the server is stopping")) }
+    }
+
     func disconnected(_ connection: ServerConnection) { state.withLock { $0.seen.disconnects += 1 } }
 
     /// A call of `quick` is ended by the server after its third message, or after an empty one, whatever its caller does.

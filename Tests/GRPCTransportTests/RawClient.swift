@@ -70,6 +70,8 @@ final class RawClient: ChannelInboundHandler, Sendable {
     }
 
     static let settings = frame(4)
+    /// Settings and an update after which the server may send as much as it likes.
+    static let openWindows = frame(4, [0, 4, 0x7f, 0xff, 0xff, 0xff]) + frame(8, [0x7f, 0xfe, 0, 0])
 }
 
 extension Channel {

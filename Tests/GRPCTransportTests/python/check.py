@@ -81,9 +81,22 @@ with channel() as connection:
     claim("health")
 
 with channel(compression=grpc.Compression.Gzip) as connection:
+    store = kv_grpc.KVStub(connection)
+    for size in (0, 10, 1000, 70_000, 4_000_000):
+        value = bytes(index * 31 & 255 for index in range(size))
+        assert store.Put(kv.PutRequest(key=b"packed", value=value), timeout=10).commit.revision > 0
+        assert store.Get(kv.GetRequest(key=b"packed"), timeout=10).kv.value == value, size
+    chat = connection.stream_stream("/test.Echo/chat")
+    sizes = (1, 70_000, 0, 3_000_000, 3_000_000, 5)
+    assert list(chat((b"x" * n for n in sizes), timeout=20)) == [b"x" * n for n in sizes]
+    refused(lambda: store.Put(kv.PutRequest(key=b"bomb", value=bytes(5 << 20)), timeout=20),
+            grpc.StatusCode.RESOURCE_EXHAUSTED)
+    claim("gzip")
+
+with channel(compression=grpc.Compression.Deflate) as connection:
     refused(lambda: kv_grpc.KVStub(connection).Put(kv.PutRequest(key=b"a" * 1000), timeout=10),
             grpc.StatusCode.UNIMPLEMENTED)
-    claim("compression refused")
+    claim("other compression refused")
 
 with channel() as connection:
     threads = [threading.Thread(target=lambda: [kv_grpc.KVStub(connection).Get(kv.GetRequest(key=b"a"), timeout=20)
