@@ -54,4 +54,18 @@ extension ClientConnection {
         ready.futureResult.whenComplete { _ in timer.cancel() }
         return ready.futureResult
     }
+
+    /// On a channel that somebody else connects, without TLS: for tests that play the server themselves. On its event loop.
+    package static func attached(
+        to channel: any Channel, authority: String, options: TransportOptions = .client
+    ) throws -> ClientConnection {
+        let ready = channel.eventLoop.makePromise(of: ClientConnection.self)
+        channel.closeFuture.whenComplete { _ in
+            ready.fail(CallFailure(GRPCStatus(.unavailable, "closed"), mayHaveArrived: false))
+        }
+        let connection = ClientConnection(
+            eventLoop: channel.eventLoop, authority: authority, ready: ready, options: options)
+        try channel.pipeline.syncOperations.addHandler(connection)
+        return connection
+    }
 }

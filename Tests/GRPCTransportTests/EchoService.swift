@@ -145,6 +145,10 @@ final class EchoService: GRPCService {
     }
 
     private func beginExpansion(_ call: InboundCall, on connection: ServerConnection) {
+        guard call.message.count == 8, call.message[0] == 0, call.message[4] == 0 else {
+            connection.finish(call.handle, GRPCStatus(.invalidArgument, "eight bytes of sizes, neither 16 million"))
+            return
+        }
         let count = call.message[0..<4].reduce(0) { $0 << 8 | Int($1) }
         let bytes = call.message[4..<8].reduce(0) { $0 << 8 | Int($1) }
         state.withLock {
