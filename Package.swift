@@ -79,7 +79,8 @@ let package = Package(
         library(
             "Enrollment",
             [
-                "EsperTypes", "Coordination", "Identity", crypto, logging, metrics, nioCore, nioPosix, nioSSL, nioTLS,
+                "EsperTypes", "Coordination", "Identity", "Observability", crypto, logging, metrics, nioCore, nioPosix,
+                nioSSL, nioTLS,
             ]),
         library("PeerTransport", ["EsperTypes", "RaftCore", "Identity", logging, metrics, nioCore, nioPosix, nioSSL]),
         library(

@@ -3,7 +3,7 @@ internal import Logging
 internal import Metrics
 internal import NIOCore
 internal import NIOSSL
-internal import Synchronization
+internal import Observability
 
 /// Why a connection to the enrolment port let nobody in.
 enum EnrollmentEnd: Error {
@@ -74,13 +74,8 @@ enum EnrollmentEnd: Error {
 
 /// Counts what happens at the enrolment port and tells the log, refusals at most once per reason and second.
 final class EnrollmentLog: Sendable {
-    private struct Budget {
-        var nextLine: ContinuousClock.Instant
-        var suppressed = 0
-    }
-
     private let logger: Logger
-    private let budgets = Mutex<[String: Budget]>([:])
+    private let lines = LineBudget()
 
     init(logger: Logger) { self.logger = logger }
 
@@ -96,18 +91,7 @@ final class EnrollmentLog: Sendable {
 
     func refused(_ end: EnrollmentEnd, remote: SocketAddress?) {
         Counter(label: "enroll.refused", dimensions: [("reason", end.reason)]).increment()
-        let now = ContinuousClock.now
-        let suppressed: Int? = budgets.withLock { budgets in
-            if var budget = budgets[end.reason], now < budget.nextLine {
-                budget.suppressed += 1
-                budgets[end.reason] = budget
-                return nil
-            }
-            let suppressed = budgets[end.reason]?.suppressed ?? 0
-            budgets[end.reason] = Budget(nextLine: now + .seconds(1))
-            return suppressed
-        }
-        guard let suppressed else { return }
+        guard let suppressed = lines.admit(end.reason) else { return }
         var metadata: Logger.Metadata = [
             "reason": "\(end.reason)", "error": "\(end.message)", "remote": "\(remote?.description ?? "unknown")",
             "suppressed": "\(suppressed)",

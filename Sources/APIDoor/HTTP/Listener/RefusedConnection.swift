@@ -2,7 +2,7 @@ internal import Identity
 internal import Logging
 internal import Metrics
 internal import NIOSSL
-internal import Synchronization
+internal import Observability
 
 /// Why a connection to the API port was closed before it could say anything.
 enum RefusedConnection: Error {
@@ -74,30 +74,14 @@ enum RefusedConnection: Error {
 
 /// Counts refused connections by reason and logs them, at most one line per reason and second.
 final class RefusalLog: Sendable {
-    private struct Budget {
-        var nextLine: ContinuousClock.Instant
-        var suppressed = 0
-    }
-
     private let logger: Logger
-    private let budgets = Mutex<[String: Budget]>([:])
+    private let lines = LineBudget()
 
     init(logger: Logger) { self.logger = logger }
 
     func refused(_ refusal: RefusedConnection, remote: String) {
         Counter(label: "api.connections.refused", dimensions: [("reason", refusal.reason)]).increment()
-        let now = ContinuousClock.now
-        let suppressed: Int? = budgets.withLock { budgets in
-            if var budget = budgets[refusal.reason], now < budget.nextLine {
-                budget.suppressed += 1
-                budgets[refusal.reason] = budget
-                return nil
-            }
-            let suppressed = budgets[refusal.reason]?.suppressed ?? 0
-            budgets[refusal.reason] = Budget(nextLine: now + .seconds(1))
-            return suppressed
-        }
-        guard let suppressed else { return }
+        guard let suppressed = lines.admit(refusal.reason) else { return }
         logger.warning(
             "connection to the API port refused",
             metadata: [
