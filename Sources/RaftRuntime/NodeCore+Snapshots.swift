@@ -120,7 +120,7 @@ extension NodeCore {
         unapplied = []
         run({ worker in try worker.restore(descriptor) }) { core, result in
             switch result {
-            case .success(let restored): core.stateRestored(restored, descriptor)
+            case .success(let restored): core.stateRestored(restored.state, restored.sessions, descriptor)
             case .failure(let error):
                 core.observer.storageFailed(
                     error as? StorageError ?? StorageError(.corrupted, "\(error)", path: "snapshots"))
@@ -128,8 +128,10 @@ extension NodeCore {
         }
     }
 
-    private func stateRestored(_ restored: StateMachine, _ descriptor: SnapshotDescriptor) {
-        let waste = Waste(state)
+    private func stateRestored(
+        _ restored: StateMachine, _ restoredSessions: SessionClock, _ descriptor: SnapshotDescriptor
+    ) {
+        let waste = Waste((state, sessions))
         state = restored
         snapshotWorker.submit { waste.value = nil }
         appliedIndex = state.applied.index
@@ -137,8 +139,8 @@ extension NodeCore {
         agreement.stateRestored()
         logBytesSinceSnapshot = 0
         tailMarks.removeAll()
-        sessions = SessionClock(sessions: state.sessionGrants, at: NodeClock.now())
         // Watchers go on in the new state's history where they were.
+        sessions = restoredSessions
         watches.stateRestored(at: state.revision)
         logger.notice("state restored from a snapshot", metadata: ["raft.index": "\(descriptor.index)"])
         membersApplied()

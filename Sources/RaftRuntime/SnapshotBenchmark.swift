@@ -73,7 +73,7 @@ public struct SnapshotBenchmark: Sendable {
         guard let (result, ended) = written.withLock({ $0 }) else { preconditionFailure("nothing was written") }
         let descriptor = try result.get()
         let beforeRestore = now()
-        let restored = try worker.restore(descriptor)
+        let restored = try worker.restore(descriptor).state
         guard restored.applied == descriptor.id else {
             throw StorageError(.corrupted, "restored at \(restored.applied), not \(descriptor.id)", path: path)
         }

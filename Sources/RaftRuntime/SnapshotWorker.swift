@@ -52,7 +52,10 @@ final class SnapshotWorker: Sendable {
         try store.prune(keeping: descriptors)
     }
 
-    func restore(_ descriptor: SnapshotDescriptor) throws(StorageError) -> StateMachine {
-        try StateMachine(restoring: descriptor, from: store)
+    /// The deadlines are set up here too: for a million sessions that takes longer than a heartbeat may.
+    func restore(_ descriptor: SnapshotDescriptor) throws(StorageError) -> (state: StateMachine, sessions: SessionClock)
+    {
+        let state = try StateMachine(restoring: descriptor, from: store)
+        return (state, SessionClock(sessions: state.sessionGrants, at: NodeClock.now()))
     }
 }

@@ -1,5 +1,6 @@
 import Coordination
 import EsperTypes
+import Glibc
 import Testing
 
 @Suite struct SessionClockTests {
@@ -53,6 +54,70 @@ import Testing
         #expect(clock.nextDeadline == at(12))
         #expect(clock.expired(at: at(11), limit: 10).isEmpty)
         #expect(clock.expired(at: at(12), limit: 10) == [1, 3, 4].map { SessionID($0) })
+    }
+
+    /// A hash table or an array that doubles at a million elements holds up its loop for longer than an election takes.
+    @Test func `no single session of a million makes the loop wait`() {
+        var clock = SessionClock()
+        var longest: UInt64 = 0
+        // A few at a time, because to ask what was used takes as long as one.
+        for first in stride(from: 0 as UInt64, to: 1_000_000, by: 50) {
+            let start = processorNanoseconds()
+            for id in first..<first + 50 {
+                clock.granted(.init(id: SessionID(id * 3), ttl: .seconds(60)), at: at(first / 1000))
+            }
+            longest = max(longest, processorNanoseconds() - start)
+        }
+        for first in stride(from: 0 as UInt64, to: 1_000_000, by: 50) {
+            let start = processorNanoseconds()
+            for id in first..<first + 50 { clock.ended(SessionID(id * 3)) }
+            longest = max(longest, processorNanoseconds() - start)
+        }
+        #expect(longest < 5_000_000)
+        #expect(clock.count == 0)
+    }
+
+    /// The first call after an election looked at the head of every TTL, and so did each until the first expiry.
+    @Test func `as many times as sessions cost a leader no more than one`() {
+        var clock = SessionClock(
+            sessions: (1...200_000).map { .init(id: SessionID($0), ttl: .milliseconds(100 + Int($0))) }, at: at(0))
+        let start = processorNanoseconds()
+        for _ in 0..<100 {
+            clock.becameLeader(at: at(1), grace: .zero)
+            for _ in 0..<10 { _ = clock.nextDeadline }
+        }
+        #expect(processorNanoseconds() - start < 100_000_000)
+        #expect(clock.nextDeadline == Instant(nanoseconds: 1_101_000_000))
+    }
+
+    @Test func `of very many times no session ends early, or late by more than a sixty-fourth`() {
+        var clock = SessionClock()
+        var random = Seeded(7)
+        var times: [UInt64] = []
+        for id in 1...5000 as ClosedRange<UInt64> {
+            let milliseconds = UInt64.random(in: 100...86_400_000, using: &random)
+            times.append(milliseconds * 1_000_000)
+            clock.granted(.init(id: SessionID(id), ttl: .milliseconds(milliseconds)), at: .zero)
+            #expect(clock.keepAlive(SessionID(id), at: .zero) == .milliseconds(milliseconds))
+        }
+        var ended = 0
+        var now = Instant.zero
+        while let next = clock.nextDeadline {
+            now = max(now, next)
+            for session in clock.expired(at: now, limit: .max) {
+                let ttl = times[Int(session.rawValue) - 1]
+                #expect(now.nanoseconds >= ttl && now.nanoseconds <= ttl + ttl / 64)
+                clock.ended(session)
+                ended += 1
+            }
+        }
+        #expect(ended == 5000)
+    }
+
+    private func processorNanoseconds() -> UInt64 {
+        var time = timespec()
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
+        return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
     }
 
     @Test(arguments: 1...20 as ClosedRange<UInt64>)

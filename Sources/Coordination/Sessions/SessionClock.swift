@@ -8,97 +8,84 @@ public import EsperTypes
 ///
 /// Sessions of one TTL stand in one queue in the order of their last extension, which is the order of their deadlines:
 /// extending one moves it to the end. So every step is O(1), and asking for the expired looks at the first of each
-/// queue (there are as many as different TTLs).
+/// queue. There are as many queues as different TTLs; beyond ``exactTTLs`` of them, new TTLs share queues with what is
+/// at most 1/64 longer, and their sessions live by so much longer. A program that draws its TTLs makes no million queues.
 ///
 /// Source: etcd's lessor; #9496 for what happens when promotion costs O(n).
 public struct SessionClock: Sendable {
-    /// One session, linked into its queue. Links are positions in `slots`; -1 ends.
-    private struct Slot: Sendable {
-        var id: SessionID
-        var queue: Int32
-        var next: Int32 = -1
-        var before: Int32 = -1
-        /// When it was last extended, if since `base`.
-        var extended: Instant
-        /// Out of its queue: its expiry has been proposed.
-        var isProposed = false
-    }
+    /// Different TTLs that are kept to the nanosecond.
+    package static let exactTTLs = 1024
 
     private struct Queue: Sendable {
-        var ttl: Duration
+        /// How long its sessions live, in nanoseconds.
+        var ttl: Int64
         var head: Int32 = -1
         var tail: Int32 = -1
+        /// Its sessions, with those whose expiry is proposed. Without any it is left to the next new TTL.
+        var count = 0
     }
 
-    private var slots: [Slot] = []
-    private var free: [Int32] = []
-    private var positions: [SessionID: Int32] = [:]
+    private var slots: SessionSlots
     private var queues: [Queue] = []
-    private var queueOfTTL: [Duration: Int32] = [:]
+    private var queueOfTTL: [Int64: Int32] = [:]
+    private var idleQueues: [Int32] = []
     private var proposed: Set<SessionID> = []
     /// Every extension counts from here at least: when this node began to lead, and the grace it gave.
     private var base = Instant.zero
-    /// No deadline is earlier; `nil` when it has to be looked up.
-    private var earliest: Instant? = .distantFuture
+    /// No deadline is earlier.
+    private var earliest = Instant.distantFuture
     /// Nothing is due before this: the last expiry could not be committed.
     private var pausedUntil = Instant.zero
 
     /// - Parameter sessions: those of a restored state machine; each gets its full TTL from `now`.
     public init(sessions: [SessionGrant] = [], at now: Instant = .zero) {
-        slots.reserveCapacity(sessions.count)
-        positions.reserveCapacity(sessions.count)
+        slots = SessionSlots(capacity: sessions.count)
         for session in sessions { granted(session, at: now) }
     }
 
-    public var count: Int { positions.count }
+    public var count: Int { slots.count }
 
     /// A session began.
     public mutating func granted(_ session: SessionGrant, at now: Instant) {
-        guard positions[session.id] == nil else { return }
-        let queue = queue(for: session.ttl)
-        let slot = Slot(id: session.id, queue: queue, extended: now)
-        let position: Int32
-        if let reused = free.popLast() {
-            position = reused
-            slots[Int(reused)] = slot
-        } else {
-            position = Int32(slots.count)
-            slots.append(slot)
-        }
-        positions[session.id] = position
+        guard slots.position(of: session.id) == nil else { return }
+        let ttl = session.ttl.nanoseconds
+        let queue = queue(for: ttl)
+        queues[Int(queue)].count += 1
+        let position = slots.add(.init(id: session.id, ttl: ttl, extended: now, queue: queue))
         append(position)
-        if let earliest { self.earliest = min(earliest, deadline(position)) }
+        earliest = min(earliest, deadline(position))
     }
 
     /// A session ended.
     public mutating func ended(_ session: SessionID) {
-        guard let position = positions.removeValue(forKey: session) else { return }
-        if slots[Int(position)].isProposed {
+        guard let position = slots.position(of: session) else { return }
+        if slots[position].isProposed {
             proposed.remove(session)
         } else {
             unlink(position)
         }
-        free.append(position)
-        if positions.isEmpty { earliest = .distantFuture }
+        left(slots[position].queue)
+        slots.remove(session)
+        if slots.count == 0 { earliest = .distantFuture }
     }
 
     /// Gives a session its full TTL from `now`.
     ///
     /// - Returns: the TTL, or `nil` when there is no such session or its expiry has already been proposed.
     public mutating func keepAlive(_ session: SessionID, at now: Instant) -> Duration? {
-        guard let position = positions[session], !slots[Int(position)].isProposed else { return nil }
+        guard let position = slots.position(of: session), !slots[position].isProposed else { return nil }
         // A clock that stands still or a grace still running must not put a later deadline before an earlier one.
-        slots[Int(position)].extended = max(now, slots[Int(position)].extended, base)
+        slots[position].extended = max(now, slots[position].extended, base)
         unlink(position)
         append(position)
-        return queues[Int(slots[Int(position)].queue)].ttl
+        return .nanoseconds(slots[position].ttl)
     }
 
     /// This node leads from `now` on: every session has its full TTL and `grace` from here. O(1) plus the proposed expiries.
     public mutating func becameLeader(at now: Instant, grace: Duration) {
         base = max(base, now + grace)
         proposalFailed(proposed.sorted(), retryAt: .zero)
-        earliest = nil
+        earliest = lookUpEarliest()
     }
 
     /// Sessions whose time is up, longest overdue first as far as they share a TTL. Each is returned once: until it ends,
@@ -111,8 +98,8 @@ public struct SessionClock: Sendable {
                 let position = queues[queue].head
                 guard deadline(position) <= now else { break }
                 unlink(position)
-                slots[Int(position)].isProposed = true
-                found.append(slots[Int(position)].id)
+                slots[position].isProposed = true
+                found.append(slots[position].id)
             }
         }
         proposed.formUnion(found)
@@ -127,74 +114,85 @@ public struct SessionClock: Sendable {
         proposed.subtract(sessions)
         // In reverse, so that the longest overdue is first again.
         for session in sessions.reversed() {
-            guard let position = positions[session], slots[Int(position)].isProposed else { continue }
-            slots[Int(position)].isProposed = false
+            guard let position = slots.position(of: session), slots[position].isProposed else { continue }
+            slots[position].isProposed = false
             prepend(position)
+            earliest = min(earliest, deadline(position))
         }
-        earliest = nil
     }
 
     /// When to ask ``expired(at:limit:)`` next; `nil` without sessions. Never late; early by no more than one keep-alive.
     public var nextDeadline: Instant? {
-        let next = earliest ?? lookUpEarliest()
-        return next == .distantFuture ? nil : max(next, pausedUntil)
+        earliest == .distantFuture ? nil : max(earliest, pausedUntil)
     }
 
     /// How long the session lives when nobody extends it; zero when its time is up.
     public func remaining(_ session: SessionID, at now: Instant) -> Duration? {
-        guard let position = positions[session] else { return nil }
-        return slots[Int(position)].isProposed ? .zero : max(.zero, deadline(position) - now)
+        guard let position = slots.position(of: session) else { return nil }
+        return slots[position].isProposed ? .zero : max(.zero, deadline(position) - now)
     }
 
     // MARK: Queues
 
     private func deadline(_ position: Int32) -> Instant {
-        let slot = slots[Int(position)]
-        return max(slot.extended, base) + queues[Int(slot.queue)].ttl
+        let slot = slots[position]
+        return max(slot.extended, base) + .nanoseconds(queues[Int(slot.queue)].ttl)
     }
 
     private func lookUpEarliest() -> Instant {
         queues.reduce(Instant.distantFuture) { $1.head < 0 ? $0 : min($0, deadline($1.head)) }
     }
 
-    private mutating func queue(for ttl: Duration) -> Int32 {
+    private mutating func queue(for ttl: Int64) -> Int32 {
         if let known = queueOfTTL[ttl] { return known }
-        // A TTL nobody uses any more leaves its queue to the next new one.
-        if queues.count > 64, let idle = queues.firstIndex(where: { $0.head < 0 }),
-            !proposed.contains(where: { slots[Int(positions[$0]!)].queue == Int32(idle) })
-        {
-            queueOfTTL.removeValue(forKey: queues[idle].ttl)
-            queues[idle].ttl = ttl
-            queueOfTTL[ttl] = Int32(idle)
-            return Int32(idle)
+        var ttl = ttl
+        if queueOfTTL.count >= Self.exactTTLs {
+            ttl = Self.rounded(ttl)
+            if let known = queueOfTTL[ttl] { return known }
         }
-        queues.append(Queue(ttl: ttl))
-        queueOfTTL[ttl] = Int32(queues.count - 1)
-        return Int32(queues.count - 1)
+        let queue = idleQueues.popLast() ?? Int32(queues.count)
+        if queue == queues.count { queues.append(Queue(ttl: ttl)) } else { queues[Int(queue)] = Queue(ttl: ttl) }
+        queueOfTTL[ttl] = queue
+        return queue
+    }
+
+    /// Up to seven significant bits: from a tenth of a second to a day there are 1,262 such.
+    private static func rounded(_ ttl: Int64) -> Int64 {
+        let shift = max(0, Int64.bitWidth - ttl.leadingZeroBitCount - 7)
+        let step = Int64(1) << Int64(shift)
+        return (ttl + step - 1) / step * step
+    }
+
+    /// One session fewer.
+    private mutating func left(_ queue: Int32) {
+        queues[Int(queue)].count -= 1
+        guard queues[Int(queue)].count == 0 else { return }
+        queueOfTTL.removeValue(forKey: queues[Int(queue)].ttl)
+        idleQueues.append(queue)
     }
 
     private mutating func append(_ position: Int32) {
-        let queue = Int(slots[Int(position)].queue)
+        let queue = Int(slots[position].queue)
         let tail = queues[queue].tail
-        slots[Int(position)].before = tail
-        slots[Int(position)].next = -1
-        if tail >= 0 { slots[Int(tail)].next = position } else { queues[queue].head = position }
+        slots[position].before = tail
+        slots[position].next = -1
+        if tail >= 0 { slots[tail].next = position } else { queues[queue].head = position }
         queues[queue].tail = position
     }
 
     private mutating func prepend(_ position: Int32) {
-        let queue = Int(slots[Int(position)].queue)
+        let queue = Int(slots[position].queue)
         let head = queues[queue].head
-        slots[Int(position)].next = head
-        slots[Int(position)].before = -1
-        if head >= 0 { slots[Int(head)].before = position } else { queues[queue].tail = position }
+        slots[position].next = head
+        slots[position].before = -1
+        if head >= 0 { slots[head].before = position } else { queues[queue].tail = position }
         queues[queue].head = position
     }
 
     private mutating func unlink(_ position: Int32) {
-        let slot = slots[Int(position)]
+        let slot = slots[position]
         let queue = Int(slot.queue)
-        if slot.before >= 0 { slots[Int(slot.before)].next = slot.next } else { queues[queue].head = slot.next }
-        if slot.next >= 0 { slots[Int(slot.next)].before = slot.before } else { queues[queue].tail = slot.before }
+        if slot.before >= 0 { slots[slot.before].next = slot.next } else { queues[queue].head = slot.next }
+        if slot.next >= 0 { slots[slot.next].before = slot.before } else { queues[queue].tail = slot.before }
     }
 }
