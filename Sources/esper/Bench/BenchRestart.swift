@@ -67,27 +67,9 @@ struct BenchRestart: AsyncParsableCommand {
         let start = MonotonicClock.nanoseconds()
         for node in nodes { try cluster.start(node) }
         try await withThrowingTaskGroup(of: Void.self) { group in
-            for node in nodes { group.addTask { try await serves(node, of: cluster) } }
+            for node in nodes { group.addTask { try await cluster.waitUntilServing(node) } }
             try await group.waitForAll()
         }
         return Double((MonotonicClock.nanoseconds() - start) / 1000) / 1000
-    }
-
-    private func serves(_ node: DevelopmentCluster.Node, of cluster: DevelopmentCluster) async throws {
-        let limit = MonotonicClock.nanoseconds() + 120_000_000_000
-        while MonotonicClock.nanoseconds() < limit {
-            do {
-                return try await cluster.withClient(of: node, timeout: .milliseconds(500)) { client in
-                    _ = try await client.get(Bytes.of("restart/ready"))
-                }
-            } catch {
-                guard cluster.state(of: node) != .down else {
-                    throw CommandFailure("\(node.name) ended: \(cluster.lastWords(of: node))")
-                }
-                try await Task.sleep(for: .milliseconds(5))
-            }
-        }
-        throw CommandFailure(
-            .timedOut, "\(node.name) did not serve within two minutes; see \(cluster.logPath(of: node))")
     }
 }

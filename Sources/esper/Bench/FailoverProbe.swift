@@ -13,6 +13,8 @@ final class FailoverProbe: @unchecked Sendable {
     struct Finding: Sendable {
         /// From the fault to the first success of a put that began after it; nil when there was none.
         var window: Duration?
+        /// From the fault to when the kernel closed the process's connections, if it ended.
+        var ending: Duration?
         /// The longest time without any success, before, during or after.
         var longestGap: Duration
         var puts: Int
@@ -26,6 +28,7 @@ final class FailoverProbe: @unchecked Sendable {
     private var inFlight = 0
     private var failed = 0
     private var faultAt: UInt64?
+    private var closedAt: UInt64?
     private var firstSuccess: UInt64?
     private var lastSuccess: UInt64
     private var longestGap: UInt64 = 0
@@ -50,6 +53,9 @@ final class FailoverProbe: @unchecked Sendable {
         let now = MonotonicClock.nanoseconds()
         eventLoop.execute { self.faultAt = now }
     }
+
+    /// A connection to the node that was lost has closed; on `eventLoop`.
+    func connectionsClosed() { closedAt = MonotonicClock.nanoseconds() }
 
     /// Whether a put that began after the fault has succeeded.
     var hasRecovered: EventLoopFuture<Bool> { eventLoop.submit { self.firstSuccess != nil } }
@@ -100,7 +106,12 @@ final class FailoverProbe: @unchecked Sendable {
     private func finishIfIdle() {
         guard isStopping, inFlight == 0 else { return }
         let window = faultAt.flatMap { fault in firstSuccess.map { Duration.nanoseconds(Int64($0 - fault)) } }
+        let ending = faultAt.flatMap { fault in
+            closedAt.flatMap { $0 > fault ? Duration.nanoseconds(Int64($0 - fault)) : nil }
+        }
         finished.succeed(
-            Finding(window: window, longestGap: .nanoseconds(Int64(longestGap)), puts: number, failed: failed))
+            Finding(
+                window: window, ending: ending, longestGap: .nanoseconds(Int64(longestGap)), puts: number,
+                failed: failed))
     }
 }

@@ -78,6 +78,24 @@ extension DevelopmentCluster {
         }
     }
 
+    /// Waits until the node answers a linearizable get, for which it has to have read its log and caught up.
+    func waitUntilServing(_ node: Node) async throws {
+        let limit = MonotonicClock.nanoseconds() + 120_000_000_000
+        while MonotonicClock.nanoseconds() < limit {
+            do {
+                return try await withClient(of: node, timeout: .milliseconds(500)) { client in
+                    _ = try await client.get(Bytes.of("restart/ready"))
+                }
+            } catch {
+                guard state(of: node) != .down else {
+                    throw CommandFailure("\(node.name) ended: \(lastWords(of: node))")
+                }
+                try await Task.sleep(for: .milliseconds(5))
+            }
+        }
+        throw CommandFailure(.timedOut, "\(node.name) did not serve within two minutes; see \(logPath(of: node))")
+    }
+
     /// The leader's view, when all agree.
     private func agreement(_ views: [ClusterView?]) -> ClusterView? {
         let known = views.compactMap { $0 }
