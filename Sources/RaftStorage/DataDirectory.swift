@@ -160,7 +160,8 @@ public final class DataDirectory: Sendable {
     ) throws(StorageError) -> Recovery {
         let directory = Self.logDirectory(path)
         let recovered = try LogRecovery(
-            fileSystem: fileSystem, directory: directory, metadata: metadata.metadata
+            fileSystem: fileSystem, directory: directory, metadata: metadata.metadata,
+            parallelReadBytes: options.parallelReadBytes
         ).run()
         if let snapshot = recovered.state.snapshot { try check(snapshot) }
         try snapshots.removeLeftovers(keeping: recovered.state.snapshot)

@@ -15,6 +15,10 @@ public struct StorageOptions: Hashable, Sendable {
     public var congestedQueueBytes: Int
     /// Above this many queued bytes the log gives up with `queueOverflow`.
     public var maximumQueueBytes: Int
+    /// A snapshot is synced whenever so much more of it is written; one that is received goes on there after a restart.
+    public var snapshotSyncBytes: Int
+    /// A start reads a log of this size or more with several threads.
+    public var parallelReadBytes: Int
 
     public init(
         segmentBytes: Int = 64 << 20,
@@ -22,7 +26,9 @@ public struct StorageOptions: Hashable, Sendable {
         spareSegments: Int = 1,
         maximumGroupBytes: Int = 4 << 20,
         congestedQueueBytes: Int = 32 << 20,
-        maximumQueueBytes: Int = 512 << 20
+        maximumQueueBytes: Int = 512 << 20,
+        snapshotSyncBytes: Int = 4 << 20,
+        parallelReadBytes: Int = 128 << 20
     ) {
         precondition(
             sectorBytes >= 512 && sectorBytes & (sectorBytes - 1) == 0,
@@ -32,6 +38,9 @@ public struct StorageOptions: Hashable, Sendable {
             "segmentBytes \(segmentBytes): a multiple of the sector, at least eight")
         precondition(spareSegments >= 1, "at least one spare segment, or the log waits at the end of each")
         precondition(congestedQueueBytes <= maximumQueueBytes, "congestion comes before overflow")
+        precondition(snapshotSyncBytes > 0, "snapshotSyncBytes \(snapshotSyncBytes): above zero")
+        self.snapshotSyncBytes = snapshotSyncBytes
+        self.parallelReadBytes = parallelReadBytes
         self.segmentBytes = segmentBytes
         self.sectorBytes = sectorBytes
         self.spareSegments = spareSegments

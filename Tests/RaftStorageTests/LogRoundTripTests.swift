@@ -12,13 +12,17 @@ import Testing
         #expect(store.recovery.identity == identity)
     }
 
-    @Test(arguments: 0..<20 as Range<UInt64>)
-    func `random batches survive a clean stop and a kill`(seed: UInt64) throws {
+    @Test(arguments: 0..<20 as Range<UInt64>, [Int.max, 0])
+    func `random batches survive a clean stop and a kill, read by one thread or several`(
+        seed: UInt64, parallelReadBytes: Int
+    ) throws {
+        var options = smallOptions
+        options.parallelReadBytes = parallelReadBytes
         let disk = SimulatedFileSystem()
-        try Store.create(on: disk)
+        try Store.create(on: disk, options: options)
         var source = BatchSource(seed: seed)
         for life in 0..<4 as Range<UInt64> {
-            let store = try Store(on: disk, seed: seed &* 100 + life)
+            let store = try Store(on: disk, options: options, seed: seed &* 100 + life)
             #expect(Model(store.restored) == source.model)
             for step in 0..<40 {
                 let (batch, snapshot) = source.next()
@@ -27,7 +31,33 @@ import Testing
             }
             if life % 2 == 0 { try store.close() } else { disk.kill() }
         }
-        #expect(Model(try Store(on: disk).restored) == source.model)
+        #expect(Model(try Store(on: disk, options: options).restored) == source.model)
+    }
+
+    @Test func `several threads find the same damage as one`() throws {
+        let disk = SimulatedFileSystem()
+        try Store.create(on: disk)
+        let store = try Store(on: disk)
+        for sequence in 1...400 as ClosedRange<UInt64> {
+            try store.write(WriteBatch(sequence: WriteSequence(sequence), entries: [entry(1, sequence, bytes: 100)]))
+            try store.maintain()
+        }
+        try store.close()
+        let segments = disk.paths.filter { $0.hasSuffix(".segment") }
+        #expect(segments.count > 5)
+        for path in segments {
+            var found: [StorageError?] = []
+            for parallelReadBytes in [Int.max, 0] {
+                var options = smallOptions
+                options.parallelReadBytes = parallelReadBytes
+                let copy = disk.copy()
+                copy.alter(path) { $0[5000] ^= 1 }
+                let store = try Store(on: copy, options: options)
+                found.append(store.recovery.damage)
+                store.directory.close()
+            }
+            #expect(found[0] == found[1])
+        }
     }
 
     @Test func `several batches become one group, and each counts`() throws {

@@ -28,8 +28,9 @@ struct LogRecovery {
     let fileSystem: any FileSystem
     let directory: String
     let metadata: Metadata
+    var parallelReadBytes = Int.max
 
-    struct Segment {
+    struct Segment: Sendable {
         var ordinal: UInt64
         var path: String
         var file: any File
@@ -37,6 +38,10 @@ struct LogRecovery {
         var headerBytes: Int
         var checksum: UInt32
         var isHeaderComplete: Bool
+
+        func corrupted(at offset: Int, _ message: String) -> StorageError {
+            StorageError(.corrupted, message, path: path, offset: UInt64(offset))
+        }
     }
 
     func run() throws(StorageError) -> RecoveredLog {
@@ -53,27 +58,28 @@ struct LogRecovery {
             position: 0, chain: 0, sequence: first.header.firstSequence - 1,
             durableThrough: max(metadata.durableThrough, first.header.durableThrough), badOffset: 0,
             hasTornRecords: false)
+        let reader = SegmentReader(segments, parallelBytes: parallelReadBytes)
         for (position, segment) in segments.enumerated() {
-            end = try read(segment, after: end, into: &replay)
+            end = try self.replay(try reader.next(), of: segment, after: end, into: &replay)
             highest.append((segment.ordinal, replay.highestIndex))
             guard position + 1 < segments.count else { break }
             let next = segments[position + 1].header
             guard next.previousEnd == end.position, next.previousChain == end.chain,
                 next.firstSequence == end.sequence + 1
             else {
-                throw corrupted(
-                    segment, at: end.badOffset,
+                throw segment.corrupted(
+                    at: end.badOffset,
                     "record \(end.sequence + 1) is unreadable, but segment \(next.ordinal) goes on after it")
             }
         }
         guard end.sequence >= end.durableThrough else {
-            throw corrupted(
-                last, at: end.badOffset,
+            throw last.corrupted(
+                at: end.badOffset,
                 "record \(end.sequence + 1) is unreadable, but everything up to \(end.durableThrough) was acknowledged")
         }
         guard let entries = replay.finish() else {
-            throw corrupted(
-                first, at: 0, "entry \(replay.missingFrom) should be in a segment before this one, which is gone")
+            throw first.corrupted(
+                at: 0, "entry \(replay.missingFrom) should be in a segment before this one, which is gone")
         }
         return RecoveredLog(
             state: replay.state, entries: entries,
@@ -109,41 +115,17 @@ struct LogRecovery {
         var hasTornRecords: Bool
     }
 
-    /// Replays one segment, read with one call.
-    private func read(
-        _ segment: Segment, after previous: SegmentEnd, into replay: inout LogReplay
+    /// Replays one segment.
+    private func replay(
+        _ content: SegmentContent, of segment: Segment, after previous: SegmentEnd, into replay: inout LogReplay
     ) throws(StorageError) -> SegmentEnd {
-        let size = segment.header.segmentBytes
-        let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: size, alignment: 4096)
-        defer { memory.deallocate() }
-        let count: Int
-        let fileBytes: UInt64
-        do throws(FileError) {
-            fileBytes = try segment.file.sizeBytes()
-            count = try segment.file.read(into: memory, at: 0)
-        } catch {
-            throw StorageError(error)
+        for (step, offset) in content.steps {
+            if let problem = replay.apply(step) { throw segment.corrupted(at: offset, problem) }
         }
-        guard count == size, fileBytes == UInt64(size) else {
-            throw corrupted(segment, at: Int(clamping: fileBytes), "the file has \(fileBytes) bytes instead of \(size)")
-        }
-        var scan = SegmentScan(
-            bytes: UnsafeRawBufferPointer(memory), salt: segment.header.salt, sectorBytes: segment.header.sectorBytes,
-            position: segment.headerBytes, chain: segment.checksum, sequence: segment.header.firstSequence - 1,
-            durableThrough: max(previous.durableThrough, segment.header.durableThrough))
-        var records: [SegmentScan.Record] = []
-        while scan.nextGroup(into: &records) {
-            for record in records {
-                if let problem = replay.apply(record.header, payload: record.payload) {
-                    throw corrupted(segment, at: record.offset, problem)
-                }
-            }
-        }
-        let remainder = scan.inspectRemainder()
         return SegmentEnd(
-            position: scan.position, chain: scan.chain, sequence: scan.sequence,
-            durableThrough: remainder.durableThrough, badOffset: scan.badOffset,
-            hasTornRecords: remainder.hasTornRecords)
+            position: content.position, chain: content.chain, sequence: content.sequence,
+            durableThrough: max(previous.durableThrough, content.durableThrough), badOffset: content.badOffset,
+            hasTornRecords: content.hasTornRecords)
     }
 
     /// The segments in use, ascending, and the numbers of the other segment files.
@@ -190,9 +172,5 @@ struct LogRecovery {
                 path: segment.path)
         }
         return (used, unused)
-    }
-
-    private func corrupted(_ segment: Segment, at offset: Int, _ message: String) -> StorageError {
-        StorageError(.corrupted, message, path: segment.path, offset: UInt64(offset))
     }
 }

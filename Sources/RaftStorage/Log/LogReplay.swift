@@ -16,34 +16,23 @@ struct LogReplay {
         highestIndex = state.lastIndex
     }
 
-    /// - Returns: what is wrong, or nil. Only a record with right checksums comes here, so anything wrong means that
-    ///   its writer and this reader disagree.
-    mutating func apply(_ header: RecordHeader, payload: UnsafeRawBufferPointer) -> String? {
-        switch header.kind {
-        case .entry: return append(header, payload: payload)
-        case .hardState:
-            var reader = ByteReader([UInt8](payload))
-            guard let hardState = try? reader.readHardState() else { return "an unreadable hard state" }
-            state.hardState = hardState
-        case .truncate:
-            let first = LogIndex(header.index)
+    /// - Returns: what is wrong, or nil.
+    mutating func apply(_ step: ReplayStep) -> String? {
+        switch step {
+        case .entries(let new): return append(new)
+        case .hardState(let hardState): state.hardState = hardState
+        case .truncate(let first):
             guard first > state.compactedThrough.index else {
                 return "a truncation at \(first), but the log is compacted through \(state.compactedThrough)"
             }
             truncate(from: first)
-        case .installedSnapshot:
-            var reader = ByteReader([UInt8](payload))
-            guard let snapshot = try? reader.readDescriptor() else { return "an unreadable snapshot descriptor" }
+        case .installedSnapshot(let snapshot):
             state.snapshot = snapshot
             compact(through: snapshot.id)
-        case .compaction:
-            var reader = ByteReader([UInt8](payload))
-            guard let snapshot = try? reader.readDescriptor(), let through = try? reader.readEntryID() else {
-                return "an unreadable compaction"
-            }
+        case .compaction(let snapshot, let through):
             state.snapshot = snapshot
             if through > state.compactedThrough { compact(through: through) }
-        case .opened, .idleMark: break
+        case .unreadable(let problem): return problem
         }
         return nil
     }
@@ -58,13 +47,13 @@ struct LogReplay {
 
     var missingFrom: LogIndex { state.compactedThrough.index.next }
 
-    private mutating func append(_ header: RecordHeader, payload: UnsafeRawBufferPointer) -> String? {
-        let id = EntryID(term: Term(header.term), index: LogIndex(header.index))
-        guard id.index == state.lastIndex.next else { return "entry \(id) after index \(state.lastIndex)" }
-        guard let kind = EntryKind(rawValue: header.entryKind) else { return "an entry of kind \(header.entryKind)" }
-        entries.append(Entry(id: id, kind: kind, payload: [UInt8](payload)))
-        state.lastIndex = id.index
-        highestIndex = max(highestIndex, id.index)
+    private mutating func append(_ new: [Entry]) -> String? {
+        for entry in new {
+            guard entry.index == state.lastIndex.next else { return "entry \(entry.id) after index \(state.lastIndex)" }
+            state.lastIndex = entry.index
+        }
+        highestIndex = max(highestIndex, state.lastIndex)
+        entries.append(contentsOf: new)
         return nil
     }
 
