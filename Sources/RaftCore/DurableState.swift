@@ -108,6 +108,18 @@ public struct WriteBatch: Hashable, Sendable {
     }
 }
 
+/// The beginning of a snapshot that a leader was sending when this node stopped; verified.
+public struct PartialSnapshot: Hashable, Sendable {
+    public var descriptor: SnapshotDescriptor
+    /// How much of the content is there.
+    public var writtenBytes: UInt64
+
+    public init(descriptor: SnapshotDescriptor, writtenBytes: UInt64) {
+        self.descriptor = descriptor
+        self.writtenBytes = writtenBytes
+    }
+}
+
 /// What a node finds on its disk when it starts.
 ///
 /// The state machine has been restored from `snapshot` (or is empty) before the node is made.
@@ -123,6 +135,8 @@ public struct RestoredState: Hashable, Sendable {
     public var entries: [Entry]
     /// What this node promised in terms up to this one may have been lost with damaged storage; see ``Quarantine``.
     public var lostThrough: Term?
+    /// A snapshot on its way in: a leader that still sends it is told where to go on.
+    public var receiving: PartialSnapshot?
 
     /// - Parameter compactedThrough: the snapshot's entry when nil, or the beginning of the log without a snapshot.
     public init(
@@ -131,7 +145,8 @@ public struct RestoredState: Hashable, Sendable {
         snapshot: SnapshotDescriptor? = nil,
         compactedThrough: EntryID? = nil,
         entries: [Entry] = [],
-        lostThrough: Term? = nil
+        lostThrough: Term? = nil,
+        receiving: PartialSnapshot? = nil
     ) {
         self.hardState = hardState
         self.configuration = configuration
@@ -139,5 +154,6 @@ public struct RestoredState: Hashable, Sendable {
         self.compactedThrough = compactedThrough ?? snapshot?.id ?? .zero
         self.entries = entries
         self.lostThrough = lostThrough
+        self.receiving = receiving
     }
 }

@@ -109,6 +109,7 @@ public struct RaftNode: Sendable {
         commit = start
         scheduled = start
         applied = start
+        inbound = restored.receiving.map(InboundSnapshot.init)
         forwardedReads = ForwardedReads(firstNumber: generator.next())
         election = ElectionState(round: generator.next(), deadline: now)
         self.generator = generator

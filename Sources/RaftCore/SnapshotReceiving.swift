@@ -9,6 +9,15 @@ struct InboundSnapshot: Sendable {
     var written: UInt64 = 0
     /// The last chunk has been handed over.
     var isComplete = false
+
+    init(descriptor: SnapshotDescriptor) { self.descriptor = descriptor }
+
+    /// What an earlier life of the node had received.
+    init(_ part: PartialSnapshot) {
+        descriptor = part.descriptor
+        expected = part.writtenBytes
+        written = part.writtenBytes
+    }
 }
 
 /// The follower's side of snapshots (§7).

@@ -101,6 +101,14 @@ extension NodeCore {
     }
 
     func writeSnapshotChunk(_ descriptor: SnapshotDescriptor, offset: UInt64, bytes: [UInt8], isLast: Bool) {
+        if toldReceiving != descriptor {
+            toldReceiving = descriptor
+            logger.info(
+                "a snapshot is being received",
+                metadata: [
+                    "raft.index": "\(descriptor.index)", "bytes": "\(descriptor.sizeBytes)", "offset": "\(offset)",
+                ])
+        }
         run({ worker in try worker.receive(descriptor, offset: offset, bytes: bytes, isLast: isLast) }) {
             core, result in
             switch result {
@@ -133,6 +141,7 @@ extension NodeCore {
     ) {
         let waste = Waste((state, sessions))
         state = restored
+        sessions = restoredSessions
         snapshotWorker.submit { waste.value = nil }
         appliedIndex = state.applied.index
         appliedTerm = state.applied.term
@@ -140,7 +149,6 @@ extension NodeCore {
         logBytesSinceSnapshot = 0
         tailMarks.removeAll()
         // Watchers go on in the new state's history where they were.
-        sessions = restoredSessions
         watches.stateRestored(at: state.revision)
         logger.notice("state restored from a snapshot", metadata: ["raft.index": "\(descriptor.index)"])
         membersApplied()

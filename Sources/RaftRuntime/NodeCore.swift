@@ -128,6 +128,8 @@ final class NodeCore {
     var isRepairDue = false
     var nextScrub = Instant.distantFuture
     /// The write that names the newest snapshot, while older files must be kept for a start before it is durable.
+    /// The snapshot on its way in that the log speaks of.
+    var toldReceiving: SnapshotDescriptor?
     var pruneAfter: (write: WriteSequence, snapshot: SnapshotDescriptor)?
     /// Every so many bytes of applied log, where it stood: to find the index that keeps a tail of given size.
     var tailMarks: Deque<LogIndex> = []

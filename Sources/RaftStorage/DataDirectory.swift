@@ -33,7 +33,8 @@ public final class DataDirectory: Sendable {
         self.entropy = entropy
         self.lock = lock
         identity = metadata.metadata.identity
-        snapshots = SnapshotStore(directory: Self.snapshotDirectory(path), fileSystem: fileSystem)
+        snapshots = SnapshotStore(
+            directory: Self.snapshotDirectory(path), fileSystem: fileSystem, syncBytes: options.snapshotSyncBytes)
     }
 
     /// Whether there is an initialized data directory.
@@ -164,6 +165,7 @@ public final class DataDirectory: Sendable {
             parallelReadBytes: options.parallelReadBytes
         ).run()
         if let snapshot = recovered.state.snapshot { try check(snapshot) }
+        let receiving = try snapshots.resumeReceived(after: recovered.state.snapshot)
         try snapshots.removeLeftovers(keeping: recovered.state.snapshot)
         let pool: SegmentPool
         do throws(FileError) {
@@ -181,7 +183,8 @@ public final class DataDirectory: Sendable {
         let restored = RestoredState(
             hardState: recovered.state.hardState, configuration: recovered.state.baseConfiguration,
             snapshot: recovered.state.snapshot, compactedThrough: recovered.state.compactedThrough,
-            entries: recovered.entries, lostThrough: metadata.metadata.lostThrough)
+            entries: recovered.entries, lostThrough: metadata.metadata.lostThrough,
+            receiving: receiving)
         return Recovery(
             identity: identity, restored: restored,
             log: RecoveredLogEnd(log: log, metadata: metadata, options: options), tornTail: recovered.tornTail)

@@ -15,11 +15,11 @@ struct LoneNode {
     init(
         voters: [NodeID] = [me, ada, bob], configuration: Configuration? = nil, hardState: HardState = HardState(),
         entries: [Entry] = [], snapshot: SnapshotDescriptor? = nil, options: RaftOptions = RaftOptions(),
-        lostThrough: Term? = nil
+        lostThrough: Term? = nil, receiving: PartialSnapshot? = nil
     ) {
         let restored = RestoredState(
             hardState: hardState, configuration: configuration ?? Configuration(voters: voters), snapshot: snapshot,
-            entries: entries, lostThrough: lostThrough)
+            entries: entries, lostThrough: lostThrough, receiving: receiving)
         node = RaftNode(options: options, id: Self.me, restored: restored, seed: 1, at: now)
     }
 

@@ -88,6 +88,31 @@ import Testing
         #expect(cluster.run(within: .seconds(5)) { cluster.hasConverged })
     }
 
+    @Test func `a follower that kept a part over its restart says where to go on`() throws {
+        let descriptor = SnapshotDescriptor(
+            id: id(1, 50), configuration: Configuration(voters: [LoneNode.me, ada, bob]), sizeBytes: 3000, checksum: 7)
+        func chunk(_ descriptor: SnapshotDescriptor, _ offset: UInt64) -> Message {
+            .installSnapshot(
+                InstallSnapshot(
+                    term: Term(1), session: SessionNonce(4), descriptor: descriptor, offset: offset,
+                    bytes: [UInt8](repeating: 1, count: 1000), isLast: offset == 2000))
+        }
+        var lone = LoneNode(receiving: PartialSnapshot(descriptor: descriptor, writtenBytes: 2000))
+        let answers = lone.receive(chunk(descriptor, 1000)).sends.compactMap { send in
+            if case .installSnapshotResponse(let response) = send.message { response.outcome } else { nil }
+        }
+        #expect(answers == [.received(id: descriptor.id, nextOffset: 2000)])
+        let written = lone.receive(chunk(descriptor, 2000)).contains { effect in
+            if case .writeSnapshotChunk(descriptor, 2000, _, true) = effect { true } else { false }
+        }
+        #expect(written)
+        // Another snapshot has nothing to do with the part.
+        var other = descriptor
+        other.checksum = 8
+        lone = LoneNode(receiving: PartialSnapshot(descriptor: descriptor, writtenBytes: 2000))
+        #expect(!lone.receive(chunk(other, 2000)).contains { if case .writeSnapshotChunk = $0 { true } else { false } })
+    }
+
     @Test func `a snapshot superseded while it travels is followed by the newest one`() {
         var options = RaftOptions()
         options.maximumRetainedBytes = 0

@@ -70,6 +70,81 @@ import Testing
         #expect(try snapshots.list() == [wanted])
     }
 
+    /// Syncs of a snapshot every 256 bytes.
+    private let resumable = StorageOptions(
+        segmentBytes: 8 << 10, sectorBytes: 512, maximumGroupBytes: 2048, snapshotSyncBytes: 256)
+
+    @Test(arguments: 0..<40 as Range<UInt64>)
+    func `a snapshot that was being received goes on after a crash, from no earlier than the sync before the last`(
+        seed: UInt64
+    ) throws {
+        let disk = SimulatedFileSystem()
+        try Store.create(on: disk, options: resumable)
+        var store = try Store(on: disk, options: resumable)
+        #expect(store.restored.receiving == nil)
+        let wanted = descriptor(id, bytes: 3000)
+        let content = snapshotContent(id, bytes: 3000)
+        var dice = Seeded(seed)
+        let cut = Int.random(in: 600...2900, using: &dice)
+        for offset in stride(from: 0, to: cut, by: 100) {
+            let bytes = [UInt8](content[offset..<offset + 100])
+            try store.directory.snapshots.receive(wanted, offset: UInt64(offset), bytes: bytes, isLast: false)
+        }
+        disk.crash({ Int.random(in: 0..<max($0, 1), using: &dice) }, fates: [.lost, .kept, .garbage])
+        store = try Store(on: disk, options: resumable)
+        guard let part = store.restored.receiving else {
+            // The file's name was never synced, or the record of how far it is was torn.
+            return
+        }
+        #expect(part.descriptor == wanted)
+        #expect(part.writtenBytes >= 300)
+        let rest = [UInt8](content[Int(part.writtenBytes)...])
+        try store.directory.snapshots.receive(wanted, offset: part.writtenBytes, bytes: rest, isLast: true)
+        #expect(try store.directory.snapshots.list() == [wanted])
+        #expect(
+            try store.directory.snapshots.open(wanted).read(at: 0, maximumBytes: 5000).bytes == content)
+    }
+
+    @Test func `a part that is damaged, or of a snapshot that is not newer, is not gone on with`() throws {
+        let wanted = descriptor(id, bytes: 3000)
+        let content = snapshotContent(id, bytes: 3000)
+        func restart(_ change: (SimulatedFileSystem, Store) throws -> Void) throws -> Store {
+            let disk = SimulatedFileSystem()
+            try Store.create(on: disk, options: resumable)
+            let store = try Store(on: disk, options: resumable)
+            for offset in [0, 1000] {
+                let bytes = [UInt8](content[offset..<offset + 1000])
+                try store.directory.snapshots.receive(wanted, offset: UInt64(offset), bytes: bytes, isLast: false)
+            }
+            try change(disk, store)
+            try store.close()
+            return try Store(on: disk, options: resumable)
+        }
+        let sound = try restart { _, _ in }
+        #expect(sound.restored.receiving == PartialSnapshot(descriptor: wanted, writtenBytes: 2000))
+        for offset in [0, 515, 1030, 4096, 6000] {
+            let damaged = try restart { disk, _ in
+                let path = try #require(disk.paths.first { $0.hasSuffix(".partial") })
+                disk.alter(path) { $0[offset] ^= 1 }
+            }
+            #expect(damaged.restored.receiving == nil)
+            #expect(
+                code { () throws(StorageError) in
+                    try damaged.directory.snapshots.receive(wanted, offset: 2000, bytes: [], isLast: false)
+                } == .snapshotRejected)
+        }
+        let overtaken = try restart { _, store in
+            let newer = descriptor(EntryID(term: Term(3), index: LogIndex(20)))
+            // Forgets the part, whose file a crash leaves behind all the same.
+            let writer = try store.directory.snapshots.begin(newer)
+            try writer.append(snapshotContent(newer.id))
+            _ = try writer.finish(stateHash: newer.stateHash)
+            try store.write(
+                WriteBatch(sequence: WriteSequence(1), hardState: HardState(term: Term(3)), installedSnapshot: newer))
+        }
+        #expect(overtaken.restored.receiving == nil)
+    }
+
     @Test func `a damaged chunk is named with file and offset, and never handed out`() throws {
         let disk = SimulatedFileSystem()
         let store = try open(disk)

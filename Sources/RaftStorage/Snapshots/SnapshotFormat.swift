@@ -7,6 +7,11 @@ enum SnapshotFormat {
     static let contentStart: UInt64 = 4096
     static let chunkBytes = 256 << 10
     static let headerBytes = 20
+    /// In the header's page, while a snapshot is being received: how much of it is synced.
+    static let progressStart: UInt64 = 512
+    static let progressBytes = 24
+    /// And behind that, what is being received.
+    static let receivedStart: UInt64 = 1024
     static let trailerBytes = 24
     static let suffix = ".snapshot"
     static let partialSuffix = ".partial"
@@ -24,6 +29,50 @@ enum SnapshotFormat {
         writer.write(UInt32(chunkBytes))
         writer.write(CRC32C.checksum(writer.bytes))
         return writer.bytes
+    }
+
+    /// Length, descriptor, checksum; nil when it does not fit the page, and the snapshot then begins anew after a restart.
+    static func received(_ descriptor: SnapshotDescriptor) -> [UInt8]? {
+        var body = ByteWriter(capacity: 256)
+        body.write(descriptor)
+        guard UInt64(body.bytes.count) <= contentStart - receivedStart - 8 else { return nil }
+        var writer = ByteWriter(capacity: body.bytes.count + 8)
+        writer.write(body.bytes)
+        writer.write(CRC32C.checksum(writer.bytes))
+        return writer.bytes
+    }
+
+    /// Bytes synced, their checksum, that of the descriptor's place, and one over these.
+    static func progress(_ bytes: UInt64, checksum: UInt32, of descriptor: SnapshotDescriptor) -> [UInt8] {
+        var writer = ByteWriter(capacity: progressBytes)
+        writer.write(bytes)
+        writer.write(checksum)
+        writer.write(descriptor.checksum)
+        writer.write(UInt32(0))
+        writer.write(CRC32C.checksum(writer.bytes))
+        return writer.bytes
+    }
+
+    /// Reads back what ``received(_:)`` and ``progress(_:checksum:of:)`` wrote; nil when any of it is missing or damaged.
+    static func readReceived(_ file: any File) throws(FileError) -> (
+        SnapshotDescriptor, bytes: UInt64, checksum: UInt32
+    )? {
+        let page = try file.readBytes(Int(contentStart), at: 0)
+        guard page.count == Int(contentStart), page.starts(with: header()) else { return nil }
+        var reader = ByteReader(page[Int(receivedStart)...])
+        guard let body = try? reader.readBytes(), let written = try? reader.read(UInt32.self) else { return nil }
+        var writer = ByteWriter(capacity: body.count + 4)
+        writer.write(body)
+        var content = ByteReader(body)
+        guard CRC32C.checksum(writer.bytes) == written, let descriptor = try? content.readDescriptor(),
+            (try? content.finish()) != nil
+        else { return nil }
+        let record = [UInt8](page[Int(progressStart)..<Int(progressStart) + progressBytes])
+        var progress = ByteReader(record)
+        guard let bytes = try? progress.read(UInt64.self), let checksum = try? progress.read(UInt32.self),
+            record == Self.progress(bytes, checksum: checksum, of: descriptor), bytes <= descriptor.sizeBytes
+        else { return nil }
+        return (descriptor, bytes, checksum)
     }
 
     /// Everything after the content: descriptor, chunk checksums, then the trailer with length, checksum and magic.

@@ -10,11 +10,15 @@ internal import Synchronization
 public final class SnapshotStore: Sendable {
     let directory: String
     let fileSystem: any FileSystem
+    /// Dirty pages of a snapshot are synced this often, so that the last sync is short and the log's syncs are not held up
+    /// for long.
+    let syncBytes: UInt64
     private let receiving = Mutex<(descriptor: SnapshotDescriptor, writer: SnapshotWriter)?>(nil)
 
-    init(directory: String, fileSystem: any FileSystem) {
+    init(directory: String, fileSystem: any FileSystem, syncBytes: Int) {
         self.directory = directory
         self.fileSystem = fileSystem
+        self.syncBytes = UInt64(syncBytes)
     }
 
     /// Starts a snapshot of the own state machine. Write the content in order, then finish or abandon it.
@@ -43,8 +47,8 @@ public final class SnapshotStore: Sendable {
     ) throws(StorageError) -> UInt64 {
         if offset == 0 {
             abandonReceived()
-            let name = "received-" + hexadecimal(descriptor.index.rawValue)
-            let writer = try SnapshotWriter(store: self, name: name, template: descriptor)
+            let name = Self.receivedName(descriptor)
+            let writer = try SnapshotWriter(store: self, name: name, template: descriptor, isReceived: true)
             receiving.withLock { $0 = (descriptor, writer) }
         }
         guard let (expected, writer) = receiving.withLock({ $0 }), expected == descriptor, writer.writtenBytes == offset
@@ -64,6 +68,29 @@ public final class SnapshotStore: Sendable {
             abandonReceived()
             throw error
         }
+    }
+
+    /// Takes up the newest snapshot that was being received when the node stopped, if it is newer than `installed`.
+    ///
+    /// What is there is read back and checked. ``receive(_:offset:bytes:isLast:)`` goes on where it ends.
+    func resumeReceived(after installed: SnapshotDescriptor?) throws(StorageError) -> PartialSnapshot? {
+        do throws(FileError) {
+            // Names are of fixed width and end in the index.
+            for name in try fileSystem.list(directory).sorted().reversed()
+            where name.hasPrefix("received-") && name.hasSuffix(SnapshotFormat.partialSuffix) {
+                // What cannot be read is received again from its beginning.
+                guard let writer = try? SnapshotWriter(resuming: directory + "/" + name, in: self) else { continue }
+                guard writer.part.descriptor.index > installed?.index ?? .zero, writer.writtenBytes > 0 else {
+                    writer.abandon()
+                    continue
+                }
+                receiving.withLock { $0 = (writer.part.descriptor, writer) }
+                return writer.part
+            }
+        } catch {
+            throw StorageError(error)
+        }
+        return nil
     }
 
     /// Forgets a snapshot that is being received.
@@ -123,8 +150,17 @@ public final class SnapshotStore: Sendable {
     }
 
     func removeLeftovers(keeping descriptor: SnapshotDescriptor?) throws(StorageError) {
-        let kept = descriptor.map(SnapshotFormat.name)
-        try remove { $0 != kept && ($0.hasSuffix(SnapshotFormat.suffix) || $0.hasSuffix(SnapshotFormat.partialSuffix)) }
+        let kept = [
+            descriptor.map(SnapshotFormat.name),
+            receiving.withLock { $0.map { Self.receivedName($0.descriptor) + SnapshotFormat.partialSuffix } },
+        ]
+        try remove {
+            !kept.contains($0) && ($0.hasSuffix(SnapshotFormat.suffix) || $0.hasSuffix(SnapshotFormat.partialSuffix))
+        }
+    }
+
+    private static func receivedName(_ descriptor: SnapshotDescriptor) -> String {
+        "received-" + hexadecimal(descriptor.index.rawValue)
     }
 
     package func path(_ descriptor: SnapshotDescriptor) -> String { directory + "/" + SnapshotFormat.name(descriptor) }

@@ -13,23 +13,57 @@ public final class SnapshotWriter: Sendable {
     private let store: SnapshotStore
     private let partialPath: String
     private let template: SnapshotDescriptor
+    /// Another node sends it: how much is synced is noted in the file, so that the next life of this node can go on.
+    private let isReceived: Bool
     private let state: Mutex<State>
 
-    /// Dirty pages are synced this often, so that the last sync is short and the log's syncs are not held up for long.
-    private static let syncBytes: UInt64 = 4 << 20
-
-    init(store: SnapshotStore, name: String, template: SnapshotDescriptor) throws(StorageError) {
+    init(
+        store: SnapshotStore, name: String, template: SnapshotDescriptor, isReceived: Bool = false
+    ) throws(StorageError) {
         self.store = store
         self.template = template
+        self.isReceived = isReceived
         partialPath = store.directory + "/" + name + SnapshotFormat.partialSuffix
         do throws(FileError) {
             let file = try store.fileSystem.create(partialPath)
             try file.writeBytes(SnapshotFormat.header(), at: 0)
+            if isReceived, let record = SnapshotFormat.received(template) {
+                try file.writeBytes(record, at: SnapshotFormat.receivedStart)
+                // So that a loss of power leaves the file where it can be found.
+                try store.fileSystem.synchronizeDirectory(store.directory)
+            }
             state = Mutex(State(file: file))
         } catch {
             throw StorageError(error)
         }
     }
+
+    /// Goes on with what an earlier life of the node had received and synced, after reading it back.
+    ///
+    /// - Returns: nil when there is nothing sound to go on with.
+    init?(resuming path: String, in store: SnapshotStore) throws(FileError) {
+        let file = try store.fileSystem.open(path)
+        var isKept = false
+        defer { if !isKept { file.close() } }
+        guard let (descriptor, bytes, checksum) = try SnapshotFormat.readReceived(file) else { return nil }
+        var state = State(file: file)
+        while state.writtenBytes < bytes {
+            let wanted = Int(min(bytes - state.writtenBytes, UInt64(SnapshotFormat.chunkBytes)))
+            let chunk = try file.readBytes(wanted, at: SnapshotFormat.contentStart + state.writtenBytes)
+            guard chunk.count == wanted else { return nil }
+            state.checksums.update(chunk)
+            state.writtenBytes += UInt64(wanted)
+        }
+        guard state.checksums.total.checksum == checksum else { return nil }
+        isKept = true
+        self.store = store
+        partialPath = path
+        template = descriptor
+        isReceived = true
+        self.state = Mutex(state)
+    }
+
+    var part: PartialSnapshot { PartialSnapshot(descriptor: template, writtenBytes: writtenBytes) }
 
     public var writtenBytes: UInt64 { state.withLock { $0.writtenBytes } }
 
@@ -39,10 +73,17 @@ public final class SnapshotWriter: Sendable {
             try state.withLock { (state) throws(FileError) in
                 precondition(state.file != nil, "the snapshot is finished or abandoned")
                 try state.file?.writeBytes(bytes, at: SnapshotFormat.contentStart + state.writtenBytes)
-                let before = state.writtenBytes / Self.syncBytes
+                let before = state.writtenBytes / store.syncBytes
                 state.writtenBytes += UInt64(bytes.count)
                 state.checksums.update(bytes)
-                if state.writtenBytes / Self.syncBytes > before { try state.file?.synchronize() }
+                guard state.writtenBytes / store.syncBytes > before else { return }
+                try state.file?.synchronize()
+                // Says no more than what is on the disk already, so it needs no sync of its own.
+                guard isReceived else { return }
+                try state.file?.writeBytes(
+                    SnapshotFormat.progress(
+                        state.writtenBytes, checksum: state.checksums.total.checksum, of: template),
+                    at: SnapshotFormat.progressStart)
             }
         } catch {
             throw StorageError(error)

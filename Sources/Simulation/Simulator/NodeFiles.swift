@@ -29,7 +29,9 @@ final class NodeFiles {
     /// - Parameter segmentBytes: how large a file of the log is.
     init(node: NodeID, configuration: Configuration, segmentBytes: Int, random: SeededRandom) {
         var random = random
-        options = StorageOptions(segmentBytes: segmentBytes, maximumGroupBytes: segmentBytes / 2)
+        // Snapshots here are small, and shall be cut off after a sync too.
+        options = StorageOptions(
+            segmentBytes: segmentBytes, maximumGroupBytes: segmentBytes / 2, snapshotSyncBytes: 512)
         let source = Mutex(random.split())
         entropy = { source.withLock { $0.next() } }
         self.random = random
