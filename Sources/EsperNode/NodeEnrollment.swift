@@ -208,7 +208,10 @@ final class NodeEnrollment: Sendable {
         case .command(let reply):
             if case .joinTokenRedeemed(let id) = reply.result { return id }
             guard let refusal = reply.result.refusal else { throw Self.unexpected }
-            throw Self.refusal(refusal.code, refusal.message, refusal.isRetryable)
+            var table = MemberTable()
+            if case .members(let known) = try await query(.members, linearizable: false) { table = known }
+            let message = refusal.message { table.record($0)?.name ?? "node \($0)" }
+            throw Self.refusal(refusal.code, message, refusal.isRetryable)
         case .failed(let failure): throw Self.refusal(failure)
         default: throw Self.unexpected
         }

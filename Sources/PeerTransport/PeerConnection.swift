@@ -18,6 +18,8 @@ final class PeerConnection: ChannelInboundHandler {
     enum Direction {
         case accepted
         case dialled(Peer, Lane)
+        /// Ours too, to a peer that should dial us: it is to say why it does not.
+        case inquiring(Peer)
     }
 
     private enum Phase {
@@ -158,9 +160,13 @@ final class PeerConnection: ChannelInboundHandler {
 
     /// The dialling end speaks first; TLS holds the bytes back until its own handshake is over.
     private func greet(_ context: ChannelHandlerContext) {
-        guard case .dialled(let peer, let lane) = direction, case .securing = phase else { return }
+        guard case .securing = phase else { return }
         var buffer = context.channel.allocator.buffer(capacity: 256)
-        transport.hello(to: peer, lane.kind).append(to: &buffer)
+        switch direction {
+        case .accepted: return
+        case .dialled(let peer, let lane): transport.hello(to: peer, lane.kind).append(to: &buffer)
+        case .inquiring(let peer): transport.hello(to: peer, .main).append(to: &buffer)
+        }
         context.writeAndFlush(wrapOutboundOut(buffer), promise: nil)
     }
 
@@ -171,7 +177,8 @@ final class PeerConnection: ChannelInboundHandler {
         case (.securing, .hello(let hello), .accepted): transport.helloReceived(hello, on: self)
         case (.securing, .welcome(let welcome), .dialled(let peer, let lane)):
             transport.welcomeReceived(welcome, from: peer, lane, on: self)
-        case (.securing, .refusal(let refusal), .dialled(let peer, _)):
+        case (.securing, .refusal(let refusal), .dialled(let peer, _)),
+            (.securing, .refusal(let refusal), .inquiring(let peer)):
             transport.refused(refusal, by: peer)
             end(.refused(.byPeer(refusal)), orderly: true)
         case (.open(let peer, _), .refusal(let refusal), _):

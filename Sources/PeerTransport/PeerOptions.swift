@@ -17,6 +17,8 @@ public struct PeerOptions: Hashable, Sendable {
     public var longestRetry: Duration = .milliseconds(250)
     /// The longest wait while the peer refuses us: two TLS handshakes' work for nothing, and an operator must act.
     public var longestRetryWhenRefused: Duration = .seconds(5)
+    /// A node without any link asks this often whether it is still a member; see ``PeerTransport``.
+    public var inquiryInterval: Duration = .seconds(3)
     /// Bytes that may wait for a main link: sixteen full AppendEntries.
     public var mainQueueBytes = 16 * Limits.appendBytes
     /// Bytes that may wait for a bulk link: four snapshot chunks with their headers.

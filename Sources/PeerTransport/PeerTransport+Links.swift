@@ -109,6 +109,42 @@ extension PeerTransport {
             .whenFailure { error in self.unreachable(peer, lane, error) }
     }
 
+    // MARK: Inquiring
+
+    /// Every ``PeerOptions/inquiryInterval``, while there is no link, a peer that should dial us is asked whether we are a
+    /// member. One that has removed us says so; any other refuses the direction, and dials as soon as it can.
+    func scheduleInquiry() {
+        let half = options.inquiryInterval / 2
+        let wait = half + half * (Double(jitter.next() >> 11) / Double(1 << 53))
+        let bound = NIOLoopBound(self, eventLoop: eventLoop)
+        inquiry = eventLoop.scheduleTask(in: TimeAmount(wait)) {
+            let transport = bound.value
+            guard transport.isRunning else { return }
+            transport.inquire()
+            transport.scheduleInquiry()
+        }
+    }
+
+    private func inquire() {
+        let silent = peers.filter { $0.member.id < local.id && mayHear($0) }
+        guard !silent.isEmpty, peers.allSatisfy({ $0.main.connection == nil }) else { return }
+        let peer = silent[nextInquiry % silent.count]
+        nextInquiry += 1
+        let connection = PeerConnection(.inquiring(peer), of: self)
+        let bound = NIOLoopBound((self, connection), eventLoop: eventLoop)
+        ClientBootstrap(group: eventLoop)
+            .connectTimeout(TimeAmount(options.connectDeadline))
+            .channelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    let (transport, connection) = bound.value
+                    try transport.dialled(channel, connection)
+                }
+            }
+            .connect(host: peer.member.host, port: peer.member.port)
+            // Whoever cannot be reached is asked again in its turn.
+            .whenFailure { _ in }
+    }
+
     private func dialled(_ channel: any Channel, _ connection: PeerConnection) throws {
         try setOptions(channel)
         track(channel)
@@ -233,6 +269,9 @@ extension PeerTransport {
                     LogKey.reason: "\(refusal)", LogKey.address: "\(connection.remoteAddress)",
                     LogKey.suppressed: "\(suppressed)",
                 ])
+        case .inquiring(let peer):
+            logger.debug(
+                "inquiry answered", metadata: metadata(peer, peer.main, [LogKey.reason: "\(refusal)"]))
         case .dialled(let peer, let lane):
             metrics.dialFailed(refusal.reason)
             let level: Logger.Level = lane.backoff.failures == 0 ? .warning : .debug

@@ -12,7 +12,9 @@ import NIOSSL
 /// that loop**, which is checked. It takes no locks and makes no copies of frames between threads.
 ///
 /// The node with the lower id dials, the other accepts; so two nodes never hold two links of a kind, and a new link
-/// from the dialling end always means that the old one is dead. Links are read at all times: the delegate takes whole
+/// from the dialling end always means that the old one is dead. A node that has no link at all dials those too that
+/// should dial it, one after the other, and only to be refused: they may have removed it while it was away, and would
+/// never tell it otherwise. Links are read at all times: the delegate takes whole
 /// batches in the same turn and there is no inbound queue.
 ///
 /// Losing things is allowed where written: a raft message may be dropped when its link is down or its queue full; a
@@ -45,6 +47,9 @@ public final class PeerTransport {
     private var delegate: (any PeerDelegate)?
     private var encoder = FrameEncoder()
     private var dirty: [Lane] = []
+    /// Who is asked next by a node that nobody dials.
+    var nextInquiry = 0
+    var inquiry: Scheduled<Void>?
     /// Calls from outside in progress; while there are any, events wait.
     private var depth = 0
     private var events: [Event] = []
@@ -97,6 +102,7 @@ public final class PeerTransport {
             }
             transport.listener = channel
             for peer in transport.peers { transport.dial(peer) }
+            transport.scheduleInquiry()
             return channel.localAddress!
         }
     }
@@ -108,6 +114,7 @@ public final class PeerTransport {
         depth += 1
         defer { depth -= 1 }
         isRunning = false
+        inquiry?.cancel()
         var closed = channels.values.map(\.closeFuture)
         if let listener {
             closed.append(listener.closeFuture)

@@ -13,6 +13,8 @@ struct ElectionState: Sendable {
     var isLeaderLinkDown = false
     /// Short intervals left after a closed link.
     var hintRetries = 0
+    /// Elections that a node that is set aside leaves to the others before it stands itself.
+    var chancesLeft = 0
     /// The candidate's own vote counts once it is durable.
     var isOwnVotePending = false
     /// The leader whose order this candidate follows serves no reads by a lease any more.
@@ -46,10 +48,28 @@ extension RaftNode {
         election.deadline = now + generator.jittered(options.electionTimeout)
     }
 
+    // MARK: Set aside
+
+    /// Elections that a node that is set aside lets pass, voting for whoever stands. Each is an election timeout or up to two, and
+    /// whoever else can win needs one, seldom two. After that it stands: perhaps it alone has all that is committed.
+    static let chancesOfOthers = 4
+
+    var isSetAside: Bool { setAside.contains(id) }
+
+    mutating func setAside(_ nodes: [NodeID]) {
+        setAside = nodes
+        election.chancesLeft = Self.chancesOfOthers
+    }
+
     // MARK: Trying to lead
 
     mutating func electionDeadlinePassed(at now: Instant, into effects: inout [Effect]) {
         guard mayCampaign, !isStorageStalled(at: now) else {
+            resetElectionDeadline(at: now)
+            return
+        }
+        if isSetAside, election.chancesLeft > 0, !isOnlyVoter {
+            election.chancesLeft -= 1
             resetElectionDeadline(at: now)
             return
         }

@@ -39,6 +39,10 @@ public enum Event: Hashable, Sendable {
     case storageStalled(Bool)
     /// The disk has no room (or has room again) for more than terms and votes: take no entries.
     case storageFull(Bool)
+    /// Whom an operator wants to lead nothing for a while, as far as this node knows; itself among them, perhaps.
+    case setAside([NodeID])
+    /// The others have removed this node, and said so: it is to campaign no more.
+    case excluded
     /// Refuse (or accept again) proposals for a reason outside consensus, such as a slow apply.
     case admission(paused: Bool)
 }

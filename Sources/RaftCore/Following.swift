@@ -31,6 +31,7 @@ extension RaftNode {
         }
         follow(sender, term: term, reason: .leaderFound, at: now, into: &effects)
         election.lastLeaderContact = now
+        election.chancesLeft = Self.chancesOfOthers
         election.isLeaderLinkDown = false
         election.hintRetries = 0
         resetElectionDeadline(at: now)

@@ -35,11 +35,16 @@ extension RaftNode {
             target: target, term: hardState.term, deadline: now + options.electionTimeout, isRequested: isRequested)
     }
 
-    /// The voter that stays, answers and has most of the log; among equals the lowest.
+    /// The voter that stays, answers and has most of the log; among equals the lowest. One that is set aside only when there is
+    /// no other, and never from one that is set aside itself: they would pass it back and forth.
     func bestSuccessor(at now: Instant) -> NodeID? {
+        bestSuccessor(at: now) { !setAside.contains($0) } ?? (isSetAside ? nil : bestSuccessor(at: now) { _ in true })
+    }
+
+    private func bestSuccessor(at now: Instant, where isEligible: (NodeID) -> Bool) -> NodeID? {
         var best: Progress?
         for peer in peers where log.configuration.configuration.incoming.contains(peer.id) {
-            guard isHeard(peer.id, at: now) else { continue }
+            guard isEligible(peer.id), isHeard(peer.id, at: now) else { continue }
             if peer.match > best?.match ?? .zero { best = peer }
         }
         return best?.id

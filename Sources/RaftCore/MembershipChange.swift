@@ -118,7 +118,7 @@ extension RaftNode {
     /// committed one does. Without the second, a leader that had appended its own removal could hold the longest log that
     /// a quorum needs, and neither lead nor vote for anybody (dissertation §4.2.2).
     var mayCampaign: Bool {
-        guard quarantine == nil else { return false }
+        guard quarantine == nil, !isExcluded else { return false }
         var position = log.configurations.count
         while position > 0 {
             position -= 1

@@ -41,6 +41,10 @@ public struct RaftNode: Sendable {
     var role = Role.follower
     var leader: NodeID?
     var downLinks: [NodeID] = []
+    /// Who shall not lead while another voter can; see ``Event/setAside(_:)``.
+    var setAside: [NodeID] = []
+    /// This node is no member, though its log may not say so.
+    var isExcluded = false
     var election: ElectionState
     var following = FollowerState()
     var inbound: InboundSnapshot?
@@ -105,11 +109,11 @@ public struct RaftNode: Sendable {
         log = RaftLog(restored: restored)
         snapshot = restored.snapshot
         quarantine = Quarantine(restored)
+        inbound = restored.receiving.map(InboundSnapshot.init)
         let start = restored.snapshot?.index ?? .zero
         commit = start
         scheduled = start
         applied = start
-        inbound = restored.receiving.map(InboundSnapshot.init)
         forwardedReads = ForwardedReads(firstNumber: generator.next())
         election = ElectionState(round: generator.next(), deadline: now)
         self.generator = generator
@@ -147,6 +151,8 @@ public struct RaftNode: Sendable {
         case .snapshotWriteFailed(let descriptor): snapshotWriteFailed(descriptor)
         case .storageStalled(let isStalled): isDriverStalled = isStalled
         case .storageFull(let isFull): isStorageFull = isFull
+        case .setAside(let nodes): setAside(nodes)
+        case .excluded: isExcluded = true
         case .admission(let paused): isPaused = paused
         }
     }

@@ -33,8 +33,11 @@ extension NodeCore {
         }
         claims = [:]
         scheduleTurn()
-        if role == .leader { step(.transferLeadership(to: nil)) }
+        if role == .leader, !isOnlyVoter { step(.transferLeadership(to: nil)) }
     }
+
+    /// A single voter has nobody to hand over to.
+    private var isOnlyVoter: Bool { raft.status.configuration.voters == [id] }
 
     /// The place in the queue is committed and stays with the session: whoever asks again elsewhere waits in it.
     func failWait(_ caller: Caller) {
@@ -47,10 +50,10 @@ extension NodeCore {
         let now = NodeClock.now()
         let isIdle = proposals.count == 0 && reads.count == 0 && questions.count == 0
         if isStopped || now >= deadline || (role != .leader && leader != nil && isIdle) { return promise.succeed() }
-        // A single voter has nobody to hand over to, and who was removed leads nobody.
-        if raft.status.configuration.voters == [id] || exclusion != nil, isIdle { return promise.succeed() }
+        // And who was removed leads nobody.
+        if isOnlyVoter || exclusion != nil, isIdle { return promise.succeed() }
         // A transfer fails while no other voter is near enough; the next attempt may find one.
-        if role == .leader, raft.status.transferTarget == nil { step(.transferLeadership(to: nil)) }
+        if role == .leader, !isOnlyVoter, raft.status.transferTarget == nil { step(.transferLeadership(to: nil)) }
         let bound = NIOLoopBound(self, eventLoop: eventLoop)
         eventLoop.scheduleTask(in: .milliseconds(5)) { bound.value.whenDrained(by: deadline, promise) }
     }

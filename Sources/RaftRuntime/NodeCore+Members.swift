@@ -116,8 +116,8 @@ extension NodeCore {
         guard self.exclusion != exclusion else { return }
         self.exclusion = exclusion
         logger.error("this node is no member", metadata: ["reason": "\(Readiness.excluded(exclusion).reason ?? "")"])
+        if exclusion == .removed { step(.excluded) }
         noteReadiness()
-        scheduleTurn()
     }
 }
 

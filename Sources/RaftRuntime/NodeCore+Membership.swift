@@ -82,7 +82,7 @@ extension NodeCore {
             let refusal = result.refusal
             return endMembership(
                 token, failing: refusal == nil ? .changeRefused : .memberExists,
-                refusal?.message ?? "the node was not admitted")
+                refusal?.message { member($0)?.name ?? "node \($0)" } ?? "the node was not admitted")
         }
         guard let record = state.members.record(id) else { return }
         pending.nodes[record.name] = id

@@ -33,6 +33,9 @@ extension NodeCore: PeerDelegate {
         // So that it need not wait for the next round to know whether it has caught up.
         transport.send(.ask(0, PeerQuestion.report(ownReport(raft.status)).encoded()), to: peer)
         tellMarks(to: peer)
+        // One that was set aside and started anew is so no more.
+        noteStanding(of: peer, false)
+        if isSetAside { transport.send(.ask(0, PeerQuestion.standsAside(true).encoded()), to: peer) }
         if peer == leader { sendBarrier() }
     }
 
@@ -119,7 +122,7 @@ extension NodeCore: PeerDelegate {
             if case .changeMembers(let order) = question.words(NodeClock.now()) {
                 carryOut(order, for: .caller(question.caller))
             }
-        case .report, .members, .setAside, .marks: break
+        case .report, .members, .setAside, .standsAside, .marks: break
         }
     }
 
@@ -155,6 +158,7 @@ extension NodeCore: PeerDelegate {
             case .members(let table): membersTold(table)
             case .changeMembers(let order): carryOut(order, for: .peer(peer, token: token))
             case .setAside(let isSetAside): setAside(isSetAside, for: .peer(peer, token: token))
+            case .standsAside(let isSetAside): noteStanding(of: peer, isSetAside)
             case .marks(let format, let marks): marksTold(marks, format: format, by: peer)
             case .keepAlive(let session):
                 guard role == .leader else { return answer(.notLeader, token, peer) }

@@ -1,9 +1,11 @@
 import Coordination
 import EsperTypes
 import Logging
+import PeerTransport
 import RaftCore
 
-// A node that an operator drains: it follows and votes, but leads only while nobody else can, and is not ready.
+// A node that an operator drains: it follows and votes, but leads only while nobody else can, and is not ready. Its peers know,
+// and hand leadership to it only when there is nobody else.
 extension NodeCore {
     func setAside(_ isSetAside: Bool, _ name: String, _ caller: Caller, by principal: String) {
         guard let target = members.first(where: { $0.name == name }) else {
@@ -21,6 +23,10 @@ extension NodeCore {
             logger.notice(isSetAside ? "drained by an operator" : "drained no more")
         }
         self.isSetAside = isSetAside
+        for member in members where member.id != id {
+            transport.send(.ask(0, PeerQuestion.standsAside(isSetAside).encoded()), to: member.id)
+        }
+        tellCoreWhoStandsAside()
         noteReadiness()
         guard isSetAside, role == .leader else {
             switch asker {
@@ -31,6 +37,16 @@ extension NodeCore {
         }
         transfers.append(PendingTransfer(asker: asker, target: nil, since: term))
         step(.transferLeadership(to: nil))
+    }
+
+    /// What a peer says of itself.
+    func noteStanding(of peer: NodeID, _ isSetAside: Bool) {
+        let isChange = isSetAside ? peersSetAside.insert(peer).inserted : peersSetAside.remove(peer) != nil
+        if isChange { tellCoreWhoStandsAside() }
+    }
+
+    private func tellCoreWhoStandsAside() {
+        step(.setAside(((isSetAside ? [id] : []) + peersSetAside).sorted()))
     }
 
     /// Elected all the same, or left without a successor at first: hands over as soon as somebody can take it.

@@ -100,6 +100,8 @@ final class NodeCore {
     var agreement = StateAgreement()
     /// Set when this node was found to have another state than the majority; it stops.
     var divergence: StateDifference?
+    /// Why leadership could not be handed over last, in this role.
+    var toldTransferFailure: TransferFailure?
     /// What the observer was told last of peers that differ.
     var toldDifference: String?
 
@@ -116,6 +118,8 @@ final class NodeCore {
     var isDraining = false
     /// An operator wants this node to lead nothing and serve nobody for a while.
     var isSetAside = false
+    /// The peers of which the same is known.
+    var peersSetAside: Set<NodeID> = []
     /// Why this node is no member any more, once it knows.
     var exclusion: Exclusion?
     var isStopped = false
@@ -124,12 +128,12 @@ final class NodeCore {
     var isLogFull = false
     var logBytesSinceSnapshot = 0
     var isSnapshotRunning = false
+    /// The snapshot on its way in that the log speaks of.
+    var toldReceiving: SnapshotDescriptor?
     /// What a start or the scrub found damaged, and is not made up for yet.
     var isRepairDue = false
     var nextScrub = Instant.distantFuture
     /// The write that names the newest snapshot, while older files must be kept for a start before it is durable.
-    /// The snapshot on its way in that the log speaks of.
-    var toldReceiving: SnapshotDescriptor?
     var pruneAfter: (write: WriteSequence, snapshot: SnapshotDescriptor)?
     /// Every so many bytes of applied log, where it stood: to find the index that keeps a tail of given size.
     var tailMarks: Deque<LogIndex> = []
@@ -253,9 +257,15 @@ final class NodeCore {
         case .readRefused(let numbers, _): readsRefused(numbers, now)
         case .roleChanged(let change): roleChanged(change, now)
         case .transferFailed(let target, let failure):
-            logger.info(
+            // A node that stops asks again and again; what nobody waits for is told once.
+            logger.log(
+                level: transfers.isEmpty && failure == toldTransferFailure ? .debug : .info,
                 "leadership transfer failed",
-                metadata: ["peer.id": "\(target?.description ?? "any")", "reason": "\(failure.rawValue)"])
+                metadata: [
+                    "peer.id": "\(target.map { member($0)?.name ?? $0.description } ?? "any")",
+                    "reason": "\(failure.rawValue)",
+                ])
+            toldTransferFailure = failure
             transfersFailed(failure)
         case .readSnapshotChunk(let peer, let descriptor, let offset, let maximumBytes):
             readSnapshotChunk(for: peer, descriptor, offset: offset, maximumBytes: maximumBytes)
@@ -311,6 +321,7 @@ final class NodeCore {
         let wasLeader = role == .leader
         let isSameTerm = term == change.term
         role = change.role
+        toldTransferFailure = nil
         term = change.term
         leader = change.leader
         metrics.roleChanged(change)

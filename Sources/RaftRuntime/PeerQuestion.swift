@@ -13,6 +13,8 @@ enum PeerQuestion: Equatable {
     case changeMembers(MembershipOrder)
     /// To lead nothing and serve nobody, or to do so again.
     case setAside(Bool)
+    /// Not a question either: an operator has set the node that says so aside, or no more.
+    case standsAside(Bool)
     /// Not a question either: what a node's state was at some indexes, by which rule.
     case marks(format: UInt16, [StateMark])
 
@@ -20,7 +22,7 @@ enum PeerQuestion: Equatable {
     var changesMembers: Bool {
         switch self {
         case .changeMembers, .setAside: true
-        case .keepAlive, .transferLeadership, .report, .members, .marks: false
+        case .keepAlive, .transferLeadership, .report, .members, .standsAside, .marks: false
         }
     }
 }
@@ -76,6 +78,9 @@ extension PeerQuestion {
         case .setAside(let isSetAside):
             writer.write(UInt8(6))
             writer.write(isSetAside)
+        case .standsAside(let isSetAside):
+            writer.write(UInt8(8))
+            writer.write(isSetAside)
         case .marks(let format, let marks):
             writer.write(UInt8(7))
             writer.write(format)
@@ -111,6 +116,7 @@ extension PeerQuestion {
                 StateMark(index: try reader.read(), hash: try reader.read())
             }
             self = .marks(format: format, marks)
+        case 8: self = .standsAside(try reader.readBool())
         default: throw .unknownTag(UInt64(tag))
         }
         try reader.finish()

@@ -150,6 +150,34 @@ import Testing
         try await target.stop()
     }
 
+    /// The lower id dials, and nobody dials a node that was removed; so it asks.
+    @Test func `a node with the highest id that was removed while it was away is told so`() async throws {
+        let former = try await TestNode.start(20, authority.credentials("n20")) {
+            $0.inquiryInterval = .milliseconds(100)
+        }
+        let remaining = try await TestNode.start(10, authority.credentials("n10"))
+        try await former.meet(remaining)
+        try await remaining.run { $0.updateMembers([], firstUnassigned: NodeID(21)) }
+        let id = remaining.id
+        try await former.wait("exclusion") { $0.observations.contains(.excluded(by: id, .removed)) }
+        try await former.stop()
+        try await remaining.stop()
+    }
+
+    @Test func `a node that asks and is a member is dialled`() async throws {
+        let high = try await TestNode.start(20, authority.credentials("n20")) { $0.inquiryInterval = .milliseconds(50) }
+        let low = try await TestNode.start(10, authority.credentials("n10"))
+        try await high.meet(low)
+        let highMember = high.member
+        try await low.run { $0.isolate(true) }
+        try await low.run { $0.updateMembers([highMember]) }
+        try await low.run { $0.isolate(false) }
+        try await high.waitUntilUp(low)
+        #expect(!high.observed.now.observations.contains { if case .excluded = $0 { true } else { false } })
+        try await high.stop()
+        try await low.stop()
+    }
+
     @Test func `a peer without a version in common is told so`() async throws {
         let target = try await target()
         let client = try await RawClient.connect(

@@ -112,6 +112,28 @@ struct MembershipTests {
         }
     }
 
+    /// Its peers dial it while it is a member, and it dials none of them.
+    @Test func `the node with the highest id that was removed while it was away learns of it`() async throws {
+        try await TestCluster.run(3) { cluster in
+            _ = try await cluster.leader()
+            await cluster.stop("n3")
+            try await until("the removal") {
+                do {
+                    try await cluster.change([.remove("n3")], on: "n1")
+                    return true
+                } catch let failure as ServiceFailure where failure.code == .quorumNotHeard {
+                    return false
+                }
+            }
+            try await until("the table") {
+                guard case .members(let table) = try await cluster.read(.members, on: "n1") else { return false }
+                return table.hasForgotten(NodeID(3))
+            }
+            try await cluster.start("n3")
+            try await until("the reason") { try await cluster.readiness(of: "n3") == .excluded(.removed) }
+        }
+    }
+
     @Test func `a dead node is replaced by a new one`() async throws {
         try await TestCluster.run(3, spares: 1) { cluster in
             let leader = try await cluster.leader()

@@ -114,7 +114,12 @@ public enum Refusal: Error, Hashable, Sendable {
     }
 
     /// One line for people.
-    public var message: String {
+    public var message: String { message { "node \($0)" } }
+
+    /// One line for people.
+    ///
+    /// - Parameter name: what to call a member.
+    public func message(naming name: (NodeID) -> String) -> String {
         switch self {
         case .malformed(let error): "the entry cannot be read: \(error)"
         case .invalid(let reason): reason.message
@@ -133,9 +138,9 @@ public enum Refusal: Error, Hashable, Sendable {
         case .outboxFull: "the audit outbox is full; the catalog has to catch up first"
         case .replyTooLarge: "the answer would be too large"
         case .membersFounded: "the cluster's founders are recorded already"
-        case .memberNotFound(let id): "node \(id) is no member"
-        case .memberNameTaken(let id): "node \(id) has this name; remove it first, or choose another name"
-        case .memberAddressTaken(let id): "node \(id) has this peer or API address"
+        case .memberNotFound(let id): "\(name(id)) is no member"
+        case .memberNameTaken(let id): "\(name(id)) has this name; remove it first, or choose another name"
+        case .memberAddressTaken(let id): "\(name(id)) has this peer or API address"
         case .tooManyMembers: "a cluster has at most \(CoordinationLimits.members) members"
         case .joinTokenUnknown: "there is no such join token"
         case .joinTokenExpired: "the join token has expired"

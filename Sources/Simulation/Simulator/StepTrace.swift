@@ -109,6 +109,8 @@ extension Event {
             ("snapshot_write_failed", [.init("snapshot", descriptor.id.json)])
         case .storageStalled(let isStalled): ("storage_stalled", [.init("is", .bool(isStalled))])
         case .storageFull(let isFull): ("storage_full", [.init("is", .bool(isFull))])
+        case .setAside(let nodes): ("set_aside", [.init("nodes", .string("\(nodes)"))])
+        case .excluded: ("excluded", [])
         case .admission(let isPaused): ("admission", [.init("is_paused", .bool(isPaused))])
         }
     }
