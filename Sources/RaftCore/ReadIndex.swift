@@ -253,7 +253,7 @@ extension RaftNode {
     // MARK: From other nodes
 
     mutating func forwardReads(at now: Instant, into effects: inout [Effect]) {
-        guard let leader else { return }
+        guard let leader, forwardedReads.count > 0 else { return }
         for number in forwardedReads.due(at: now, every: options.readRetryInterval) {
             let request = ReadIndexRequest(term: hardState.term, number: number)
             effects.append(.send(.readIndexRequest(request), to: leader, after: nil))

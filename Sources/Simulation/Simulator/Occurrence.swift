@@ -3,31 +3,33 @@ import EsperTypes
 import RaftCore
 
 /// Everything that can be due at a moment of a run. Nodes and clients go by their position.
+///
+/// What is large lies elsewhere: an occurrence is moved several times before it is due.
 enum Occurrence {
-    case deliver(Message, from: Int, to: Int, epoch: UInt32)
+    indirect case deliver(Message, from: Int, to: Int, epoch: UInt32)
     /// The node handles what is in its inbox.
     case turn(node: Int, life: UInt32)
     case timer(node: Int, life: UInt32)
     /// The write under way is synced.
     case written(node: Int, life: UInt32)
     /// The worker for snapshots is done with something.
-    case worked(node: Int, life: UInt32, WorkerResult)
-    case link(node: Int, life: UInt32, peer: Int, isUp: Bool)
-    case request(node: Int, ClientRequest)
-    case reply(ClientRequest, Reply)
+    indirect case worked(node: Int, life: UInt32, WorkerResult)
+    indirect case link(node: Int, life: UInt32, peer: Int, isUp: Bool)
+    indirect case request(node: Int, ClientRequest)
+    indirect case reply(ClientRequest, Reply)
     /// The client begins an operation, or asks again.
     case client(Int, number: Int)
-    case timeout(ClientRequest.Asker, attempt: UInt64)
+    indirect case timeout(ClientRequest.Asker, attempt: UInt64)
     /// The holder of a session goes on with whatever it does; its keeper asks for another keep-alive.
     case holder(Int)
     case keeper(Int)
     /// A write arrives at what a lock guards.
-    case guardedWrite(holder: Int, lock: Int, token: UInt64, SessionID)
+    indirect case guardedWrite(holder: Int, lock: Int, token: UInt64, SessionID)
     /// The watcher connects to some node.
     case connect(Int)
-    case watched(Int, connection: UInt32, WatchDelivery)
+    indirect case watched(Int, connection: UInt32, WatchDelivery)
     /// The watcher has read so many bytes.
-    case credit(node: Int, life: UInt32, WatchID, Int)
+    indirect case credit(node: Int, life: UInt32, WatchID, Int)
     case crash(node: Int, life: UInt32)
     case restart(node: Int)
     /// The node looks again whether its disk has room.

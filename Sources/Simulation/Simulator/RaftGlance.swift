@@ -1,3 +1,4 @@
+import Coordination
 import EsperTypes
 import RaftCore
 
@@ -21,6 +22,14 @@ extension RaftNode {
 }
 
 /// The same without a copy of the node: what is called on a value in memory copies it first, unless it may change it.
+extension SessionClock {
+    mutating func findNextDeadline() -> Instant? { nextDeadline }
+}
+
+extension WatchRegistry {
+    mutating func isBehind() -> Bool { needsCatchUp }
+}
+
 extension RaftNode {
     mutating func takeGlance() -> RaftGlance { glance }
 

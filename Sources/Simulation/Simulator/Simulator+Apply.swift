@@ -61,7 +61,7 @@ extension Simulator {
 
     /// The leader proposes to end what its clock says is over.
     func expireSessions(_ node: Node, _ now: Instant) {
-        guard let leader = whoExpires(for: node), let next = node.replica.sessions.nextDeadline, next <= now
+        guard let leader = whoExpires(for: node), let next = node.replica.sessions.findNextDeadline(), next <= now
         else { return }
         let expired = node.replica.sessions.expired(at: now, limit: CoordinationLimits.sessionsPerExpiry)
         guard !expired.isEmpty else { return }

@@ -38,7 +38,7 @@ extension Simulator {
     }
 
     private func nextDeadline(_ node: Node) -> Instant {
-        guard whoExpires(for: node) != nil, let expiry = node.replica.sessions.nextDeadline else {
+        guard whoExpires(for: node) != nil, let expiry = node.replica.sessions.findNextDeadline() else {
             return node.seen.nextDeadline
         }
         return min(node.seen.nextDeadline, expiry)

@@ -49,9 +49,9 @@ extension Simulator {
 
     /// Hands out what the watchers' windows allow: new events, and history to those that are behind.
     func releaseWatches(_ node: Node) {
-        if node.replica.watches.needsCatchUp {
+        if node.replica.watches.isBehind() {
             node.replica.catchUp(maximumEvents: random.int(in: 1...32), into: &node.deliveries)
-            if node.replica.watches.needsCatchUp { scheduleTurn(node) }
+            if node.replica.watches.isBehind() { scheduleTurn(node) }
         }
         guard !node.deliveries.isEmpty else { return }
         for delivery in node.deliveries {
