@@ -139,8 +139,7 @@ extension NodeCore {
     }
 
     private func settleSessions(_ now: Instant) {
-        for grant in output.sessionsGranted { sessions.granted(grant, at: now) }
-        for session in output.sessionsEnded { sessions.ended(session) }
+        for change in output.sessionChanges { sessions.changed(change, at: now) }
         if !claims.isEmpty { for session in output.sessionsEnded { sessionEnded(session) } }
     }
 
@@ -148,7 +147,7 @@ extension NodeCore {
         let expired = sessions.expired(at: now, limit: CoordinationLimits.sessionsPerExpiry)
         guard !expired.isEmpty else { return }
         metrics.expiredSessions.increment(by: expired.count)
-        propose(.expireSessions(expired, term: term), expiring: expired)
+        propose(.expireSessions(expired, term: term, knownThrough: appliedIndex), expiring: expired)
     }
 
     // MARK: - Reads

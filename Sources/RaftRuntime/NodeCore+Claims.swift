@@ -99,9 +99,11 @@ extension NodeCore {
         }
     }
 
-    /// The session of these claims is over, so they will never be granted.
+    /// The session of these claims is over, so they will never be granted; unless a later one has its ID, and its place in
+    /// the queue.
     func sessionEnded(_ session: SessionID) {
         for (key, claim) in claims where key.session == session {
+            guard case .absent = place(of: key) else { continue }
             claims[key] = nil
             cancellable[CallerKey(claim.caller.sink, claim.caller.token)] = nil
             fail(claim.caller, .sessionNotFound, "session \(session) ended while it waited", .notCommitted)

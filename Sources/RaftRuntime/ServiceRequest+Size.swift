@@ -34,8 +34,8 @@ extension Command {
         case .releaseLock(let name, _), .cancelLockWait(let name, _), .resign(let name, _),
             .cancelCandidacy(let name, _):
             name.utf8.count
-        case .expireSessions(let sessions, _): sessions.count * 8
-        case .grantSession(_, let label): label.utf8.count
+        case .expireSessions(let sessions, _, _): sessions.count * 8
+        case .grantSession(_, _, let label): label.utf8.count
         case .compact, .revokeSession, .registerClient, .acknowledgeOutbox, .configure, .record, .foundMembers,
             .admitMember, .noteMember, .forgetMember, .createJoinToken, .revokeJoinToken, .redeemJoinToken:
             0

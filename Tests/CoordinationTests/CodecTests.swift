@@ -22,8 +22,10 @@ import Testing
                     .transaction(.init(success: [.delete(.init(.key("z".bytes)))])),
                 ], failure: [.range(.init(.key([1]), countOnly: true))])),
         .compact(through: Revision(9)), .grantSession(ttl: .milliseconds(1500)),
-        .grantSession(ttl: .seconds(2), label: "räder"), .revokeSession(SessionID(4)),
+        .grantSession(ttl: .seconds(2), label: "räder"), .grantSession(id: SessionID(7), ttl: .seconds(2)),
+        .grantSession(id: SessionID(.max), ttl: .seconds(2), label: "l"), .revokeSession(SessionID(4)),
         .expireSessions([SessionID(4), SessionID(5)], term: Term(3)),
+        .expireSessions([SessionID(4)], term: Term(3), knownThrough: LogIndex(8)),
         .acquireLock(.init(name: "ä/b", session: SessionID(1), waits: false)),
         .releaseLock(name: "a", session: SessionID(1)), .cancelLockWait(name: "a", session: SessionID(1)),
         .campaign(election: "e", session: SessionID(1), value: [1]),
@@ -194,8 +196,8 @@ import Testing
         }
         #expect(throws: SnapshotError.trailingBytes) { try decode(bytes + [0]) }
         var newer = bytes
-        newer[8] = 6
-        #expect(throws: SnapshotError.unsupportedVersion(6)) { try decode(newer) }
+        newer[8] = 7
+        #expect(throws: SnapshotError.unsupportedVersion(7)) { try decode(newer) }
         #expect(throws: SnapshotError.notASnapshot) { try decode([1, 2]) }
     }
 

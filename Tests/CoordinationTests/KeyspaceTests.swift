@@ -120,6 +120,7 @@ import Testing
         var replica = Replica()
         #expect(replica.put("_lock/a/0123456789abcdef", "") == .refused(.reservedKey))
         #expect(replica.put("_election/", "") == .refused(.reservedKey))
+        #expect(replica.run(.delete(.init(.key("_lock/a".bytes)))) == .refused(.reservedKey))
         #expect(replica.run(.delete(.init(.all))) == .refused(.reservedKey))
         #expect(replica.run(.delete(.init(.prefix("_loc".bytes)))) == .refused(.reservedKey))
         #expect(

@@ -140,9 +140,12 @@ struct CommandSource {
         let key = ["k1", "k2", "audit/1", "audit/2"].randomElement(using: &random)!.bytes
         let value = [UInt8](repeating: 7, count: Int.random(in: 0...40, using: &random))
         switch Int.random(in: 0..<26, using: &random) {
-        case 0..<4: return .grantSession(ttl: .seconds(Int.random(in: 1...3, using: &random)))
+        case 0..<4: return grant()
         case 4: return .revokeSession(session)
-        case 5: return .expireSessions([session, SessionID(3)], term: Term(UInt64.random(in: 1...2, using: &random)))
+        case 5:
+            return .expireSessions(
+                [session, SessionID(3)], term: Term(UInt64.random(in: 1...2, using: &random)),
+                knownThrough: Bool.random(using: &random) ? LogIndex(UInt64.random(in: 1...300, using: &random)) : nil)
         case 6..<10:
             return .acquireLock(.init(name: name, session: session, waits: Int.random(in: 0..<4, using: &random) > 0))
         case 10: return .releaseLock(name: name, session: session)
@@ -152,7 +155,20 @@ struct CommandSource {
         case 15:
             return Bool.random(using: &random)
                 ? .resign(election: name, session: session) : .cancelCandidacy(election: name, session: session)
-        case 16..<19:
+        case 16:
+            let key = ClaimName.key(lock: name, session: session)
+            return Bool.random(using: &random)
+                ? .put(.init(key: key, value: value, session: session)) : .delete(.init(.key(key)))
+        case 17:
+            let (mine, other) = (sessions.randomElement(using: &random) ?? session, session)
+            return .transaction(
+                .init(
+                    compares: [.absent(key)],
+                    success: [
+                        .put(.init(key: ClaimName.key(election: name, session: mine), value: value, session: mine)),
+                        .delete(.init(.key(ClaimName.key(lock: name, session: other)))),
+                    ], failure: [.delete(.init(.key(ClaimName.key(election: name, session: other))))]))
+        case 18:
             return .put(.init(key: key, value: value, session: Bool.random(using: &random) ? session : nil))
         case 19: return .delete(.init(.key(key), returnsPrevious: true))
         case 20:
@@ -171,6 +187,13 @@ struct CommandSource {
                     ))
                 : .record([.init(kind: .leadershipStarted, subject: "n1", fields: [.init("term", "1")])], term: Term(1))
         }
+    }
+
+    /// Some choose an ID that an entry will have, or that another has chosen.
+    private mutating func grant() -> Command {
+        let ttl = Duration.seconds(Int.random(in: 1...3, using: &random))
+        guard Int.random(in: 0..<3, using: &random) == 0 else { return .grantSession(ttl: ttl) }
+        return .grantSession(id: SessionID(UInt64.random(in: 1...300, using: &random)), ttl: ttl)
     }
 
     mutating func nextRequest() -> RequestID? {

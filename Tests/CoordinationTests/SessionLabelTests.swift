@@ -48,9 +48,9 @@ import Testing
         // Its chain was made by another rule, until the next epoch.
         #expect(machine.comparableChain == nil && replica.machine.comparableChain != nil)
         // A newer one is not.
-        stream[8] = 6
+        stream[8] = 7
         var newer = SnapshotDecoder()
-        #expect(throws: SnapshotError.unsupportedVersion(6)) { try newer.feed(stream) }
+        #expect(throws: SnapshotError.unsupportedVersion(7)) { try newer.feed(stream) }
     }
 }
 
@@ -67,7 +67,8 @@ enum SnapshotFormatOne {
         let (labelled, bare) = (writer.bytes, writer.bytes.dropLast(emptyLabel.count))
         let body = frames[0]
         guard let place = body.indices.first(where: { body[$0...].starts(with: labelled) }) else { throw Unexpected() }
-        let shorter = Array(body[..<place]) + bare + body[(place + labelled.count)...]
+        // Nor did it say by which entry the session began.
+        let shorter = Array(body[..<place]) + bare + body[(place + labelled.count + 8)...]
         var digest = Digest64()
         digest.add(shorter)
         var hash = ByteWriter()

@@ -36,6 +36,8 @@ extension Subject {
                 ], failure: [.range(.init(.key([1]), countOnly: true))])),
         .compact(through: Revision(9)), .grantSession(ttl: .milliseconds(1500), label: "räder"),
         .revokeSession(SessionID(4)), .expireSessions([SessionID(4), SessionID(5)], term: Term(3)),
+        .grantSession(id: SessionID(7), ttl: .seconds(2)),
+        .expireSessions([SessionID(4)], term: Term(3), knownThrough: LogIndex(8)),
         .acquireLock(.init(name: "ä/b", session: SessionID(1), waits: false)),
         .releaseLock(name: "a", session: SessionID(1)), .cancelLockWait(name: "a", session: SessionID(1)),
         .campaign(election: "e", session: SessionID(1), value: [1]),

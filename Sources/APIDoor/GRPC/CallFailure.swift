@@ -98,7 +98,7 @@ extension Refusal {
         case .tooManyMembers, .joinTokenExpired, .joinTokenRevoked, .joinTokenUsedUp: .failedPrecondition
         case .joinTokenUnknown: .notFound
         case .joinTokenOfAnother: .permissionDenied
-        case .joinTokenExists: .alreadyExists
+        case .joinTokenExists, .sessionExists: .alreadyExists
         case .tooManyJoinTokens: .resourceExhausted
         }
     }

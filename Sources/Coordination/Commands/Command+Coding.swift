@@ -10,11 +10,13 @@ extension Command {
         case .delete(let delete): delete.encode(into: &writer)
         case .transaction(let transaction): transaction.encode(into: &writer)
         case .compact(let through): writer.write(through)
-        case .grantSession(let ttl, let label):
+        case .grantSession(let id, let ttl, let label):
+            if let id { writer.write(id) }
             writer.write(ttl.nanoseconds)
-            if !label.isEmpty { writer.write(label) }
+            if id != nil || !label.isEmpty { writer.write(label) }
         case .revokeSession(let session): writer.write(session)
-        case .expireSessions(let sessions, let term):
+        case .expireSessions(let sessions, let term, let knownThrough):
+            if let knownThrough { writer.write(knownThrough) }
             writer.write(term)
             writer.write(array: sessions) { $0.write($1) }
         case .acquireLock(let request):
@@ -54,9 +56,10 @@ extension Command {
         case .delete: 2
         case .transaction: 3
         case .compact: 4
-        case .grantSession(_, let label): label.isEmpty ? 5 : 20
+        case .grantSession(nil, _, let label): label.isEmpty ? 5 : 20
+        case .grantSession: 28
         case .revokeSession: 6
-        case .expireSessions: 7
+        case .expireSessions(_, _, let knownThrough): knownThrough == nil ? 7 : 29
         case .acquireLock: 8
         case .releaseLock: 9
         case .cancelLockWait: 10
@@ -86,12 +89,7 @@ extension Command {
         case 4: self = .compact(through: try reader.read())
         case 5: self = .grantSession(ttl: try Duration(from: &reader))
         case 6: self = .revokeSession(try reader.read())
-        case 7:
-            let term = try reader.read(Term.self)
-            let sessions = try reader.readArray(atMost: CoordinationLimits.sessionsPerExpiry) {
-                reader throws(DecodingError) in try reader.read(SessionID.self)
-            }
-            self = .expireSessions(sessions, term: term)
+        case 7: self = try Self.readExpiry(&reader, knownThrough: nil)
         case 8:
             self = .acquireLock(
                 LockRequest(
@@ -137,8 +135,25 @@ extension Command {
         case 25: self = .createJoinToken(try NewJoinToken(from: &reader))
         case 26: self = .revokeJoinToken(try reader.read())
         case 27: self = .redeemJoinToken(try JoinTokenRedemption(from: &reader))
+        case 28:
+            let id = try reader.read(SessionID.self)
+            let ttl = try Duration(from: &reader)
+            self = .grantSession(id: id, ttl: ttl, label: try reader.readString(atMost: CoordinationLimits.labelBytes))
+        case 29:
+            let knownThrough = try reader.read(LogIndex.self)
+            self = try Self.readExpiry(&reader, knownThrough: knownThrough)
         case let tag: throw .unknownTag(UInt64(tag))
         }
+    }
+
+    private static func readExpiry(
+        _ reader: inout ByteReader, knownThrough: LogIndex?
+    ) throws(DecodingError) -> Command {
+        let term = try reader.read(Term.self)
+        let sessions = try reader.readArray(atMost: CoordinationLimits.sessionsPerExpiry) {
+            reader throws(DecodingError) in try reader.read(SessionID.self)
+        }
+        return .expireSessions(sessions, term: term, knownThrough: knownThrough)
     }
 
     private static func readName(_ reader: inout ByteReader) throws(DecodingError) -> String {

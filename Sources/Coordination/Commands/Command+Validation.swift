@@ -10,13 +10,13 @@ extension Command {
             let count = transaction.operationCount
             guard count <= Limits.transactionOperations else { throw .tooManyOperations(count) }
             try transaction.validate(depth: 1)
-        case .grantSession(let ttl, let label):
-            guard ttl >= CoordinationLimits.minimumTTL, ttl <= CoordinationLimits.maximumTTL else {
-                throw .ttlOutOfRange
-            }
+        case .grantSession(let id, let ttl, let label):
+            if let id, id.rawValue == 0 || id.rawValue > UInt64(Int64.max) { throw .sessionID }
+            let most = id == nil ? CoordinationLimits.maximumTTL : CoordinationLimits.maximumChosenTTL
+            guard ttl >= CoordinationLimits.minimumTTL, ttl <= most else { throw .ttlOutOfRange }
             let count = label.utf8.count
             guard count <= CoordinationLimits.labelBytes else { throw .labelTooLong(count) }
-        case .expireSessions(let sessions, _):
+        case .expireSessions(let sessions, _, _):
             guard sessions.count <= CoordinationLimits.sessionsPerExpiry else { throw .tooManySessions(sessions.count) }
         case .acquireLock(let request): try Self.validate(name: request.name)
         case .releaseLock(let name, _), .cancelLockWait(let name, _), .resign(let name, _),

@@ -13,13 +13,16 @@ public enum Command: Hashable, Sendable {
     case compact(through: Revision)
 
     // Sessions
-    /// Opens a session; its ID is the log index of this entry. The label is for people and has no effect.
-    case grantSession(ttl: Duration, label: String = "")
+    /// Opens a session. Without an ID it gets the log index of this entry, or, when a session that chose its ID has that one,
+    /// another that is free. A chosen one, from 1 to `Int64.max`, is refused as ``Refusal/sessionExists(_:)`` while
+    /// another session has it. The label is for people and has no effect.
+    case grantSession(id: SessionID? = nil, ttl: Duration, label: String = "")
     /// Ends a session at its owner's wish and deletes every key attached to it in one revision.
     case revokeSession(SessionID)
     /// Ends sessions whose time is up. Proposed by the leader of `term` alone, and refused as ``Refusal/staleTerm`` when the
-    /// entry was appended in another term: then a new leader has given every session a full TTL meanwhile.
-    case expireSessions([SessionID], term: Term)
+    /// entry was appended in another term: then a new leader has given every session a full TTL meanwhile. Those that began
+    /// after entry `knownThrough` are spared: they only have the ID of one whose time was up.
+    case expireSessions([SessionID], term: Term, knownThrough: LogIndex? = nil)
 
     // Locks
     /// Queues `session` for a lock, first come first served. Repeating it answers the same token.

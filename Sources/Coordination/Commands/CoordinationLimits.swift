@@ -9,6 +9,8 @@ public enum CoordinationLimits {
     /// Shorter sessions would expire in an election; longer ones are no sessions.
     public static let minimumTTL = Duration.milliseconds(100)
     public static let maximumTTL = Duration.seconds(24 * 3600)
+    /// Of a session that chose its ID, as etcd's leases do: theirs.
+    public static let maximumChosenTTL = Duration.seconds(9_000_000_000)
 
     /// What a session may be labelled with; a hundred thousand labelled sessions take 25 MiB more.
     public static let labelBytes = 256

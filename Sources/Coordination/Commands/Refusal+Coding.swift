@@ -37,6 +37,7 @@ extension Refusal {
         case .joinTokenOfAnother: writer.write(UInt8(26))
         case .joinTokenExists: writer.write(UInt8(27))
         case .tooManyJoinTokens: writer.write(UInt8(28))
+        case .sessionExists(let session): writer.write(UInt8(29), session.rawValue)
         }
     }
 
@@ -70,6 +71,7 @@ extension Refusal {
         case 26: self = .joinTokenOfAnother
         case 27: self = .joinTokenExists
         case 28: self = .tooManyJoinTokens
+        case 29: self = .sessionExists(try reader.read())
         case let tag: throw .unknownTag(UInt64(tag))
         }
     }
@@ -132,6 +134,7 @@ extension InvalidCommand {
         case .memberCount(let count): (22, count)
         case .joinTokenTerms: (23, 0)
         case .digestLength(let count): (24, count)
+        case .sessionID: (25, 0)
         }
     }
 
@@ -160,6 +163,7 @@ extension InvalidCommand {
         case 22: self = .memberCount(detail)
         case 23: self = .joinTokenTerms
         case 24: self = .digestLength(detail)
+        case 25: self = .sessionID
         default: throw .unknownTag(UInt64(tag))
         }
     }

@@ -11,9 +11,12 @@ public enum Refusal: Error, Hashable, Sendable {
     /// The revision has not happened yet.
     case futureRevision(current: Revision)
     case keyNotFound
-    /// Keys under `_lock/` and `_election/` change through locks, elections and sessions alone.
+    /// Keys under `_lock/` and `_election/` are claims (``ClaimName``): they change through locks, elections and sessions, or by
+    /// writes of one key that make or give up a claim.
     case reservedKey
     case sessionNotFound(SessionID)
+    /// Another session has the ID that was chosen.
+    case sessionExists(SessionID)
     /// The session is neither holding nor waiting for the lock.
     case lockNotFound
     /// The lock was asked for without waiting and another session has it.
@@ -58,6 +61,7 @@ public enum Refusal: Error, Hashable, Sendable {
         switch self {
         case .clientUnknown, .requestExpired: .unknown
         case .malformed, .invalid, .compacted, .futureRevision, .keyNotFound, .reservedKey, .sessionNotFound,
+            .sessionExists,
             .lockNotFound, .lockHeld, .candidateNotFound, .notElected, .staleTerm, .outboxFull, .replyTooLarge,
             .membersFounded, .memberNotFound, .memberNameTaken, .memberAddressTaken, .tooManyMembers,
             .joinTokenUnknown, .joinTokenExpired, .joinTokenRevoked, .joinTokenUsedUp, .joinTokenOfAnother,
@@ -71,6 +75,7 @@ public enum Refusal: Error, Hashable, Sendable {
         switch self {
         case .outboxFull, .lockHeld, .staleTerm, .tooManyJoinTokens: true
         case .malformed, .invalid, .compacted, .futureRevision, .keyNotFound, .reservedKey, .sessionNotFound,
+            .sessionExists,
             .lockNotFound, .candidateNotFound, .notElected, .clientUnknown, .requestExpired, .replyTooLarge,
             .membersFounded, .memberNotFound, .memberNameTaken, .memberAddressTaken, .tooManyMembers,
             .joinTokenUnknown, .joinTokenExpired, .joinTokenRevoked, .joinTokenUsedUp, .joinTokenOfAnother,
@@ -89,6 +94,7 @@ public enum Refusal: Error, Hashable, Sendable {
         case .keyNotFound: "key_not_found"
         case .reservedKey: "reserved_key"
         case .sessionNotFound: "session_not_found"
+        case .sessionExists: "session_exists"
         case .lockNotFound: "lock_not_found"
         case .lockHeld: "lock_held"
         case .candidateNotFound: "candidate_not_found"
@@ -126,8 +132,10 @@ public enum Refusal: Error, Hashable, Sendable {
         case .compacted(let revision): "required revision has been compacted; the lowest readable is \(revision)"
         case .futureRevision(let current): "required revision is a future revision; the current one is \(current)"
         case .keyNotFound: "the key does not exist"
-        case .reservedKey: "keys under _lock/ and _election/ change through locks and elections only"
+        case .reservedKey:
+            "under _lock/ and _election/ there are claims only: NAME/SESSION, attached to that session, one of a queue at a time"
         case .sessionNotFound(let session): "session \(session) does not exist"
+        case .sessionExists(let session): "session \(session) exists already"
         case .lockNotFound: "the session neither holds nor waits for the lock"
         case .lockHeld(let token): "another session holds the lock with token \(token)"
         case .candidateNotFound: "the session does not stand in the election"
@@ -165,6 +173,8 @@ public enum InvalidCommand: Error, Hashable, Sendable {
     /// One branch of a transaction puts a key twice, or puts and deletes it.
     case duplicateKey
     case ttlOutOfRange
+    /// The chosen ID is 0 or above `Int64.max`.
+    case sessionID
     case labelTooLong(Int)
     case nameLength(Int)
     case tooManySessions(Int)
@@ -195,6 +205,7 @@ public enum InvalidCommand: Error, Hashable, Sendable {
         case .tooDeeplyNested: "transactions are nested too deeply"
         case .duplicateKey: "the transaction changes one key twice"
         case .ttlOutOfRange: "the time to live is outside 100 ms to 24 h"
+        case .sessionID: "a session's id is from 1 to \(Int64.max)"
         case .labelTooLong(let count): "the label has \(count) bytes, more than \(CoordinationLimits.labelBytes)"
         case .nameLength(let count): "a name of \(count) bytes is outside 1 to \(CoordinationLimits.nameBytes)"
         case .tooManySessions(let count): "\(count) sessions are more than \(CoordinationLimits.sessionsPerExpiry)"

@@ -78,7 +78,7 @@ extension StateMachine {
     }
 
     /// The value is told by its size: records hold no contents.
-    private static func candidateFields(
+    static func candidateFields(
         _ token: FencingToken, _ session: SessionID, _ value: [UInt8]
     ) -> [OutboxRecord.Field] {
         [

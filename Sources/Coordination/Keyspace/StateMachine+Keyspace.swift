@@ -4,7 +4,8 @@ extension StateMachine {
     mutating func put(
         _ put: Command.Put, _ context: inout ApplyContext, _ output: inout ApplyOutput
     ) throws(Refusal) -> PutReply {
-        try admit(put)
+        var entered: [ClaimIndex.Queue] = []
+        try admit(put, &entered)
         let reply = perform(put, &context, &output)
         keyspace.commit(into: &output.events)
         return reply
@@ -33,16 +34,18 @@ extension StateMachine {
         _ transaction: Transaction, _ context: inout ApplyContext, _ output: inout ApplyOutput
     ) throws(Refusal) -> TransactionReply {
         let plan = plan(transaction)
-        try admit(plan)
+        var entered: [ClaimIndex.Queue] = []
+        try admit(plan, &entered)
         // An answer too large is only known at the end; the state before costs O(1) to keep.
         let before = plan.canGrow ? self : nil
-        let ordinal = context.ordinal
-        let grew = output.outboxGrew
+        let contextBefore = context
+        let (grew, departures) = (output.outboxGrew, output.departures.count)
         let reply = try perform(plan, &context, &output)
         if let before, reply.bytes > CoordinationLimits.transactionReplyBytes {
             self = before
-            context.ordinal = ordinal
+            context = contextBefore
             output.outboxGrew = grew
+            output.departures.removeSubrange(departures...)
             throw .replyTooLarge
         }
         keyspace.commit(into: &output.events)
@@ -52,7 +55,8 @@ extension StateMachine {
     /// A transaction that changes nothing, answered as a read.
     func answer(_ transaction: Transaction) throws(Refusal) -> TransactionReply {
         let plan = plan(transaction)
-        try admit(plan)
+        var entered: [ClaimIndex.Queue] = []
+        try admit(plan, &entered)
         return try read(plan)
     }
 
@@ -96,13 +100,14 @@ extension StateMachine {
             })
     }
 
-    private func admit(_ plan: Plan) throws(Refusal) {
+    /// - Parameter entered: the queues that operations before these put a new claim in.
+    private func admit(_ plan: Plan, _ entered: inout [ClaimIndex.Queue]) throws(Refusal) {
         for step in plan.steps {
             switch step {
-            case .put(let put): try admit(put)
+            case .put(let put): try admit(put, &entered)
             case .delete(let delete): try admit(delete)
             case .range(let request): _ = try keyspace.readable(request.revision)
-            case .transaction(let inner): try admit(inner)
+            case .transaction(let inner): try admit(inner, &entered)
             }
         }
     }
@@ -148,8 +153,8 @@ extension StateMachine {
 
     // MARK: Single operations
 
-    private func admit(_ put: Command.Put) throws(Refusal) {
-        guard !ClaimIndex.isReserved(put.key) else { throw .reservedKey }
+    private func admit(_ put: Command.Put, _ entered: inout [ClaimIndex.Queue]) throws(Refusal) {
+        if ClaimIndex.isReserved(put.key) { return try admitClaim(put, &entered) }
         if let session = put.session, !put.keepsSession {
             guard sessions.contains(session) else { throw .sessionNotFound(session) }
         }
@@ -158,13 +163,18 @@ extension StateMachine {
     }
 
     private func admit(_ delete: Command.Delete) throws(Refusal) {
-        for reserved in ClaimIndex.reserved where reserved.overlaps(delete.range) { throw .reservedKey }
+        if case .single = delete.range.end {
+            guard !ClaimIndex.isReserved(delete.range.lower) else { return try admitClaim(delete) }
+        } else {
+            for reserved in ClaimIndex.reserved where reserved.overlaps(delete.range) { throw .reservedKey }
+        }
         try admitAudited(delete.range)
     }
 
     private mutating func perform(
         _ put: Command.Put, _ context: inout ApplyContext, _ output: inout ApplyOutput
     ) -> PutReply {
+        if ClaimIndex.isReserved(put.key) { return performClaim(put, &context, &output) }
         var value = put.value
         var session = put.session ?? KeyValue.noSession
         if put.keepsValue || put.keepsSession, let now = keyspace.live.value(for: put.key) {
@@ -181,6 +191,7 @@ extension StateMachine {
     ) -> DeleteReply {
         var doomed: [KeyValue] = []
         if case .single = delete.range.end {
+            if ClaimIndex.isReserved(delete.range.lower) { return performClaim(delete, &context, &output) }
             if let now = keyspace.live.value(for: delete.range.lower) { doomed.append(now) }
         } else {
             for version in keyspace.versions(in: delete.range, at: Revision(.max)) { doomed.append(version) }

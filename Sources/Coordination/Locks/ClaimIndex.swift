@@ -22,7 +22,7 @@ package struct ClaimIndex: Sendable {
 
     package static let reserved = [KeyRange.prefix(prefix(.election)), KeyRange.prefix(prefix(.lock))]
 
-    /// Whether plain writes must keep away from the range.
+    /// Whether a write to the key is a claim or nothing.
     @inline(__always)
     package static func isReserved(_ key: [UInt8]) -> Bool {
         // Every reserved key starts with an underscore, which few others do.
@@ -35,7 +35,23 @@ package struct ClaimIndex: Sendable {
 
     package static func key(_ queue: Queue, _ session: SessionID) -> [UInt8] { queue + session.description.utf8 }
 
-    /// The queue that a reserved key belongs to.
+    /// The queue and the session that a reserved key names; nil when it is no claim's, as written by ``key(_:_:)``.
+    package static func claim(of key: [UInt8]) -> (queue: Queue, session: SessionID)? {
+        guard let prefix = [ClaimName.lockPrefix, ClaimName.electionPrefix].first(where: { key.starts(with: $0) }),
+            key.count > prefix.count + 17,
+            let digits = String(validating: key.suffix(16), as: UTF8.self),
+            let number = UInt64(digits, radix: 16), Array(SessionID(number).description.utf8) == key.suffix(16)
+        else { return nil }
+        let queue = queue(ofKey: key)
+        // Any other way to write the name would be another queue of the same name.
+        let name = name(of: queue)
+        guard self.queue(kind(of: queue), name) == queue, name.utf8.count <= CoordinationLimits.nameBytes else {
+            return nil
+        }
+        return (queue, SessionID(number))
+    }
+
+    /// The queue that a claim's key belongs to.
     package static func queue(ofKey key: [UInt8]) -> Queue { Array(key.dropLast(16)) }
 
     package static func kind(of queue: Queue) -> Grant.Kind { queue.count > 1 && queue[1] == 0x6c ? .lock : .election }

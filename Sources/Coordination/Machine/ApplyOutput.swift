@@ -25,10 +25,9 @@ public struct ApplyOutput: Sendable {
     public var grants: [Grant] = []
     /// Every session that left a queue in which it waited, unless it left because it ended.
     public var departures: [Departure] = []
-    /// Sessions that began, for the ``SessionClock``.
-    public var sessionsGranted: [SessionGrant] = []
-    /// Sessions that ended, for the ``SessionClock`` and for calls that wait on their behalf.
-    public var sessionsEnded: [SessionID] = []
+    /// Sessions that began and ended, for the ``SessionClock`` and for calls that wait on their behalf. One may end and
+    /// another with its ID begin.
+    public var sessionChanges: [SessionChange] = []
     /// Whether the outbox has new records.
     public var outboxGrew = false
     /// Whether the address book is another one now.
@@ -38,13 +37,20 @@ public struct ApplyOutput: Sendable {
 
     public init() {}
 
+    public var sessionsGranted: [SessionGrant] {
+        sessionChanges.compactMap { if case .granted(let grant) = $0 { grant } else { nil } }
+    }
+
+    public var sessionsEnded: [SessionID] {
+        sessionChanges.compactMap { if case .ended(let session) = $0 { session } else { nil } }
+    }
+
     public mutating func removeAll() {
         results.removeAll(keepingCapacity: true)
         events.removeAll(keepingCapacity: true)
         grants.removeAll(keepingCapacity: true)
         departures.removeAll(keepingCapacity: true)
-        sessionsGranted.removeAll(keepingCapacity: true)
-        sessionsEnded.removeAll(keepingCapacity: true)
+        sessionChanges.removeAll(keepingCapacity: true)
         outboxGrew = false
         membersChanged = false
         malformedEntries.removeAll(keepingCapacity: true)

@@ -134,9 +134,11 @@ extension StateMachine {
         case .delete(let delete): return .deleted(try self.delete(delete, &context, &output))
         case .transaction(let transaction): return .transaction(try self.transact(transaction, &context, &output))
         case .compact(let through): return try compact(through, &context, &output)
-        case .grantSession(let ttl, let label): return try grantSession(ttl, label, &context, &output)
+        case .grantSession(let id, let ttl, let label):
+            return try grantSession(id, ttl, label, &context, &output)
         case .revokeSession(let session): return try revokeSession(session, &context, &output)
-        case .expireSessions(let sessions, let term): return try expireSessions(sessions, term, &context, &output)
+        case .expireSessions(let sessions, let term, let knownThrough):
+            return try expireSessions(sessions, term, knownThrough, &context, &output)
         case .acquireLock(let request): return try acquireLock(request, &context, &output)
         case .releaseLock(let name, let session):
             return try releaseLock(name, session, &context, &output)

@@ -45,6 +45,14 @@ public struct SessionClock: Sendable {
 
     public var count: Int { slots.count }
 
+    /// A session began or ended.
+    public mutating func changed(_ change: SessionChange, at now: Instant) {
+        switch change {
+        case .granted(let session): granted(session, at: now)
+        case .ended(let session): ended(session)
+        }
+    }
+
     /// A session began.
     public mutating func granted(_ session: SessionGrant, at now: Instant) {
         guard slots.position(of: session.id) == nil else { return }

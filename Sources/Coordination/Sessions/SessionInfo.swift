@@ -39,3 +39,9 @@ public struct SessionGrant: Hashable, Sendable {
         self.ttl = ttl
     }
 }
+
+/// A session began or ended.
+public enum SessionChange: Hashable, Sendable {
+    case granted(SessionGrant)
+    case ended(SessionID)
+}

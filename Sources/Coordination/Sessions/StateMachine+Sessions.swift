@@ -2,14 +2,17 @@ import EsperTypes
 
 extension StateMachine {
     mutating func grantSession(
-        _ ttl: Duration, _ label: String, _ context: inout ApplyContext, _ output: inout ApplyOutput
+        _ chosen: SessionID?, _ ttl: Duration, _ label: String, _ context: inout ApplyContext,
+        _ output: inout ApplyOutput
     ) throws(Refusal) -> CommandResult {
+        if let chosen, sessions.contains(chosen) { throw .sessionExists(chosen) }
         try admitAudited()
-        let session = SessionID(context.index.rawValue)
+        let session = chosen ?? sessions.free(for: context.index)
         sessions.records.set(
             session.rawValue,
-            SessionTable.Record(ttl: ttl, principal: context.principal, label: label, grantedAt: time))
-        output.sessionsGranted.append(SessionGrant(id: session, ttl: ttl))
+            SessionTable.Record(
+                ttl: ttl, principal: context.principal, label: label, grantedAt: time, grantedBy: context.index))
+        output.sessionChanges.append(.granted(SessionGrant(id: session, ttl: ttl)))
         audit(
             .sessionGranted, session.description,
             [.init("ttl_ms", String(ttl.nanoseconds / 1_000_000))] + (label.isEmpty ? [] : [.init("label", label)]),
@@ -25,11 +28,19 @@ extension StateMachine {
     }
 
     mutating func expireSessions(
-        _ expired: [SessionID], _ term: Term, _ context: inout ApplyContext, _ output: inout ApplyOutput
+        _ expired: [SessionID], _ term: Term, _ knownThrough: LogIndex?, _ context: inout ApplyContext,
+        _ output: inout ApplyOutput
     ) throws(Refusal) -> CommandResult {
         guard term == context.term else { throw .staleTerm(context.term) }
         var count = 0
-        for session in expired where end(session, .sessionExpired, &context, &output) != nil { count += 1 }
+        for session in expired {
+            if let knownThrough, let record = sessions.records.value(for: session.rawValue),
+                record.grantedBy > knownThrough
+            {
+                continue
+            }
+            if end(session, .sessionExpired, &context, &output) != nil { count += 1 }
+        }
         return .sessionsExpired(count: count)
     }
 
@@ -50,7 +61,7 @@ extension StateMachine {
             withdraw(key, actor: record.principal, reason: kind.name, &context, &output)
         }
         keyspace.commit(into: &output.events)
-        output.sessionsEnded.append(session)
+        output.sessionChanges.append(.ended(session))
         audit(
             kind, session.description,
             [.init("keys", String(keys.count)), .init("principal", record.principal)], &context, &output)

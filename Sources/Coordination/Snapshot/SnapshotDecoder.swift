@@ -151,7 +151,9 @@ public struct SnapshotDecoder: Sendable {
             let grantedAt = try reader.read(UInt64.self)
             let principal = try reader.readString(atMost: CoordinationLimits.principalBytes * 3)
             let label = version == 1 ? "" : try reader.readString(atMost: CoordinationLimits.labelBytes)
-            state.sessions.records.set(id, .init(ttl: ttl, principal: principal, label: label, grantedAt: grantedAt))
+            let grantedBy = version < 6 ? LogIndex(id) : try reader.read(LogIndex.self)
+            state.sessions.records.set(
+                id, .init(ttl: ttl, principal: principal, label: label, grantedAt: grantedAt, grantedBy: grantedBy))
         case .client:
             let id = try reader.read(UInt64.self)
             let floor = try reader.read(UInt64.self)

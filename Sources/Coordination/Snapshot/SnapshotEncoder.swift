@@ -159,6 +159,7 @@ public struct SnapshotEncoder: Sequence, IteratorProtocol, Sendable {
         writer.write(record.grantedAt)
         writer.write(record.principal)
         writer.write(record.label)
+        writer.write(record.grantedBy)
     }
 
     private func write(_ id: UInt64, _ client: RequestTable.Client, _ writer: inout ByteWriter) {

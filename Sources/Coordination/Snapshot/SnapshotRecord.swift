@@ -1,13 +1,14 @@
 import EsperTypes
 
-// Snapshot format 5. The stream is "ESPRSNAP", a 16-bit version, then frames: 32-bit length of the body, its CRC-32C, the
+// Snapshot format 6. The stream is "ESPRSNAP", a 16-bit version, then frames: 32-bit length of the body, its CRC-32C, the
 // body, which is records. What was live at the compacted revision comes first, then every change since, in order; replaying
-// the changes rebuilds numbers, history and indexes, so no value is written twice. Formats 1 to 4 are read too: they have
-// no join tokens, 1 and 2 no members, and 1 no labels of sessions either.
+// the changes rebuilds numbers, history and indexes, so no value is written twice. Formats 1 to 5 are read too: they do not
+// say by which entry a session began, which is its ID there; 1 to 4 have no join tokens, 1 and 2 no members, and 1 no labels
+// of sessions either.
 
 enum SnapshotFormat {
     static let magic = Array("ESPRSNAP".utf8)
-    static let version: UInt16 = 5
+    static let version: UInt16 = 6
     static let oldestVersion: UInt16 = 1
     /// From this version on the chain follows the rule of ``StateMachine/chainFormat``.
     static let oldestChainVersion: UInt16 = 4

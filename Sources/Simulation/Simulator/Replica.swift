@@ -39,8 +39,7 @@ struct Replica {
             state.apply(index: entry.index, term: entry.term, payload: entry.payload, into: &output)
         case .noop, .configuration: state.skip(index: entry.index, term: entry.term)
         }
-        for grant in output.sessionsGranted { sessions.granted(grant, at: now) }
-        for session in output.sessionsEnded { sessions.ended(session) }
+        for change in output.sessionChanges { sessions.changed(change, at: now) }
     }
 
     /// What a broken request table would do.

@@ -71,7 +71,8 @@ extension Simulator {
         let envelope = Envelope(
             time: node.clock.wall(clock.now),
             proposal: ProposalID(origin: node.id, boot: UInt64(node.life), number: number), principal: "node/n",
-            command: .expireSessions(expired, term: leader.raft.currentTerm))
+            command: .expireSessions(
+                expired, term: leader.raft.currentTerm, knownThrough: node.replica.applied))
         let proposal = Proposal(token: number, payload: envelope.encoded())
         if leader === node { step(node, .propose([proposal]), now) } else { receive(leader, .propose(proposal)) }
     }

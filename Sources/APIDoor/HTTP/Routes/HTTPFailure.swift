@@ -79,7 +79,7 @@ extension HTTPFailure {
         case .joinTokenOfAnother: status = .forbidden
         case .tooManyJoinTokens: status = .tooManyRequests
         case .memberNameTaken, .memberAddressTaken, .membersFounded, .tooManyMembers, .joinTokenExpired,
-            .joinTokenRevoked, .joinTokenUsedUp, .joinTokenExists:
+            .joinTokenRevoked, .joinTokenUsedUp, .joinTokenExists, .sessionExists:
             status = .conflict
         }
         self.init(
