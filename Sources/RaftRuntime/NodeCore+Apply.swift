@@ -178,11 +178,15 @@ extension NodeCore {
             switch renew(session, now) {
             case .keptAlive(let ttl): reply(caller, .keptAlive(ttl: ttl))
             case .notLeader: askLeader(.keepAlive(session), caller)
-            case .sessionNotFound, .done, .transferFailed, .membersChanged, .refused:
+            case .sessionNotFound, .done, .transferFailed, .membersChanged, .refused, .timeToLive:
                 failUnknownSession(session, caller)
             }
-        case .peerKeepAlive(let session, let peer, let token):
-            transport.send(.answer(token, renew(session, now).encoded()), to: peer)
+        case .peerKeepAlive(let session, let peer, let token): self.answer(renew(session, now), token, peer)
+        case .timeToLive(let session, let withKeys, let caller):
+            answerTimeToLive(session, withKeys: withKeys, caller, now)
+        case .peerTimeToLive(let session, let peer, let token): self.answer(timeToLive(session, now), token, peer)
+        case .attachedKeys(let known, let caller): answerTimeToLive(known, withKeys: true, caller)
+        case .stateCopy(let caller): reply(caller, .stateCopy(StateCopy(state)))
         }
     }
 
@@ -190,25 +194,6 @@ extension NodeCore {
     func readsRefused(_ numbers: [UInt64], _ now: Instant) {
         if waitingReads.isEmpty, waitingProposals.isEmpty { nextRetry = now + options.retryInterval }
         waitingReads.append(contentsOf: numbers)
-    }
-
-    // MARK: - Keep-alives
-
-    /// Sessions are renewed by the leader alone, after a quorum confirmed that it leads; nothing is written.
-    func keepAlive(_ session: SessionID, _ caller: Caller, reads numbers: inout [UInt64]) {
-        guard role == .leader else { return askLeader(.keepAlive(session), caller) }
-        numbers.append(
-            reads.add(
-                PendingRead(purpose: .keepAlive(session, caller), deadline: caller.deadline)))
-    }
-
-    private func renew(_ session: SessionID, _ now: Instant) -> PeerAnswer {
-        guard role == .leader else { return .notLeader }
-        return sessions.keepAlive(session, at: now).map { .keptAlive(ttl: $0) } ?? .sessionNotFound
-    }
-
-    func failUnknownSession(_ session: SessionID, _ caller: Caller) {
-        fail(caller, .sessionNotFound, "session \(session) does not exist or has expired", .notCommitted)
     }
 }
 

@@ -75,9 +75,11 @@ extension NodeCore {
         }
         reads.forEach { _, read in
             switch read.purpose {
-            case .query(_, let caller): fail(caller, .draining, message, .notCommitted)
+            case .query(_, let caller), .timeToLive(_, _, let caller), .attachedKeys(_, let caller),
+                .stateCopy(let caller):
+                fail(caller, .draining, message, .notCommitted)
             case .keepAlive(_, let caller): fail(caller, .draining, message, .unknown)
-            case .peerKeepAlive: break
+            case .peerKeepAlive, .peerTimeToLive: break
             }
         }
         questions.forEach { _, question in fail(question.caller, .draining, message, .unknown) }

@@ -111,6 +111,10 @@ extension NodeCore: PeerDelegate {
             var numbers: [UInt64] = []
             keepAlive(session, question.caller, reads: &numbers)
             step(.read(numbers))
+        case .timeToLive(let session, let withKeys):
+            var numbers: [UInt64] = []
+            timeToLive(session, withKeys: withKeys, question.caller, reads: &numbers)
+            step(.read(numbers))
         case .transferLeadership(let target):
             transfers.append(PendingTransfer(asker: .caller(question.caller), target: target, since: question.since))
             if let target, target != id {
@@ -160,15 +164,8 @@ extension NodeCore: PeerDelegate {
             case .setAside(let isSetAside): setAside(isSetAside, for: .peer(peer, token: token))
             case .standsAside(let isSetAside): noteStanding(of: peer, isSetAside)
             case .marks(let format, let marks): marksTold(marks, format: format, by: peer)
-            case .keepAlive(let session):
-                guard role == .leader else { return answer(.notLeader, token, peer) }
-                let deadline = NodeClock.now() + options.raft.electionTimeout * 2
-                nextExpiry = min(nextExpiry, deadline)
-                let number = reads.add(
-                    PendingRead(
-                        purpose: .peerKeepAlive(session, from: peer, token: token), deadline: deadline)
-                )
-                step(.read([number]))
+            case .keepAlive(let session): confirm(.peerKeepAlive(session, from: peer, token: token), token, peer)
+            case .timeToLive(let session, _): confirm(.peerTimeToLive(session, from: peer, token: token), token, peer)
             case .transferLeadership(let target):
                 guard role == .leader else { return answer(.notLeader, token, peer) }
                 guard target != id else { return answer(.done, token, peer) }
@@ -180,6 +177,14 @@ extension NodeCore: PeerDelegate {
             logger.warning(
                 "a peer's question cannot be read", metadata: ["peer.id": "\(peer)", "error": "\(error)"])
         }
+    }
+
+    /// Answers a peer once a quorum has confirmed that this node leads.
+    private func confirm(_ purpose: PendingRead.Purpose, _ token: UInt64, _ peer: NodeID) {
+        guard role == .leader else { return answer(.notLeader, token, peer) }
+        let deadline = NodeClock.now() + options.raft.electionTimeout * 2
+        nextExpiry = min(nextExpiry, deadline)
+        step(.read([reads.add(PendingRead(purpose: purpose, deadline: deadline))]))
     }
 
     func answer(_ answer: PeerAnswer, _ token: UInt64, _ peer: NodeID) {
@@ -199,7 +204,12 @@ extension NodeCore: PeerDelegate {
         guard let question = questions.remove(token) else { return }
         switch (answer, question.question) {
         case (.keptAlive(let ttl), _): reply(question.caller, .keptAlive(ttl: ttl))
-        case (.sessionNotFound, .keepAlive(let session)): failUnknownSession(session, question.caller)
+        case (.timeToLive(let granted, let remaining), .timeToLive(let session, let withKeys)):
+            timeToLiveTold(
+                SessionTimeToLive(session: session, granted: granted, remaining: remaining), withKeys: withKeys,
+                question.caller)
+        case (.sessionNotFound, .keepAlive(let session)), (.sessionNotFound, .timeToLive(let session, _)):
+            failUnknownSession(session, question.caller)
         case (.transferFailed(let failure), _): failTransfer(question.caller, failure)
         case (.membersChanged(let done), .changeMembers): reply(question.caller, .membersChanged(done))
         case (.refused(let code, let message), _): fail(question.caller, code, message, .notCommitted)

@@ -54,7 +54,10 @@ extension NodeCore {
         case .isolate(let names): return isolate(fromPeers: names, caller, by: request.principal)
         case .heal: return heal(caller, by: request.principal)
         case .query(let query, linearizable: false): return reply(caller, .query(state.answer(query)))
-        case .command, .claim, .query, .keepAlive, .watch, .transferLeadership, .changeMembers, .setAside: break
+        case .stateCopy(linearizable: false): return reply(caller, .stateCopy(StateCopy(state)))
+        case .command, .claim, .query, .keepAlive, .timeToLive, .watch, .stateCopy, .transferLeadership, .changeMembers,
+            .setAside:
+            break
         }
         guard !isDraining else {
             return fail(caller, .draining, "this node is stopping; ask another one", .notCommitted)
@@ -84,6 +87,9 @@ extension NodeCore {
             reads.append(
                 self.reads.add(PendingRead(purpose: .query(query, caller), deadline: caller.deadline)))
         case .keepAlive(let session): keepAlive(session, caller, reads: &reads)
+        case .timeToLive(let session, let withKeys): timeToLive(session, withKeys: withKeys, caller, reads: &reads)
+        case .stateCopy:
+            reads.append(self.reads.add(PendingRead(purpose: .stateCopy(caller), deadline: caller.deadline)))
         case .watch(let watch): beginWatch(watch, caller, connection: request.connection)
         case .transferLeadership(let name): transferLeadership(toMember: name, caller, by: request.principal)
         case .changeMembers(let changes): changeMembers(changes, caller, by: request.principal)
@@ -102,8 +108,8 @@ extension NodeCore {
             } catch {
                 return .invalid(error)
             }
-        case .query, .keepAlive, .watch, .watchCredit, .watchProgress, .cancel, .status, .transferLeadership, .isolate,
-            .heal, .changeMembers, .setAside:
+        case .query, .keepAlive, .timeToLive, .watch, .watchCredit, .watchProgress, .cancel, .status, .stateCopy,
+            .transferLeadership, .isolate, .heal, .changeMembers, .setAside:
             return nil
         }
     }
@@ -378,12 +384,12 @@ extension NodeCore {
     private func expireRead(_ number: UInt64) {
         guard let read = reads.remove(number) else { return }
         switch read.purpose {
-        case .query(_, let caller):
+        case .query(_, let caller), .timeToLive(_, _, let caller), .attachedKeys(_, let caller), .stateCopy(let caller):
             let code: ServiceFailure.Code = leader == nil ? .noLeader : .unconfirmed
             fail(caller, code, "no quorum confirmed the leader in time, so the read was refused", .notCommitted)
         case .keepAlive(_, let caller):
             fail(caller, .unconfirmed, "no quorum confirmed the leader in time", .unknown)
-        case .peerKeepAlive: break
+        case .peerKeepAlive, .peerTimeToLive: break
         }
     }
 

@@ -37,6 +37,7 @@ final class NodeCore {
     let observer: any NodeObserver
     let mailbox: Mailbox
     let heartbeat: Heartbeat
+    let position: NodePosition
     let directory: DataDirectory
     let snapshotWorker: SnapshotWorker
     let scrubber: Scrubber
@@ -145,13 +146,14 @@ final class NodeCore {
 
     init(
         _ parts: NodeParts, eventLoop: any EventLoop, observer: any NodeObserver, log: LogWriter, mailbox: Mailbox,
-        heartbeat: Heartbeat
+        heartbeat: Heartbeat, position: NodePosition
     ) throws {
         self.eventLoop = eventLoop
         self.observer = observer
         self.log = log
         self.mailbox = mailbox
         self.heartbeat = heartbeat
+        self.position = position
         options = parts.options
         watches = WatchRegistry(readerBytes: parts.options.watchBytesPerConnection)
         let identity = parts.recovery.identity
@@ -221,6 +223,7 @@ final class NodeCore {
         letGoOfDiscarded()
         releaseWatches()
         if toldReadiness != .ready { noteReadiness() }
+        position.publish(term, state.revision)
         deliverReplies()
         transport.flush()
         schedule(now)

@@ -1,7 +1,8 @@
-import EsperTypes
+public import EsperTypes
 public import Identity
 public import NIOCore
 import PeerTransport
+import RaftCore
 import RaftStorage
 
 /// A running node's runtime, as the doors and the composition root hold it. Every method may be called from any thread.
@@ -14,12 +15,20 @@ public final class NodeHandle: Sendable {
     private let scrubber: Scrubber
     private let asyncCalls: AsyncCalls
     private let heartbeat: Heartbeat
+    private let position: NodePosition
+
+    public let clusterID: ClusterID
+    public let nodeID: NodeID
 
     private init(
+        identity: StorageIdentity, position: NodePosition,
         eventLoop: any EventLoop, mailbox: Mailbox, heartbeat: Heartbeat, core: NIOLoopBound<NodeCore>, log: LogWriter,
         worker: SnapshotWorker, scrubber: Scrubber
     ) {
         self.eventLoop = eventLoop
+        clusterID = identity.cluster
+        nodeID = identity.node
+        self.position = position
         self.heartbeat = heartbeat
         self.mailbox = mailbox
         self.core = core
@@ -42,10 +51,13 @@ public final class NodeHandle: Sendable {
         let reports = LogReports(eventLoop: eventLoop, observer: observer)
         let log = LogWriter(parts.recovery.log, now: { NodeClock.now() }, callbacks: reports.callbacks)
         let heartbeat = Heartbeat()
+        let position = NodePosition(
+            term: parts.recovery.restored.hardState.term, revision: parts.state.revision)
         do {
             let core = try await eventLoop.submit {
                 let core = try NodeCore(
-                    parts, eventLoop: eventLoop, observer: observer, log: log, mailbox: mailbox, heartbeat: heartbeat)
+                    parts, eventLoop: eventLoop, observer: observer, log: log, mailbox: mailbox, heartbeat: heartbeat,
+                    position: position)
                 return NIOLoopBound(core, eventLoop: eventLoop)
             }.get()
             reports.attach(core)
@@ -53,7 +65,8 @@ public final class NodeHandle: Sendable {
                 (core.value.snapshotWorker, core.value.scrubber)
             }.get()
             let handle = NodeHandle(
-                eventLoop: eventLoop, mailbox: mailbox, heartbeat: heartbeat, core: core, log: log, worker: worker,
+                identity: parts.recovery.identity, position: position, eventLoop: eventLoop, mailbox: mailbox,
+                heartbeat: heartbeat, core: core, log: log, worker: worker,
                 scrubber: scrubber)
             let damage = parts.recovery.damage
             _ = try await eventLoop.flatSubmit {
@@ -66,6 +79,12 @@ public final class NodeHandle: Sendable {
             throw error
         }
     }
+
+    /// The term that this node is in.
+    public var term: Term { position.term }
+
+    /// The revision of the keyspace here. A reply's own says what the reply is true of.
+    public var revision: Revision { position.revision }
 
     /// How long ago the core loop last came round; more than a few report intervals: it hangs. Asks nobody.
     public var silence: Duration { heartbeat.silence }

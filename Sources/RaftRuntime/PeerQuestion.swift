@@ -5,6 +5,8 @@ import RaftCore
 /// What nodes say to each other beside consensus and forwarded commands; carried in `ask` and `answer` frames.
 enum PeerQuestion: Equatable {
     case keepAlive(SessionID)
+    /// The leader tells the time alone; the keys are read where they were asked for.
+    case timeToLive(SessionID, withKeys: Bool)
     case transferLeadership(to: NodeID?)
     /// Not a question: what a node says of itself now and then. Never answered.
     case report(NodeReport)
@@ -22,13 +24,14 @@ enum PeerQuestion: Equatable {
     var changesMembers: Bool {
         switch self {
         case .changeMembers, .setAside: true
-        case .keepAlive, .transferLeadership, .report, .members, .standsAside, .marks: false
+        case .keepAlive, .timeToLive, .transferLeadership, .report, .members, .standsAside, .marks: false
         }
     }
 }
 
 enum PeerAnswer: Equatable {
     case keptAlive(ttl: Duration)
+    case timeToLive(granted: Duration, remaining: Duration)
     case sessionNotFound
     case notLeader
     case done
@@ -88,6 +91,10 @@ extension PeerQuestion {
                 $0.write($1.index)
                 $0.write($1.hash)
             }
+        case .timeToLive(let session, let withKeys):
+            writer.write(UInt8(9))
+            writer.write(session)
+            writer.write(withKeys)
         }
         return writer.bytes
     }
@@ -117,6 +124,7 @@ extension PeerQuestion {
             }
             self = .marks(format: format, marks)
         case 8: self = .standsAside(try reader.readBool())
+        case 9: self = .timeToLive(try reader.read(), withKeys: try reader.readBool())
         default: throw .unknownTag(UInt64(tag))
         }
         try reader.finish()
@@ -144,6 +152,10 @@ extension PeerAnswer {
             writer.write(UInt8(7))
             writer.write(code.rawValue)
             writer.write(String(decoding: message.utf8.prefix(Self.messageBytes), as: UTF8.self))
+        case .timeToLive(let granted, let remaining):
+            writer.write(UInt8(8))
+            writer.write(granted.nanoseconds)
+            writer.write(remaining.nanoseconds)
         }
         return writer.bytes
     }
@@ -170,6 +182,10 @@ extension PeerAnswer {
             // A cut character is repaired with three bytes.
             let message = try reader.readString(atMost: Self.messageBytes + 8)
             self = .refused(ServiceFailure.Code(rawValue: word) ?? .changeRefused, message)
+        case 8:
+            self = .timeToLive(
+                granted: .nanoseconds(try reader.read(Int64.self)), remaining: .nanoseconds(try reader.read(Int64.self))
+            )
         default: throw .unknownTag(UInt64(tag))
         }
         try reader.finish()

@@ -39,7 +39,8 @@ package enum PeerWords {
                 .replace("n1", with: "n4"), .demote("n2"), .remove("n2"),
             ], known: ["n2": NodeID(2)], isRepeat: true, principal: "client/alice", patience: .seconds(5))
         let questions: [PeerQuestion] = [
-            .keepAlive(SessionID(4)), .transferLeadership(to: NodeID(2)), .transferLeadership(to: nil),
+            .keepAlive(SessionID(4)), .timeToLive(SessionID(5), withKeys: true), .transferLeadership(to: NodeID(2)),
+            .transferLeadership(to: nil),
             .report(
                 NodeReport(
                     role: .leader, isLearner: false, term: Term(3), applied: LogIndex(9), durable: LogIndex(8),
@@ -54,7 +55,8 @@ package enum PeerWords {
     /// One answer of each kind.
     package static var answerSamples: [[UInt8]] {
         let answers: [PeerAnswer] = [
-            .keptAlive(ttl: .seconds(3)), .sessionNotFound, .notLeader, .done, .transferFailed(.timedOut),
+            .keptAlive(ttl: .seconds(3)), .timeToLive(granted: .seconds(3), remaining: .zero), .sessionNotFound,
+            .notLeader, .done, .transferFailed(.timedOut),
             .membersChanged(MembershipReply(index: LogIndex(7), members: [NodeID(4), NodeID(5)])),
             .refused(.changeRefused, "räder"),
         ]

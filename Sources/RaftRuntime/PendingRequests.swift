@@ -92,6 +92,11 @@ struct PendingRead {
         case keepAlive(SessionID, Caller)
         /// A keep-alive that a peer passed on.
         case peerKeepAlive(SessionID, from: NodeID, token: UInt64)
+        case timeToLive(SessionID, withKeys: Bool, Caller)
+        case peerTimeToLive(SessionID, from: NodeID, token: UInt64)
+        /// The leader has told the time; the keys are this node's to tell.
+        case attachedKeys(SessionTimeToLive, Caller)
+        case stateCopy(Caller)
     }
 
     var purpose: Purpose

@@ -6,8 +6,8 @@ extension ServiceRequest.Operation {
     var isControl: Bool {
         switch self {
         case .cancel, .watchCredit, .watchProgress: true
-        case .command, .claim, .query, .keepAlive, .watch, .status, .transferLeadership, .changeMembers, .setAside,
-            .isolate, .heal:
+        case .command, .claim, .query, .keepAlive, .timeToLive, .watch, .status, .stateCopy, .transferLeadership,
+            .changeMembers, .setAside, .isolate, .heal:
             false
         }
     }
@@ -16,8 +16,8 @@ extension ServiceRequest.Operation {
     var heldBytes: Int {
         switch self {
         case .command(let command, _), .claim(let command, _, _): command.heldBytes
-        case .query, .keepAlive, .watch, .watchCredit, .watchProgress, .cancel, .status, .transferLeadership,
-            .changeMembers, .setAside, .isolate, .heal:
+        case .query, .keepAlive, .timeToLive, .watch, .watchCredit, .watchProgress, .cancel, .status, .stateCopy,
+            .transferLeadership, .changeMembers, .setAside, .isolate, .heal:
             0
         }
     }

@@ -38,6 +38,9 @@ public struct ServiceRequest: Sendable {
         case query(Query, linearizable: Bool)
         /// Answered when a quorum confirmed that the leader still leads.
         case keepAlive(SessionID)
+        /// How long a session lives when nobody keeps it alive, by the leader's clock once a quorum confirmed that it leads;
+        /// with the keys attached to it when they are asked for, as they are then.
+        case timeToLive(SessionID, withKeys: Bool)
         case watch(WatchRequest)
         /// The door wrote `bytes` of a watch's deliveries out; its window grows by them.
         case watchCredit(bytes: Int)
@@ -46,6 +49,8 @@ public struct ServiceRequest: Sendable {
         /// Ends the wait or watch with this token; a wait that ends this way is not answered.
         case cancel
         case status
+        /// A copy of the state machine, for reads too long for the core loop: after a ReadIndex round, or at once.
+        case stateCopy(linearizable: Bool)
         /// To the member of this name, or to the one that is furthest.
         case transferLeadership(toMember: String?)
         /// Answered when the configuration that holds all of them is committed.
@@ -74,9 +79,11 @@ public struct ServiceReply: Sendable {
         case query(QueryReply)
         /// The session lives for this much longer from the moment the keep-alive was sent.
         case keptAlive(ttl: Duration)
+        case timeToLive(SessionTimeToLive)
         /// More of a watch; the watch goes on.
         case watch(WatchDelivery)
         case status(ClusterStatus)
+        case stateCopy(StateCopy)
         /// Leadership was handed over.
         case transferred(leader: String, term: Term)
         /// Members were changed as asked.
@@ -84,6 +91,32 @@ public struct ServiceReply: Sendable {
         case done
         case failed(ServiceFailure)
     }
+}
+
+/// What is left of a session.
+public struct SessionTimeToLive: Hashable, Sendable {
+    public var session: SessionID
+    public var granted: Duration
+    /// Zero when its time is up and its end is being committed.
+    public var remaining: Duration
+    /// The attached keys in order, when they were asked for.
+    public var keys: [[UInt8]]
+
+    public init(session: SessionID, granted: Duration, remaining: Duration, keys: [[UInt8]] = []) {
+        self.session = session
+        self.granted = granted
+        self.remaining = remaining
+        self.keys = keys
+    }
+}
+
+/// The state machine as it was when it was asked for; it stays so, and may be read on any thread.
+///
+/// While it is held, what the node has replaced since is held too.
+public final class StateCopy: Sendable {
+    public let state: StateMachine
+
+    init(_ state: StateMachine) { self.state = state }
 }
 
 /// Why a request has no result, with what is known about its effect.

@@ -34,7 +34,7 @@ enum AnsweredCall {
         case .failed(let failure):
             guard failure.code == .notGranted else { throw failure }
             return try notGranted(call, failure)
-        case .keptAlive, .watch: throw CallFailure(body)
+        case .keptAlive, .timeToLive, .watch, .stateCopy: throw CallFailure(body)
         }
     }
 

@@ -64,7 +64,8 @@ final class WatchStream: ReplySink {
             switch reply.body {
             case .watch(let delivery): add(.delivery(delivery))
             case .failed(let failure): add(.failed(failure))
-            case .command, .query, .keptAlive, .status, .transferred, .membersChanged, .done: break
+            case .command, .query, .keptAlive, .timeToLive, .status, .stateCopy, .transferred, .membersChanged, .done:
+                break
             }
         }
     }

@@ -14,7 +14,8 @@ enum Answers {
             return .object(
                 commit(.committed, command.revision.rawValue, command.index.rawValue) + reply(command.result))
         case .failed(let failure): throw HTTPFailure(failure)
-        case .query, .keptAlive, .watch, .status, .transferred, .membersChanged, .done: throw .unexpected
+        case .query, .keptAlive, .timeToLive, .watch, .status, .stateCopy, .transferred, .membersChanged, .done:
+            throw .unexpected
         }
     }
 
@@ -28,7 +29,8 @@ enum Answers {
             guard let members = reply(query.result) else { throw .unexpected }
             return .object([.init("revision", .unsigned(query.revision.rawValue))] + members)
         case .failed(let failure): throw HTTPFailure(failure)
-        case .command, .keptAlive, .watch, .status, .transferred, .membersChanged, .done: throw .unexpected
+        case .command, .keptAlive, .timeToLive, .watch, .status, .stateCopy, .transferred, .membersChanged, .done:
+            throw .unexpected
         }
     }
 
