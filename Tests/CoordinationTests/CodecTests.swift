@@ -224,7 +224,7 @@ import Testing
         #expect(copy.get("a", at: Revision(10)) == "9")
         #expect(copy.get("a", at: Revision(15)) == "14")
         #expect(copy.get("a", at: Revision(9)) == nil)
-        #expect(copy.machine.keyspace.log.count == 11)
+        #expect(copy.machine.keyspace.log.count == 12)
     }
 
     @Test func `a large state is written in frames while apply goes on`() throws {

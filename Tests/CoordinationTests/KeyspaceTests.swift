@@ -101,7 +101,7 @@ import Testing
         replica.run(.compact(through: Revision(200)))
         #expect(replica.machine.keyspace.log.count > 100)
         for _ in 0..<40 { replica.run(.registerClient) }
-        #expect(replica.machine.keyspace.log.count == 1)
+        #expect(replica.machine.keyspace.log.count == 2)
         #expect(replica.machine.keyspace.superseded.count == 1)
         #expect(replica.get("a", at: Revision(200)) == "198")
     }
@@ -182,7 +182,11 @@ import Testing
             (Compare(.key("z".bytes), .equal, .version(0)), true),
             (Compare(.prefix("".bytes), .greater, .version(0)), true),
             (Compare(.prefix("".bytes), .equal, .version(2)), false),
-            (Compare(.prefix("zz".bytes), .equal, .version(99)), true),
+            (Compare(.prefix("zz".bytes), .equal, .version(99)), false),
+            (Compare(.prefix("zz".bytes), .equal, .version(0)), true),
+            (Compare(.prefix("zz".bytes), .less, .modRevision(Revision(1))), true),
+            (Compare(.prefix("zz".bytes), .notEqual, .value([])), false),
+            (Compare(.keys(from: "b".bytes, before: "a".bytes), .equal, .createRevision(.zero)), true),
             (.present("b".bytes), true), (.absent("b".bytes), false),
         ])
     func `each compare looks at what it names`(compare: Compare, holds: Bool) {
@@ -243,6 +247,8 @@ import Testing
         let put = Transaction.Operation.put(.init(key: "a".bytes, value: []))
         for operations in [
             [put, put], [put, .delete(.init(.prefix("a".bytes)))], [put, .transaction(.init(failure: [put]))],
+            [.transaction(.init(success: [put])), .transaction(.init(failure: [.delete(.init(.key("a".bytes)))]))],
+            [.transaction(.init(success: [put, .delete(.init(.all))]))],
         ] {
             #expect(throws: InvalidCommand.duplicateKey) {
                 try Command.transaction(.init(success: operations)).validate()
@@ -251,6 +257,9 @@ import Testing
         #expect(throws: Never.self) {
             try Command.transaction(.init(success: [.transaction(.init(success: [put], failure: [put]))])).validate()
             try Command.transaction(.init(success: [put], failure: [put])).validate()
+            let either = Transaction(success: [put], failure: [.delete(.init(.prefix("a".bytes)))])
+            try Command.transaction(.init(success: [.transaction(either), .range(.init(.all))])).validate()
+            try Command.transaction(either).validate()
         }
     }
 }

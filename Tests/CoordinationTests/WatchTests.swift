@@ -97,12 +97,43 @@ import Testing
         var node = Node()
         for _ in 0..<5 { node.put("a") }
         node.run(.compact(through: Revision(4)))
-        let watcher = node.watch(.init(.all, fromRevision: Revision(4)))
-        let next = node.watch(.init(.all, fromRevision: Revision(5)))
+        let watcher = node.watch(.init(.all, fromRevision: Revision(3)))
+        let next = node.watch(.init(.all, fromRevision: Revision(4)))
         node.catchUp()
         #expect(node.deliveries.filter { $0.watcher == watcher }.map(\.content) == [.compacted(at: Revision(4))])
         #expect(node.registry.progress(of: watcher) == nil)
-        #expect(node.events(next).map(\.revision.rawValue) == [5, 6])
+        #expect(node.events(next).map(\.revision.rawValue) == [4, 5, 6])
+    }
+
+    @Test func `a watch from the compacted revision misses nothing of it, whenever it begins and wherever`() throws {
+        var node = Node()
+        for name in ["gone", "kept", "other"] { node.put(name) }
+        node.run(
+            .transaction(
+                .init(success: [
+                    .put(.init(key: "new".bytes, value: "1".bytes)), .delete(.init(.key("gone".bytes))),
+                    .put(.init(key: "kept".bytes, value: "2".bytes)),
+                ])))
+        node.put("last")
+        node.run(.compact(through: Revision(5)))
+        let compacted = node.replica.machine
+        for _ in 0..<9 { node.run(.registerClient) }
+        let machines = try [compacted, node.replica.machine, restored(compacted), restored(node.replica.machine)]
+        for machine in machines {
+            var other = Node(replica: Replica(machine))
+            let watcher = other.watch(.init(.all, fromRevision: Revision(5), includesPrevious: true))
+            other.catchUp()
+            #expect(other.keys(watcher) == ["gone", "kept", "new", "last"])
+            #expect(other.events(watcher).map(\.isDeletion) == [true, false, false, false])
+            #expect(other.events(watcher).allSatisfy { $0.previous == nil })
+            #expect(try restored(machine).stateHash == machine.stateHash)
+            #expect(Replica(machine).get("kept", at: Revision(5)) == "2")
+        }
+        // What is compacted next forgets it too.
+        node.run(.compact(through: Revision(6)))
+        for _ in 0..<9 { node.run(.registerClient) }
+        #expect(node.replica.machine.keyspace.log.count == 1)
+        #expect(node.replica.machine.keyspace.superseded.isEmpty)
     }
 
     @Test func `a slow reader costs nothing and gets everything later`() {

@@ -72,7 +72,8 @@ extension Command.Put {
 }
 
 extension KeyRange {
-    /// The empty lower key is the start of all keys, but no key itself.
+    /// The empty lower key is the start of all keys, but no key itself. A range that ends before it starts has no keys, and
+    /// nothing is wrong with that.
     func validate() throws(InvalidCommand) {
         guard lower.count <= Limits.keyBytes else { throw .keyTooLong(lower.count) }
         switch end {
@@ -80,7 +81,6 @@ extension KeyRange {
         case .unbounded: break
         case .before(let upper):
             guard upper.count <= Limits.keyBytes else { throw .keyTooLong(upper.count) }
-            guard !isEmpty else { throw .emptyRange }
         }
     }
 }
@@ -118,31 +118,48 @@ extension Transaction {
         }
     }
 
-    /// No key may be put twice, or put and deleted, by one run of the branch; of an inner transaction both branches count.
+    /// No key may be put twice, or put and deleted, by one run of the branch. Of an inner transaction both branches count,
+    /// though not against each other: one of them runs.
     private static func refuseDoubleChanges(in branch: [Operation]) throws(InvalidCommand) {
-        var puts: [[UInt8]] = []
-        var deletions: [KeyRange] = []
-        for operation in branch { operation.collectChanges(&puts, &deletions) }
-        puts.sort { $0.precedes($1) }
-        for (left, right) in zip(puts, puts.dropFirst()) where left == right { throw .duplicateKey }
-        for deletion in deletions where puts.contains(where: deletion.contains) { throw .duplicateKey }
+        var puts: [(key: [UInt8], by: Int)] = []
+        var deletions: [(range: KeyRange, by: Int)] = []
+        for (place, operation) in branch.enumerated() {
+            var changes = Changes()
+            operation.collect(&changes)
+            puts += changes.puts.map { ($0, place) }
+            deletions += changes.deletions.map { ($0, place) }
+        }
+        puts.sort { $0.key.precedes($1.key) }
+        for (left, right) in zip(puts, puts.dropFirst()) where left.key == right.key { throw .duplicateKey }
+        for deletion in deletions {
+            guard !puts.contains(where: { $0.by != deletion.by && deletion.range.contains($0.key) }) else {
+                throw .duplicateKey
+            }
+        }
     }
 }
 
+/// What an operation may change.
+private struct Changes {
+    /// Each key once.
+    var puts: [[UInt8]] = []
+    var deletions: [KeyRange] = []
+}
+
 extension Transaction.Operation {
-    /// Puts of an inner transaction's two branches exclude each other, so a key both put is counted once.
-    fileprivate func collectChanges(_ puts: inout [[UInt8]], _ deletions: inout [KeyRange]) {
+    fileprivate func collect(_ changes: inout Changes) {
         switch self {
-        case .put(let put): puts.append(put.key)
-        case .delete(let delete): deletions.append(delete.range)
+        case .put(let put): changes.puts.append(put.key)
+        case .delete(let delete): changes.deletions.append(delete.range)
         case .range: break
         case .transaction(let inner):
-            var either: [[UInt8]] = []
-            for operation in inner.success + inner.failure { operation.collectChanges(&either, &deletions) }
-            either.sort { $0.precedes($1) }
-            for (position, key) in either.enumerated() where position == 0 || either[position - 1] != key {
-                puts.append(key)
+            var either = Changes()
+            for operation in inner.success + inner.failure { operation.collect(&either) }
+            either.puts.sort { $0.precedes($1) }
+            for (position, key) in either.puts.enumerated() where position == 0 || either.puts[position - 1] != key {
+                changes.puts.append(key)
             }
+            changes.deletions += either.deletions
         }
     }
 }

@@ -88,8 +88,12 @@ extension Keyspace {
     /// Whether a compare holds now.
     package func holds(_ compare: Compare) -> Bool {
         if case .single = compare.range.end { return compare.holds(live.value(for: compare.range.lower)) }
-        for version in versions(in: compare.range, at: Revision(.max)) where !compare.holds(version) { return false }
-        return true
+        var isEmpty = true
+        for version in versions(in: compare.range, at: Revision(.max)) {
+            guard compare.holds(version) else { return false }
+            isEmpty = false
+        }
+        return !isEmpty || compare.holds(nil)
     }
 }
 

@@ -27,6 +27,10 @@ package struct Keyspace: Sendable {
     package var attachments = Tree<[UInt8], Bool>()
     package var revision = Revision(1)
     package var compacted = Revision.zero
+    /// The lowest revision whose changes can be told.
+    package var watchable = Revision.zero
+    /// The changes of the compacted revision are in `log` as ``cut(_:)`` leaves them.
+    private var isCompactedEntryCut = false
     /// Bytes of live keys and values.
     package var liveBytes = 0
     /// The changes of the revision in the making.
@@ -145,20 +149,43 @@ package struct Keyspace: Sendable {
         guard through <= revision else { throw .futureRevision(current: revision) }
         guard through > compacted else { throw .compacted(at: compacted) }
         compacted = through
+        watchable = through
+        isCompactedEntryCut = false
     }
 
     /// Gives up to `steps` revisions of forgotten history back, so that no single command pays for a compaction.
     ///
-    /// A change at or below the compacted revision hides the version before it from every readable revision.
+    /// A change at or below the compacted revision hides the version before it from every readable revision. The changes of
+    /// that revision itself stay in the log without what they replaced, for watches that begin there.
     package mutating func trim(_ steps: Int) {
         for _ in 0..<steps {
             guard let (at, changes) = log.first, at <= compacted.rawValue else { return }
+            if at == compacted.rawValue, isCompactedEntryCut { return }
             switch changes {
             case .one(let event): forget(event)
             case .many(let events): for event in events { forget(event) }
             }
-            log.remove(at)
+            if at == compacted.rawValue {
+                setCompactedEntry(changes.events)
+            } else {
+                log.remove(at)
+            }
         }
+    }
+
+    /// The changes of the compacted revision, as all replicas tell of them: in order of key, without what they replaced.
+    package static func cut(_ events: [WatchEvent]) -> [WatchEvent] {
+        events.map { WatchEvent(keyValue: $0.keyValue, previous: nil) }.sorted { $0.key.precedes($1.key) }
+    }
+
+    package mutating func setCompactedEntry(_ events: [WatchEvent]) {
+        let events = Self.cut(events)
+        switch events.count {
+        case 0: log.remove(compacted.rawValue)
+        case 1: log.set(compacted.rawValue, .one(events[0]))
+        default: log.set(compacted.rawValue, .many(events))
+        }
+        isCompactedEntryCut = true
     }
 
     private mutating func forget(_ event: WatchEvent) {

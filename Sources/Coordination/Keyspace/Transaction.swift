@@ -36,8 +36,8 @@ public struct Transaction: Hashable, Sendable {
     }
 }
 
-/// One condition of a transaction. Over a range it must hold for every key in it, and holds for a range without keys.
-/// A single key that does not exist has version, revisions and session 0, and no value: a compare of its value fails.
+/// One condition of a transaction. Over a range it must hold for every key in it. A key that does not exist, and a range
+/// without keys, has version, revisions and session 0, and no value: a compare of its value fails.
 public struct Compare: Hashable, Sendable {
     public enum Relation: UInt8, Hashable, Sendable { case equal, notEqual, less, greater }
 

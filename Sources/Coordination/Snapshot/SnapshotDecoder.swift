@@ -34,6 +34,8 @@ public struct SnapshotDecoder: Sendable {
     /// The revision whose changes are being replayed.
     private var replayed = Revision.zero
     private var events: [WatchEvent] = []
+    /// The changes of the compacted revision.
+    private var compactedEvents: [WatchEvent] = []
 
     public init() {}
 
@@ -59,6 +61,7 @@ public struct SnapshotDecoder: Sendable {
     /// - Returns: the state machine, once the whole stream was fed and every check held.
     public consuming func finish() throws(SnapshotError) -> StateMachine {
         guard isComplete, hasState else { throw .incomplete }
+        state.keyspace.setCompactedEntry(compactedEvents)
         for range in ClaimIndex.reserved {
             for version in state.keyspace.versions(in: range, at: Revision(.max)) {
                 guard let session = version.session, version.key.count > 16 else { throw .hashMismatch }
@@ -136,14 +139,29 @@ public struct SnapshotDecoder: Sendable {
         }
         switch kind {
         case .state: try readState(&reader)
-        case .base: state.keyspace.restore(try KeyValue(from: &reader))
+        case .base:
+            let version = try KeyValue(from: &reader)
+            state.keyspace.restore(version)
+            if version.modRevision == state.keyspace.compacted {
+                compactedEvents.append(WatchEvent(keyValue: version, previous: nil))
+            }
         case .put:
             try startReplay(of: try reader.read())
             let key = try reader.readBytes(atMost: Limits.keyBytes)
             let value = try reader.readBytes(atMost: Limits.valueBytes)
             state.keyspace.put(key, value, session: try reader.read())
         case .deletion:
-            try startReplay(of: try reader.read())
+            let revision = try reader.read(Revision.self)
+            if version > 5, revision == state.keyspace.compacted, replayed == .zero {
+                let key = try reader.readBytes(atMost: Limits.keyBytes)
+                compactedEvents.append(
+                    WatchEvent(
+                        keyValue: KeyValue(
+                            key: key, value: [], createRevision: .zero, modRevision: revision, version: 0),
+                        previous: nil))
+                break
+            }
+            try startReplay(of: revision)
             state.keyspace.delete(try reader.readBytes(atMost: Limits.keyBytes))
         case .session:
             let id = try reader.read(UInt64.self)
@@ -197,6 +215,8 @@ public struct SnapshotDecoder: Sendable {
         state.time = try reader.read()
         state.applyChain = try reader.read()
         state.keyspace.compacted = try reader.read()
+        // Earlier formats do not tell what that revision deleted.
+        state.keyspace.watchable = version > 5 ? state.keyspace.compacted : state.keyspace.compacted.next
         state.keyspace.revision = max(state.keyspace.compacted, state.keyspace.revision)
         state.outbox.acknowledged = try OutboxRecord.ID(from: &reader)
         state.settings = try CoordinationSettings(from: &reader)

@@ -11,6 +11,8 @@ public struct SnapshotEncoder: Sequence, IteratorProtocol, Sendable {
         case prelude
         case state
         case base(VersionCursor)
+        /// The compacted revision's own, which no version tells of; at most as many as one command deletes.
+        case deletions(ArraySlice<WatchEvent>)
         case changes(TreeCursor<UInt64, Keyspace.Changes>)
         case sessions(TreeCursor<UInt64, SessionTable.Record>)
         case clients(TreeCursor<UInt64, RequestTable.Client>)
@@ -47,7 +49,7 @@ public struct SnapshotEncoder: Sequence, IteratorProtocol, Sendable {
             stateHash = hash
             phase = .done
             return Self.frame(writer.bytes)
-        case .state, .base, .changes, .sessions, .clients, .outbox:
+        case .state, .base, .deletions, .changes, .sessions, .clients, .outbox:
             let body = nextBody()
             digest.add(body)
             return Self.frame(body)
@@ -71,6 +73,10 @@ public struct SnapshotEncoder: Sequence, IteratorProtocol, Sendable {
                     version.encode(into: &writer)
                 }
                 phase = .base(cursor)
+                if writer.bytes.count < full { phase = .deletions(compactedDeletions) }
+            case .deletions(var events):
+                while writer.bytes.count < full, let event = events.popFirst() { write(.one(event), &writer) }
+                phase = .deletions(events)
                 if writer.bytes.count < full {
                     phase = .changes(state.keyspace.log.cursor(from: state.compactedRevision.rawValue + 1))
                 }
@@ -105,6 +111,11 @@ public struct SnapshotEncoder: Sequence, IteratorProtocol, Sendable {
             }
         }
         return writer.bytes
+    }
+
+    private var compactedDeletions: ArraySlice<WatchEvent> {
+        let changes = state.keyspace.log.value(for: state.compactedRevision.rawValue)
+        return Keyspace.cut(changes?.events.filter(\.isDeletion) ?? [])[...]
     }
 
     private static func frame(_ body: [UInt8]) -> [UInt8] {

@@ -257,8 +257,9 @@ public struct WatchRegistry: Sendable {
         _ id: WatchID, from state: StateMachine, _ budget: Int, _ deliveries: inout [WatchDelivery]
     ) -> Int {
         var watcher = watchers[id]!
-        // Revision `compacted` itself can be read, but what happened in it is forgotten.
-        if watcher.next <= state.compactedRevision {
+        // Whoever has had a part of the compacted revision cannot be given the rest: its order is another now.
+        let isCut = watcher.skipped > 0 && watcher.next == state.compactedRevision
+        if isCut || watcher.next < state.keyspace.watchable {
             deliveries.append(
                 WatchDelivery(
                     watcher: id, content: .compacted(at: state.compactedRevision), through: watcher.next.previous))
@@ -276,7 +277,8 @@ public struct WatchRegistry: Sendable {
                 isDone = false
                 break
             }
-            let events = changes.events
+            let isCompacted = at == state.compactedRevision.rawValue
+            let events = isCompacted ? Keyspace.cut(changes.events) : changes.events
             var given = 0
             for event in events.dropFirst(watcher.skipped) {
                 // Within a revision a delivery may end only at its size.

@@ -35,7 +35,7 @@ public struct WatchDelivery: Hashable, Sendable {
         /// Events in order. Those of one revision are together, unless `continues`: then the last revision goes on in
         /// the next delivery.
         case events([WatchEvent], continues: Bool)
-        /// The watcher is gone: what it asked for was compacted away; what can be watched begins after `at`.
+        /// The watcher is gone: what it asked for was compacted away; what can be watched begins at `at`.
         case compacted(at: Revision)
     }
 
