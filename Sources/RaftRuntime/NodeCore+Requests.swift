@@ -34,7 +34,8 @@ extension NodeCore {
         for delivery in mailbox.takeAll() {
             metrics.requests.increment(by: delivery.requests.count)
             for request in delivery.requests {
-                let caller = Caller(sink: delivery.sink, token: request.token, deadline: request.deadline)
+                let caller = Caller(
+                    sink: delivery.sink, token: request.token, deadline: request.deadline, principal: request.principal)
                 begin(request, caller, now, commands: &commands, reads: &numbers)
             }
         }
@@ -46,6 +47,7 @@ extension NodeCore {
     private func begin(
         _ request: ServiceRequest, _ caller: Caller, _ now: Instant, commands: inout [UInt64], reads: inout [UInt64]
     ) {
+        if let need = state.need(of: request.operation), !isAuthorized(need, caller) { return }
         switch request.operation {
         case .cancel: return cancel(CallerKey(caller.sink, caller.token))
         case .watchCredit(let bytes): return watchCredit(CallerKey(caller.sink, caller.token), bytes)
@@ -53,7 +55,8 @@ extension NodeCore {
         case .status: return reply(caller, .status(clusterStatus()))
         case .isolate(let names): return isolate(fromPeers: names, caller, by: request.principal)
         case .heal: return heal(caller, by: request.principal)
-        case .query(let query, linearizable: false): return reply(caller, .query(state.answer(query)))
+        case .query(let query, linearizable: false):
+            return reply(caller, .query(state.answer(query, to: caller.principal)))
         case .stateCopy(linearizable: false): return reply(caller, .stateCopy(StateCopy(state)))
         case .command, .claim, .query, .keepAlive, .timeToLive, .watch, .stateCopy, .transferLeadership, .changeMembers,
             .setAside:

@@ -49,6 +49,7 @@ extension NodeCore {
 
     func answerTimeToLive(_ told: SessionTimeToLive, withKeys: Bool, _ caller: Caller) {
         guard withKeys else { return reply(caller, .timeToLive(told)) }
+        guard isAuthorized(state.need(ofKeysOf: told.session), caller) else { return }
         guard case .session(let session?) = state.answer(.session(told.session, withKeys: true)).result else {
             return failUnknownSession(told.session, caller)
         }

@@ -114,6 +114,8 @@ final class NodeCore {
     var nextRetry = Instant.distantFuture
     /// No pending request's deadline lies before this.
     var nextExpiry = Instant.distantFuture
+    /// What ``position`` was told last.
+    var toldAuth: AuthStatus
     /// What the observer was told last; it takes a node to be without a leader until told otherwise.
     var toldReadiness = Readiness.noLeader
     var isDraining = false
@@ -176,6 +178,7 @@ final class NodeCore {
             options: parts.options.raft, id: identity.node, restored: parts.recovery.restored, seed: parts.seed, at: now
         )
         state = parts.state
+        toldAuth = parts.state.auth.status
         sessions = SessionClock(sessions: parts.state.sessionGrants, at: now)
         appliedIndex = parts.state.applied.index
         appliedTerm = parts.state.applied.term
@@ -223,7 +226,7 @@ final class NodeCore {
         letGoOfDiscarded()
         releaseWatches()
         if toldReadiness != .ready { noteReadiness() }
-        position.publish(term, state.revision)
+        position.publish(term, state, authBefore: &toldAuth)
         deliverReplies()
         transport.flush()
         schedule(now)

@@ -1,3 +1,4 @@
+public import Coordination
 public import EsperTypes
 public import Identity
 public import NIOCore
@@ -52,7 +53,7 @@ public final class NodeHandle: Sendable {
         let log = LogWriter(parts.recovery.log, now: { NodeClock.now() }, callbacks: reports.callbacks)
         let heartbeat = Heartbeat()
         let position = NodePosition(
-            term: parts.recovery.restored.hardState.term, revision: parts.state.revision)
+            term: parts.recovery.restored.hardState.term, parts.state)
         do {
             let core = try await eventLoop.submit {
                 let core = try NodeCore(
@@ -85,6 +86,10 @@ public final class NodeHandle: Sendable {
 
     /// The revision of the keyspace here. A reply's own says what the reply is true of.
     public var revision: Revision { position.revision }
+
+    /// Users, roles and permissions as this node knows them, with the secret by which doors sign and check what they give to
+    /// users. Costs a lock and a few counts of references.
+    public var auth: AuthTable { position.auth }
 
     /// How long ago the core loop last came round; more than a few report intervals: it hangs. Asks nobody.
     public var silence: Duration { heartbeat.silence }

@@ -1,3 +1,4 @@
+import Coordination
 import EsperTypes
 import Synchronization
 
@@ -7,17 +8,26 @@ import Synchronization
 final class NodePosition: Sendable {
     private let termValue: Atomic<UInt64>
     private let revisionValue: Atomic<UInt64>
+    private let authTable: Mutex<AuthTable>
 
-    init(term: Term, revision: Revision) {
+    init(term: Term, _ state: StateMachine) {
         termValue = Atomic(term.rawValue)
-        revisionValue = Atomic(revision.rawValue)
+        revisionValue = Atomic(state.revision.rawValue)
+        authTable = Mutex(state.auth)
     }
 
-    func publish(_ term: Term, _ revision: Revision) {
+    /// - Parameter told: what was published last of the table.
+    func publish(_ term: Term, _ state: StateMachine, authBefore told: inout AuthStatus) {
+        // Disabling raises the revision, so a table that was enabled anew is told from what it was.
+        if state.auth.status != told {
+            told = state.auth.status
+            authTable.withLock { $0 = state.auth }
+        }
         termValue.store(term.rawValue, ordering: .releasing)
-        revisionValue.store(revision.rawValue, ordering: .releasing)
+        revisionValue.store(state.revision.rawValue, ordering: .releasing)
     }
 
     var term: Term { Term(termValue.load(ordering: .acquiring)) }
     var revision: Revision { Revision(revisionValue.load(ordering: .acquiring)) }
+    var auth: AuthTable { authTable.withLock { $0 } }
 }

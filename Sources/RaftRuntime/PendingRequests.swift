@@ -6,6 +6,7 @@ struct Caller {
     var sink: any ReplySink
     var token: UInt64
     var deadline: Instant
+    var principal: String
 }
 
 /// A command on its way to the log, kept until it is applied, refused or given up.

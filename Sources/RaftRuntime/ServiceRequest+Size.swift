@@ -36,9 +36,21 @@ extension Command {
             name.utf8.count
         case .expireSessions(let sessions, _, _): sessions.count * 8
         case .grantSession(_, _, let label): label.utf8.count
+        case .auth(let command): command.heldBytes
         case .compact, .revokeSession, .registerClient, .acknowledgeOutbox, .configure, .record, .foundMembers,
             .admitMember, .noteMember, .forgetMember, .createJoinToken, .revokeJoinToken, .redeemJoinToken:
             0
+        }
+    }
+}
+
+extension AuthCommand {
+    fileprivate var heldBytes: Int {
+        switch self {
+        case .addUser(let name, let hash), .changePassword(let name, let hash): name.utf8.count + hash.count
+        case .grantPermission(_, let permission): permission.range.heldBytes
+        case .revokePermission(_, let range): range.heldBytes
+        case .enable, .disable, .deleteUser, .grantRole, .revokeRole, .addRole, .deleteRole: 64
         }
     }
 }

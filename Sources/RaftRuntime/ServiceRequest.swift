@@ -10,7 +10,8 @@ public struct ServiceRequest: Sendable {
     public var token: UInt64
     /// On the node's clock (``NodeClock``).
     public var deadline: Instant
-    /// Who asks, from the certificate; recorded in the audit trail.
+    /// Who asks, from the certificate or what a door has signed; recorded in the audit trail, and judged where permissions
+    /// are in force (``AuthTable``).
     public var principal: String
     public var operation: Operation
     /// The connection that a watch was opened by, where it can have several, told from every other connection of all doors:
@@ -137,6 +138,10 @@ public struct ServiceFailure: Error, Hashable, Sendable {
         case unconfirmed
         case oversized
         case sessionNotFound = "session_not_found"
+        /// Permissions are in force, and the caller has none for this.
+        case permissionDenied = "permission_denied"
+        /// Permissions are in force, and the caller is nobody that could have one.
+        case userUnknown = "user_unknown"
         case transferFailed = "transfer_failed"
         case compacted
         /// The lock or election was another session's until the wait ended, and the caller does not stand in its queue.
@@ -198,7 +203,8 @@ public struct ServiceFailure: Error, Hashable, Sendable {
         case .noLeader, .timedOut, .overloaded, .storageFull, .draining, .leadershipChanged, .unconfirmed, .withdrawn:
             true
         // Asked again, a call that was superseded would only take the place of the one that took its own.
-        case .oversized, .sessionNotFound, .transferFailed, .compacted, .notGranted, .superseded, .tooManyWatches,
+        case .oversized, .sessionNotFound, .permissionDenied, .userUnknown, .transferFailed, .compacted, .notGranted,
+            .superseded, .tooManyWatches,
             .unknownMember, .memberExists, .notCaughtUp, .notHeard, .quorumNotHeard, .changePending, .changeRefused:
             false
         }

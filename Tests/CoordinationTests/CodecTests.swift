@@ -3,61 +3,70 @@ import EsperTypes
 import Testing
 
 @Suite struct CodecTests {
-    static let commands: [Command] = [
-        .put(.init(key: "k".bytes, value: "v".bytes, session: SessionID(3), returnsPrevious: true)),
-        .put(.init(key: "k".bytes, value: [], keepsValue: true, keepsSession: true)),
-        .delete(.init(.prefix("k".bytes), returnsPrevious: true)),
-        .transaction(
-            .init(
-                compares: [
-                    Compare(.key("a".bytes), .less, .value("x".bytes)), Compare(.all, .equal, .version(1)),
-                    Compare(.from("a".bytes), .notEqual, .createRevision(Revision(2))),
-                    Compare(.key("a".bytes), .greater, .modRevision(Revision(2))),
-                    Compare(.key("a".bytes), .equal, .session(SessionID(2))),
-                    Compare(.key("a".bytes), .equal, .session(nil)),
-                ],
-                success: [
-                    .put(.init(key: "a".bytes, value: [])),
-                    .range(.init(.all, limit: 3, keysOnly: true, sort: .init(by: .value, .descending))),
-                    .transaction(.init(success: [.delete(.init(.key("z".bytes)))])),
-                ], failure: [.range(.init(.key([1]), countOnly: true))])),
-        .compact(through: Revision(9)), .grantSession(ttl: .milliseconds(1500)),
-        .grantSession(ttl: .seconds(2), label: "räder"), .grantSession(id: SessionID(7), ttl: .seconds(2)),
-        .grantSession(id: SessionID(.max), ttl: .seconds(2), label: "l"), .revokeSession(SessionID(4)),
-        .expireSessions([SessionID(4), SessionID(5)], term: Term(3)),
-        .expireSessions([SessionID(4)], term: Term(3), knownThrough: LogIndex(8)),
-        .acquireLock(.init(name: "ä/b", session: SessionID(1), waits: false)),
-        .releaseLock(name: "a", session: SessionID(1)), .cancelLockWait(name: "a", session: SessionID(1)),
-        .campaign(election: "e", session: SessionID(1), value: [1]),
-        .proclaim(election: "e", session: SessionID(1), value: [2]), .resign(election: "e", session: SessionID(1)),
-        .cancelCandidacy(election: "e", session: SessionID(1)),
-        .registerClient,
-        .acknowledgeOutbox(through: .init(index: LogIndex(4), ordinal: 2)),
-        .configure(.init(auditsCoordination: false, auditedPrefixes: [[1], []], maximumOutboxRecords: 5)),
-        .record(
-            [
-                .init(kind: .membershipChanged, subject: "n2", fields: [.init("role", "voter")]),
-                .init(kind: .leadershipStarted, subject: "n1"),
-            ], term: Term(2)),
-        .record([.init(kind: .administration, subject: "x")], term: nil),
-        .foundMembers([
-            .init(
-                id: NodeID(1), name: "n1", peer: .init(host: "a", port: 7400), api: .init(host: "::1", port: 7401),
-                zone: "z", isEnrolled: true, incarnation: Incarnation(9))
-        ]),
-        .admitMember(
-            .init(name: "n4", peer: .init(host: "d", port: 7400), api: .init(host: "d", port: 7401), zone: "y")),
-        .noteMember(NodeID(4), isEnrolled: true, incarnation: nil),
-        .noteMember(NodeID(4), isEnrolled: false, incarnation: Incarnation(3)), .forgetMember(NodeID(4)),
-        .createJoinToken(
-            .init(
-                id: JoinTokenID(7), secretDigest: [UInt8](repeating: 5, count: 32), nodeName: "n4", uses: 2,
-                ttl: .seconds(60))), .revokeJoinToken(JoinTokenID(7)),
-        .redeemJoinToken(
-            .init(
-                token: JoinTokenID(7), secretDigest: [UInt8](repeating: 5, count: 32),
-                keyDigest: [UInt8](repeating: 6, count: 32),
-                member: .init(name: "n4", peer: .init(host: "d", port: 7400), api: .init(host: "d", port: 7401)))),
+    static let commands: [Command] =
+        [
+            .put(.init(key: "k".bytes, value: "v".bytes, session: SessionID(3), returnsPrevious: true)),
+            .put(.init(key: "k".bytes, value: [], keepsValue: true, keepsSession: true)),
+            .delete(.init(.prefix("k".bytes), returnsPrevious: true)),
+            .transaction(
+                .init(
+                    compares: [
+                        Compare(.key("a".bytes), .less, .value("x".bytes)), Compare(.all, .equal, .version(1)),
+                        Compare(.from("a".bytes), .notEqual, .createRevision(Revision(2))),
+                        Compare(.key("a".bytes), .greater, .modRevision(Revision(2))),
+                        Compare(.key("a".bytes), .equal, .session(SessionID(2))),
+                        Compare(.key("a".bytes), .equal, .session(nil)),
+                    ],
+                    success: [
+                        .put(.init(key: "a".bytes, value: [])),
+                        .range(.init(.all, limit: 3, keysOnly: true, sort: .init(by: .value, .descending))),
+                        .transaction(.init(success: [.delete(.init(.key("z".bytes)))])),
+                    ], failure: [.range(.init(.key([1]), countOnly: true))])),
+            .compact(through: Revision(9)), .grantSession(ttl: .milliseconds(1500)),
+            .grantSession(ttl: .seconds(2), label: "räder"), .grantSession(id: SessionID(7), ttl: .seconds(2)),
+            .grantSession(id: SessionID(.max), ttl: .seconds(2), label: "l"), .revokeSession(SessionID(4)),
+            .expireSessions([SessionID(4), SessionID(5)], term: Term(3)),
+            .expireSessions([SessionID(4)], term: Term(3), knownThrough: LogIndex(8)),
+            .acquireLock(.init(name: "ä/b", session: SessionID(1), waits: false)),
+            .releaseLock(name: "a", session: SessionID(1)), .cancelLockWait(name: "a", session: SessionID(1)),
+            .campaign(election: "e", session: SessionID(1), value: [1]),
+            .proclaim(election: "e", session: SessionID(1), value: [2]), .resign(election: "e", session: SessionID(1)),
+            .cancelCandidacy(election: "e", session: SessionID(1)),
+            .registerClient,
+            .acknowledgeOutbox(through: .init(index: LogIndex(4), ordinal: 2)),
+            .configure(.init(auditsCoordination: false, auditedPrefixes: [[1], []], maximumOutboxRecords: 5)),
+            .record(
+                [
+                    .init(kind: .membershipChanged, subject: "n2", fields: [.init("role", "voter")]),
+                    .init(kind: .leadershipStarted, subject: "n1"),
+                ], term: Term(2)),
+            .record([.init(kind: .administration, subject: "x")], term: nil),
+            .foundMembers([
+                .init(
+                    id: NodeID(1), name: "n1", peer: .init(host: "a", port: 7400), api: .init(host: "::1", port: 7401),
+                    zone: "z", isEnrolled: true, incarnation: Incarnation(9))
+            ]),
+            .admitMember(
+                .init(name: "n4", peer: .init(host: "d", port: 7400), api: .init(host: "d", port: 7401), zone: "y")),
+            .noteMember(NodeID(4), isEnrolled: true, incarnation: nil),
+            .noteMember(NodeID(4), isEnrolled: false, incarnation: Incarnation(3)), .forgetMember(NodeID(4)),
+            .createJoinToken(
+                .init(
+                    id: JoinTokenID(7), secretDigest: [UInt8](repeating: 5, count: 32), nodeName: "n4", uses: 2,
+                    ttl: .seconds(60))), .revokeJoinToken(JoinTokenID(7)),
+            .redeemJoinToken(
+                .init(
+                    token: JoinTokenID(7), secretDigest: [UInt8](repeating: 5, count: 32),
+                    keyDigest: [UInt8](repeating: 6, count: 32),
+                    member: .init(name: "n4", peer: .init(host: "d", port: 7400), api: .init(host: "d", port: 7401)))),
+        ] + authCommands.map(Command.auth)
+
+    private static let authCommands: [AuthCommand] = [
+        .enable(secret: [UInt8](repeating: 9, count: 32)), .disable, .addUser(name: "ä", passwordHash: [1, 2]),
+        .deleteUser(name: "u"), .changePassword(user: "u", passwordHash: []), .grantRole(user: "u", role: "r"),
+        .revokeRole(user: "u", role: "r"), .addRole(name: "r"), .deleteRole(name: "r"),
+        .grantPermission(role: "r", .init(.prefix("a".bytes), .readWrite)),
+        .grantPermission(role: "r", .init(.from("a".bytes), .read)), .revokePermission(role: "r", .key("a".bytes)),
     ]
 
     private func envelope(_ command: Command, request: Bool = true) -> Envelope {

@@ -177,7 +177,8 @@ struct CommandSource {
                     compares: [.present(key)], success: [.delete(.init(.key(key))), .range(.init(.all, limit: 3))],
                     failure: [.put(.init(key: key, value: value, returnsPrevious: true))]))
         case 21: return .compact(through: Revision(UInt64.random(in: 1...40, using: &random)))
-        case 22..<24: return .registerClient
+        case 22: return .registerClient
+        case 23: return auth(name)
         case 24: return .acknowledgeOutbox(through: .all(of: LogIndex(UInt64.random(in: 0...60, using: &random))))
         default:
             return Bool.random(using: &random)
@@ -187,6 +188,16 @@ struct CommandSource {
                     ))
                 : .record([.init(kind: .leadershipStarted, subject: "n1", fields: [.init("term", "1")])], term: Term(1))
         }
+    }
+
+    private mutating func auth(_ name: String) -> Command {
+        let permission = AuthPermission(.prefix(name.bytes), Bool.random(using: &random) ? .read : .readWrite)
+        let commands: [AuthCommand] = [
+            .addUser(name: name, passwordHash: [1]), .deleteUser(name: name), .addRole(name: name),
+            .deleteRole(name: name), .grantRole(user: name, role: "x"), .revokeRole(user: name, role: "x"),
+            .grantPermission(role: name, permission), .revokePermission(role: name, permission.range),
+        ]
+        return .auth(commands.randomElement(using: &random)!)
     }
 
     /// Some choose an ID that an entry will have, or that another has chosen.

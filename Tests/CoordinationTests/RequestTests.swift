@@ -94,10 +94,10 @@ import Testing
 
     @Test func `beyond the bound the clients longest unused are forgotten`() {
         var table = RequestTable()
-        for id in 1...UInt64(CoordinationLimits.clients) { table.register(ClientID(id), at: LogIndex(id)) }
+        for id in 1...UInt64(CoordinationLimits.clients) { table.register(ClientID(id), owner: "", at: LogIndex(id)) }
         _ = table.judge(.init(client: ClientID(1), sequence: 1), at: LogIndex(70_000))
         #expect(table.clients.count == CoordinationLimits.clients)
-        table.register(ClientID(70_001), at: LogIndex(70_001))
+        table.register(ClientID(70_001), owner: "", at: LogIndex(70_001))
         #expect(table.clients.count == CoordinationLimits.clients / 16 * 15)
         #expect(table.clients.value(for: 1) != nil)
         #expect(table.clients.value(for: 70_001) != nil)
@@ -108,7 +108,7 @@ import Testing
         var table = RequestTable()
         let value = [UInt8](repeating: 1, count: 50_000)
         let kept = KeyValue(key: [1], value: value, createRevision: Revision(2), modRevision: Revision(2), version: 1)
-        for id in 1...40 as ClosedRange<UInt64> { table.register(ClientID(id), at: LogIndex(id)) }
+        for id in 1...40 as ClosedRange<UInt64> { table.register(ClientID(id), owner: "", at: LogIndex(id)) }
         for round in 1...60 as ClosedRange<UInt64> {
             for id in 1...40 as ClosedRange<UInt64> {
                 let request = RequestID(client: ClientID(id), sequence: round)

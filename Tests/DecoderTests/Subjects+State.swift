@@ -51,6 +51,9 @@ extension Subject {
                 zone: "z")),
         .noteMember(NodeID(1), isEnrolled: true, incarnation: Incarnation(9)), .forgetMember(NodeID(2)),
         newToken, .revokeJoinToken(JoinTokenID(7)), redemption,
+        .auth(.addUser(name: "root", passwordHash: [1, 2])), .auth(.grantRole(user: "root", role: "root")),
+        .auth(.grantPermission(role: "r", .init(.prefix([97]), .readWrite))),
+        .auth(.enable(secret: [UInt8](repeating: 7, count: 32))),
     ]
 
     fileprivate static let newToken = Command.createJoinToken(
@@ -96,7 +99,8 @@ private enum SnapshotStream {
                 request: RequestID(client: ClientID(2), sequence: UInt64(number) + 1))
         }
         apply(.delete(.init(.key([107, 0]))))
-        apply(.compact(through: Revision(4)))
+        apply(.put(.init(key: [107, 9], value: [])))
+        apply(.compact(through: Revision(8)))
         apply(.acquireLock(.init(name: "lock", session: SessionID(1), waits: true)))
         apply(.campaign(election: "election", session: SessionID(1), value: [1]))
         apply(
@@ -112,6 +116,11 @@ private enum SnapshotStream {
                     zone: "z")))
         apply(Subject.newToken)
         apply(Subject.redemption)
+        for command in [
+            AuthCommand.addUser(name: "u", passwordHash: [1, 2]), .addRole(name: "r"), .grantRole(user: "u", role: "r"),
+            .grantPermission(role: "r", .init(.prefix([97]), .readWrite)),
+            .grantPermission(role: "r", .init(.key([97]), .read)),
+        ] { apply(.auth(command)) }
         let stream = encoded(machine)
         let start = preludeBytes + headerBytes
         let length = Int(stream[preludeBytes]) | Int(stream[preludeBytes + 1]) << 8

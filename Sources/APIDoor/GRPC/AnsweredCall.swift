@@ -138,7 +138,8 @@ enum AnsweredCall {
                 $0.expiresUnixMs = expires / 1_000_000
             }.serializedBytes()
         case .joinTokenRevoked: return try ProtoRevokeJoinTokenResponse.with { $0.commit = commit }.serializedBytes()
-        case .sessionsExpired, .outboxAcknowledged, .configured, .recorded, .memberAdmitted, .joinTokenRedeemed:
+        case .sessionsExpired, .outboxAcknowledged, .configured, .recorded, .memberAdmitted, .joinTokenRedeemed,
+            .authChanged:
             throw CallFailure(.done)
         }
     }
@@ -208,7 +209,8 @@ enum AnsweredCall {
                     }
                 }
             }.serializedBytes()
-        case .transaction, .session, .lock, .elections, .election, .outbox, .outboxStatus, .settings, .members,
+        case .transaction, .session, .lock, .elections, .election, .outbox, .outboxStatus, .settings, .members, .auth,
+            .authStatus, .user, .role,
             .summary:
             throw CallFailure(.done)
         }

@@ -74,6 +74,8 @@ extension ServiceFailure.Code {
         case .oversized, .unknownMember: .invalidArgument
         case .withdrawn, .superseded: .aborted
         case .sessionNotFound: .notFound
+        case .permissionDenied: .permissionDenied
+        case .userUnknown: .unauthenticated
         case .transferFailed, .notGranted, .notCaughtUp, .notHeard, .quorumNotHeard, .changePending, .changeRefused:
             .failedPrecondition
         case .memberExists: .alreadyExists
@@ -100,6 +102,21 @@ extension Refusal {
         case .joinTokenOfAnother: .permissionDenied
         case .joinTokenExists, .sessionExists: .alreadyExists
         case .tooManyJoinTokens: .resourceExhausted
+        case .permissionDenied: .permissionDenied
+        case .auth(let refusal): refusal.grpcCode
+        }
+    }
+}
+
+extension AuthRefusal {
+    var grpcCode: GRPCCode {
+        switch self {
+        case .userExists, .roleExists: .alreadyExists
+        case .userNotFound, .roleNotFound: .notFound
+        case .roleNotGranted, .permissionNotGranted, .rootUserMissing, .rootRoleMissing, .rootNeeded:
+            .failedPrecondition
+        case .userUnknown: .unauthenticated
+        case .tableFull: .resourceExhausted
         }
     }
 }

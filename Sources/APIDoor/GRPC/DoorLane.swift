@@ -329,7 +329,8 @@ final class DoorLane {
         let part = takeToken()
         parts[part] = (token, 0)
         let request = ServiceRequest(
-            token: part, deadline: NodeClock.now() + Self.defaultTimeout, principal: "",
+            token: part, deadline: NodeClock.now() + Self.defaultTimeout,
+            principal: call.handle.connection.principal,
             operation: .query(.electionLeader(name: call.name), linearizable: false))
         node.submit([request], from: sink)
     }

@@ -47,6 +47,7 @@ extension Command {
         case .createJoinToken(let new): new.encode(into: &writer)
         case .revokeJoinToken(let id): writer.write(id)
         case .redeemJoinToken(let redemption): redemption.encode(into: &writer)
+        case .auth(let command): command.encode(into: &writer)
         }
     }
 
@@ -78,6 +79,7 @@ extension Command {
         case .createJoinToken: 25
         case .revokeJoinToken: 26
         case .redeemJoinToken: 27
+        case .auth: 30
         }
     }
 
@@ -142,6 +144,7 @@ extension Command {
         case 29:
             let knownThrough = try reader.read(LogIndex.self)
             self = try Self.readExpiry(&reader, knownThrough: knownThrough)
+        case 30: self = .auth(try AuthCommand(from: &reader))
         case let tag: throw .unknownTag(UInt64(tag))
         }
     }

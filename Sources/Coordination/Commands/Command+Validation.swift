@@ -41,6 +41,7 @@ extension Command {
         case .admitMember(let new): try new.validate()
         case .createJoinToken(let new): try new.validate()
         case .redeemJoinToken(let redemption): try redemption.validate()
+        case .auth(let command): try command.validate()
         case .compact, .revokeSession, .registerClient, .acknowledgeOutbox, .noteMember, .forgetMember,
             .revokeJoinToken:
             break

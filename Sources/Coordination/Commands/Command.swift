@@ -66,6 +66,9 @@ public enum Command: Hashable, Sendable {
     /// answered again with the same ID and without another use.
     case redeemJoinToken(JoinTokenRedemption)
 
+    // Permissions
+    case auth(AuthCommand)
+
     // Outbox
     /// Forgets outbox records up to and with `through`. Idempotent.
     case acknowledgeOutbox(through: OutboxRecord.ID)

@@ -78,6 +78,9 @@ extension CommandResult {
         case .joinTokenRedeemed(let id):
             writer.write(UInt8(22))
             writer.write(id)
+        case .authChanged(let revision):
+            writer.write(UInt8(23))
+            writer.write(revision)
         }
     }
 
@@ -108,6 +111,7 @@ extension CommandResult {
         case 20: self = .joinTokenCreated(expires: try reader.read())
         case 21: self = .joinTokenRevoked
         case 22: self = .joinTokenRedeemed(try reader.read())
+        case 23: self = .authChanged(revision: try reader.read())
         case let tag: throw .unknownTag(UInt64(tag))
         }
     }

@@ -46,6 +46,8 @@ public enum CommandResult: Hashable, Sendable {
     case joinTokenRevoked
     /// The node is admitted under this ID.
     case joinTokenRedeemed(NodeID)
+    /// Users, roles or permissions are as asked; the revision is theirs.
+    case authChanged(revision: UInt64)
 
     /// The refusal, if it is one.
     public var refusal: Refusal? {

@@ -40,6 +40,10 @@ public enum CoordinationLimits {
     /// Of SHA-256.
     public static let digestBytes = 32
 
+    /// Users, roles and permissions, as ``AuthTable`` counts them; and what a door makes of one password.
+    public static let authBytes = 8 << 20
+    public static let passwordHashBytes = 1024
+
     public static let auditedPrefixes = 64
     public static let principalBytes = 512
     public static let noteBytes = 8 << 10

@@ -38,6 +38,10 @@ extension Refusal {
         case .joinTokenExists: writer.write(UInt8(27))
         case .tooManyJoinTokens: writer.write(UInt8(28))
         case .sessionExists(let session): writer.write(UInt8(29), session.rawValue)
+        case .permissionDenied: writer.write(UInt8(30))
+        case .auth(let refusal):
+            writer.write(UInt8(31))
+            writer.write(refusal.rawValue)
         }
     }
 
@@ -72,6 +76,11 @@ extension Refusal {
         case 27: self = .joinTokenExists
         case 28: self = .tooManyJoinTokens
         case 29: self = .sessionExists(try reader.read())
+        case 30: self = .permissionDenied
+        case 31:
+            let tag = try reader.read(UInt8.self)
+            guard let refusal = AuthRefusal(rawValue: tag) else { throw .unknownTag(UInt64(tag)) }
+            self = .auth(refusal)
         case let tag: throw .unknownTag(UInt64(tag))
         }
     }
@@ -135,6 +144,7 @@ extension InvalidCommand {
         case .joinTokenTerms: (23, 0)
         case .digestLength(let count): (24, count)
         case .sessionID: (25, 0)
+        case .passwordHashTooLong(let count): (26, count)
         }
     }
 
@@ -164,6 +174,7 @@ extension InvalidCommand {
         case 23: self = .joinTokenTerms
         case 24: self = .digestLength(detail)
         case 25: self = .sessionID
+        case 26: self = .passwordHashTooLong(detail)
         default: throw .unknownTag(UInt64(tag))
         }
     }

@@ -54,6 +54,9 @@ public enum Refusal: Error, Hashable, Sendable {
     /// Another token has the ID.
     case joinTokenExists
     case tooManyJoinTokens
+    /// Permissions are in force (``AuthTable``), and the user has none for this.
+    case permissionDenied
+    case auth(AuthRefusal)
 
     /// What a client may conclude. Only the refusals of the request table leave the question open: the request
     /// may have been executed before.
@@ -65,7 +68,7 @@ public enum Refusal: Error, Hashable, Sendable {
             .lockNotFound, .lockHeld, .candidateNotFound, .notElected, .staleTerm, .outboxFull, .replyTooLarge,
             .membersFounded, .memberNotFound, .memberNameTaken, .memberAddressTaken, .tooManyMembers,
             .joinTokenUnknown, .joinTokenExpired, .joinTokenRevoked, .joinTokenUsedUp, .joinTokenOfAnother,
-            .joinTokenExists, .tooManyJoinTokens:
+            .joinTokenExists, .tooManyJoinTokens, .permissionDenied, .auth:
             .notCommitted
         }
     }
@@ -79,7 +82,7 @@ public enum Refusal: Error, Hashable, Sendable {
             .lockNotFound, .candidateNotFound, .notElected, .clientUnknown, .requestExpired, .replyTooLarge,
             .membersFounded, .memberNotFound, .memberNameTaken, .memberAddressTaken, .tooManyMembers,
             .joinTokenUnknown, .joinTokenExpired, .joinTokenRevoked, .joinTokenUsedUp, .joinTokenOfAnother,
-            .joinTokenExists:
+            .joinTokenExists, .permissionDenied, .auth:
             false
         }
     }
@@ -116,6 +119,8 @@ public enum Refusal: Error, Hashable, Sendable {
         case .joinTokenOfAnother: "token_of_another"
         case .joinTokenExists: "token_exists"
         case .tooManyJoinTokens: "too_many_tokens"
+        case .permissionDenied: "permission_denied"
+        case .auth(let refusal): refusal.code
         }
     }
 
@@ -158,6 +163,8 @@ public enum Refusal: Error, Hashable, Sendable {
         case .joinTokenExists: "another join token has this id"
         case .tooManyJoinTokens:
             "\(CoordinationLimits.joinTokens) join tokens have not expired yet; more are not kept"
+        case .permissionDenied: "permission denied"
+        case .auth(let refusal): refusal.message
         }
     }
 }
@@ -191,6 +198,7 @@ public enum InvalidCommand: Error, Hashable, Sendable {
     /// The uses or the time to live of a join token.
     case joinTokenTerms
     case digestLength(Int)
+    case passwordHashTooLong(Int)
     /// A transaction with writes was asked as a query.
     case notReadOnly
 
@@ -220,6 +228,8 @@ public enum InvalidCommand: Error, Hashable, Sendable {
         case .memberZone: "a zone has at most \(CoordinationLimits.memberNameBytes) bytes"
         case .joinTokenTerms:
             "a join token is for 1 to \(CoordinationLimits.joinTokenUses) nodes and lives 1 s to 7 d"
+        case .passwordHashTooLong(let count):
+            "a password's hash has \(count) bytes, more than \(CoordinationLimits.passwordHashBytes)"
         case .digestLength(let count): "a digest of \(count) bytes is not one of \(CoordinationLimits.digestBytes)"
         case .memberCount(let count): "\(count) members are outside 1 to \(CoordinationLimits.members)"
         case .notReadOnly: "a transaction with writes is not a query"

@@ -24,6 +24,11 @@ public enum Query: Hashable, Sendable {
     case members
     /// The join tokens that are kept, in the order in which they were made.
     case joinTokens
+    /// Users, roles and permissions with every secret of theirs: for doors.
+    case auth
+    case authStatus
+    case user(name: String)
+    case role(name: String)
     case summary
 }
 
@@ -44,6 +49,10 @@ public enum QueryResult: Hashable, Sendable {
     case settings(CoordinationSettings)
     case members(MemberTable)
     case joinTokens(JoinTokenTable)
+    case auth(AuthTable)
+    case authStatus(AuthStatus)
+    case user(AuthUser)
+    case role(AuthRole)
     case summary(StateSummary)
 }
 

@@ -71,6 +71,11 @@ extension StateMachine {
             let result = execute(command, &context, &output)
             return answer(result, to: header.proposal, into: &output).result
         }
+        if let owner = requests.clients.value(for: request.client.rawValue)?.owner,
+            !isSameUser(owner, as: context.principal)
+        {
+            return answer(.refused(.clientUnknown(request.client)), to: header.proposal, into: &output).result
+        }
         switch requests.judge(request, at: index) {
         case .execute:
             let result = execute(command, &context, &output)
@@ -117,6 +122,7 @@ extension StateMachine {
             return .refused(.invalid(error))
         }
         do throws(Refusal) {
+            try authorize(command, by: context.principal)
             let result = try run(command, &context, &output)
             promote(&context, &output)
             return result
@@ -153,7 +159,7 @@ extension StateMachine {
             return try cancelCandidacy(election, session, &context, &output)
         case .registerClient:
             let client = ClientID(context.index.rawValue)
-            requests.register(client, at: context.index)
+            requests.register(client, owner: context.principal, at: context.index)
             return .clientRegistered(client)
         case .acknowledgeOutbox(let through):
             outbox.acknowledge(through: through)
@@ -182,6 +188,7 @@ extension StateMachine {
         case .createJoinToken(let new): return try createJoinToken(new, &context, &output)
         case .revokeJoinToken(let id): return try revokeJoinToken(id, &context, &output)
         case .redeemJoinToken(let redemption): return try redeemJoinToken(redemption, &context, &output)
+        case .auth(let command): return try changeAuth(command, &context, &output)
         }
     }
 }

@@ -69,6 +69,7 @@ extension CommandResult {
         case .joinTokenCreated: 23
         case .joinTokenRevoked: 24
         case .joinTokenRedeemed: 25
+        case .authChanged: 26
         }
     }
 }

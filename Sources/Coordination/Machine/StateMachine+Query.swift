@@ -4,7 +4,17 @@ extension StateMachine {
     /// The most elements a listing answers with, whatever limit it asks for.
     private static let listingLimit = 10_000
 
-    /// Answers a read from this replica's state.
+    /// Answers a read from this replica's state, as far as the principal may see it.
+    public func answer(_ query: Query, to principal: @autoclosure () -> String) -> QueryReply {
+        do throws(Refusal) {
+            try authorize(query, by: principal())
+        } catch {
+            return QueryReply(revision: revision, appliedIndex: applied.index, result: .refused(error))
+        }
+        return answer(query)
+    }
+
+    /// Answers a read from this replica's state, whoever asks.
     public func answer(_ query: Query) -> QueryReply {
         let result: QueryResult
         do throws(Refusal) {
@@ -46,6 +56,10 @@ extension StateMachine {
         case .settings: return .settings(settings)
         case .members: return .members(members)
         case .joinTokens: return .joinTokens(joinTokens)
+        case .auth: return .auth(auth)
+        case .authStatus: return .authStatus(auth.status)
+        case .user(let name): return .user(try authUser(name))
+        case .role(let name): return .role(try authRole(name))
         case .summary: return .summary(summary)
         }
     }

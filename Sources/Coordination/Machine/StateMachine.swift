@@ -28,6 +28,8 @@ public struct StateMachine: Sendable {
     public package(set) var members = MemberTable()
     /// By what new nodes may join.
     public package(set) var joinTokens = JoinTokenTable()
+    /// Who may do what.
+    public package(set) var auth = AuthTable()
 
     public init() {}
 

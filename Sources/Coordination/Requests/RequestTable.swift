@@ -16,6 +16,8 @@ package struct RequestTable: Sendable {
     }
 
     package struct Client: Sendable {
+        /// The principal that registered; empty when that is not known.
+        package var owner: String
         /// Requests up to this one are answered and gone.
         package var floor: UInt64 = 0
         /// Index of the client's last request.
@@ -36,8 +38,8 @@ package struct RequestTable: Sendable {
 
     package init() {}
 
-    package mutating func register(_ client: ClientID, at index: LogIndex) {
-        clients.set(client.rawValue, Client(lastUsed: index.rawValue))
+    package mutating func register(_ client: ClientID, owner: String, at index: LogIndex) {
+        clients.set(client.rawValue, Client(owner: owner, lastUsed: index.rawValue))
         if clients.count > CoordinationLimits.clients { evict(sparing: client) }
     }
 

@@ -175,7 +175,9 @@ public struct SnapshotDecoder: Sendable {
         case .client:
             let id = try reader.read(UInt64.self)
             let floor = try reader.read(UInt64.self)
-            state.requests.clients.set(id, .init(floor: floor, lastUsed: try reader.read()))
+            let lastUsed = try reader.read(UInt64.self)
+            let owner = version < 6 ? "" : try reader.readString(atMost: CoordinationLimits.principalBytes * 3)
+            state.requests.clients.set(id, .init(owner: owner, floor: floor, lastUsed: lastUsed))
             lastClient = id
         case .answer:
             let sequence = try reader.read(UInt64.self)
@@ -204,6 +206,9 @@ public struct SnapshotDecoder: Sendable {
                 throw .unknownTag(UInt64(tag))
             }
             state.joinTokens.keys.append(try .init(from: &reader))
+        case .auth:
+            guard version > 5, state.auth.revision == 1 else { throw .unknownTag(UInt64(tag)) }
+            state.auth = try AuthTable(from: &reader)
         case .mixedChain: state.isChainMixed = true
         case .end: throw .unknownTag(UInt64(tag))
         }

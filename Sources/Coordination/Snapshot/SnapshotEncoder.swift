@@ -150,6 +150,10 @@ public struct SnapshotEncoder: Sequence, IteratorProtocol, Sendable {
             writer.write(SnapshotTag.memberKey.rawValue)
             key.encode(into: &writer)
         }
+        if state.auth.status.revision > 1 {
+            writer.write(SnapshotTag.auth.rawValue)
+            state.auth.encode(into: &writer)
+        }
     }
 
     private func write(_ changes: Keyspace.Changes, _ writer: inout ByteWriter) {
@@ -178,6 +182,7 @@ public struct SnapshotEncoder: Sequence, IteratorProtocol, Sendable {
         writer.write(id)
         writer.write(client.floor)
         writer.write(client.lastUsed)
+        writer.write(client.owner)
         for answer in client.answers {
             writer.write(SnapshotTag.answer.rawValue)
             writer.write(answer.sequence)

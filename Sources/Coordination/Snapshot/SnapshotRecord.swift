@@ -3,7 +3,7 @@ import EsperTypes
 // Snapshot format 6. The stream is "ESPRSNAP", a 16-bit version, then frames: 32-bit length of the body, its CRC-32C, the
 // body, which is records. What was live at the compacted revision comes first, then every change since, in order; replaying
 // the changes rebuilds numbers, history and indexes, so no value is written twice. Formats 1 to 5 are read too: they do not
-// say by which entry a session began, which is its ID there; 1 to 4 have no join tokens, 1 and 2 no members, and 1 no labels
+// say by which entry a session began, which is its ID there, nor what the compacted revision deleted, and have no users; 1 to 4 have no join tokens, 1 and 2 no members, and 1 no labels
 // of sessions either.
 
 enum SnapshotFormat {
@@ -35,6 +35,8 @@ enum SnapshotTag: UInt8 {
     case joinToken
     /// After the join tokens: by which key a member is known.
     case memberKey
+    /// After those, once there ever were users or roles.
+    case auth
 }
 
 /// What the last frame compares.

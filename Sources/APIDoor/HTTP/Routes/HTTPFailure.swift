@@ -51,6 +51,8 @@ extension HTTPFailure {
         case .tooManyWatches: status = .tooManyRequests
         case .oversized: status = .contentTooLarge
         case .sessionNotFound: status = .notFound
+        case .permissionDenied: status = .forbidden
+        case .userUnknown: status = .unauthorized
         case .transferFailed, .withdrawn, .superseded, .memberExists, .notCaughtUp, .notHeard, .quorumNotHeard,
             .changePending, .changeRefused:
             status = .conflict
@@ -76,7 +78,10 @@ extension HTTPFailure {
         case .outboxFull: status = .serviceUnavailable
         case .replyTooLarge: status = .contentTooLarge
         case .memberNotFound, .joinTokenUnknown: status = .notFound
-        case .joinTokenOfAnother: status = .forbidden
+        case .joinTokenOfAnother, .permissionDenied: status = .forbidden
+        case .auth(.userUnknown): status = .unauthorized
+        case .auth(.userNotFound), .auth(.roleNotFound): status = .notFound
+        case .auth: status = .conflict
         case .tooManyJoinTokens: status = .tooManyRequests
         case .memberNameTaken, .memberAddressTaken, .membersFounded, .tooManyMembers, .joinTokenExpired,
             .joinTokenRevoked, .joinTokenUsedUp, .joinTokenExists, .sessionExists:
