@@ -13,6 +13,7 @@ let settings: [SwiftSetting] = [
 // Products of other packages, by the short name the targets below use.
 let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
 let asn1 = Target.Dependency.product(name: "SwiftASN1", package: "swift-asn1")
+let cryptoExtras = Target.Dependency.product(name: "CryptoExtras", package: "swift-crypto")
 let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
 let deque = Target.Dependency.product(name: "DequeModule", package: "swift-collections")
 let hummingbirdCore = Target.Dependency.product(name: "HummingbirdCore", package: "hummingbird")
@@ -102,6 +103,14 @@ let package = Package(
                 "EsperProtocol", "GRPCTransport",
                 httpTypes, hummingbirdCore, logging, metrics, nioCore, nioPosix, nioSSL, nioTLS, protobuf,
             ]),
+        .target(
+            name: "EtcdProtocol", dependencies: [protobuf], exclude: ["proto"], swiftSettings: settings),
+        library(
+            "EtcdDoor",
+            [
+                "EsperTypes", "Coordination", "RaftRuntime", "APIDoor", "EtcdProtocol", "GRPCTransport",
+                crypto, cryptoExtras, nioCore, nioPosix, protobuf,
+            ]),
         library(
             "EsperClient",
             [
@@ -118,16 +127,16 @@ let package = Package(
             "EsperNode",
             [
                 "EsperTypes", "RaftCore", "Coordination", "RaftStorage", "Identity", "Enrollment", "PeerTransport",
-                "RaftRuntime", "PostgreSQL", "Catalog", "Observability", "GRPCTransport", "APIDoor",
+                "RaftRuntime", "PostgreSQL", "Catalog", "Observability", "GRPCTransport", "APIDoor", "EtcdDoor",
                 lifecycle, logging, metrics, nioCore, nioPosix, nioSSL, yams,
             ]),
         executable("esper-node", ["EsperNode", "Observability", argumentParser, logging, metrics]),
         executable(
             "esper",
             [
-                "EsperClient", "EsperTypes", "Enrollment", "Identity", "Coordination", "RaftRuntime", "RaftStorage",
-                "Simulation", argumentParser, logging, nioCore,
-                nioPosix, yams,
+                "EsperClient", "EsperTypes", "Enrollment", "EtcdProtocol", "GRPCTransport", "Identity", "Coordination",
+                "RaftRuntime", "RaftStorage", "Simulation", argumentParser, logging, nioCore, nioPosix, nioSSL,
+                protobuf, yams,
             ]),
 
         // Deterministic simulation and the checkers that judge histories.
@@ -192,6 +201,8 @@ let package = Package(
                 "Observability", "EsperTypes", "EsperProtocol", "GRPCTransport", "TestSupport",
                 asn1, crypto, logging, metrics, nioCore, nioPosix, nioSSL, protobuf, x509,
             ]),
+        tests(
+            "EtcdDoorTests", ["EtcdDoor", "EtcdProtocol", "Coordination", "EsperTypes", crypto, protobuf]),
         tests(
             "EsperClientTests",
             [

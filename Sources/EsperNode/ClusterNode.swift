@@ -1,6 +1,7 @@
 import APIDoor
 import Coordination
 import EsperTypes
+import EtcdDoor
 import FoundationEssentials
 import GRPCTransport
 import Identity
@@ -84,15 +85,16 @@ public final class ClusterNode: Sendable {
             NodeFacts(catalog: catalog?.state ?? .disabled, enrollment: enrollment?.offer)
         }
         let door = try await GRPCDoor(node: handle, group: doorGroup, facts: facts)
+        let etcd = try await EtcdDoor(node: handle, group: doorGroup)
         server = GRPCServer(
             services: [
-                (door, GRPCDoor.methods(development: settings.development)),
-                (try GRPCDoor.reflection(), ReflectionService.methods),
+                (door, GRPCDoor.methods(development: settings.development)), (etcd, EtcdDoor.methods),
+                (try GRPCDoor.reflection(with: [EtcdDoor.descriptors]), ReflectionService.methods),
             ], health: probes, options: GRPCDoor.transportOptions)
         let options = APIOptions(host: settings.listenAPI.host, port: settings.listenAPI.port)
         let http = HTTPDoor(
             node: handle, health: health, registry: registry, facts: facts, options: options,
-            logger: logger)
+            gateway: EtcdGateway(door: etcd), logger: logger)
         listener = try await APIListener.start(
             options, credentials: credentials, door: http, on: doorGroup, logger: logger, date: { Date() },
             attachHTTP2: { [server] channel, principal in try server.attach(to: channel, principal: principal) })

@@ -48,9 +48,13 @@ extension NodeCore {
             if case .compacted(let revision) = delivery.content {
                 watchCallers[delivery.watcher] = nil
                 cancellable[CallerKey(caller.sink, caller.token)] = nil
-                fail(
-                    caller, .compacted, "required revision has been compacted; the lowest readable is \(revision)",
-                    .notCommitted)
+                reply(
+                    caller,
+                    .failed(
+                        ServiceFailure(
+                            code: .compacted,
+                            message: "required revision has been compacted; the lowest readable is \(revision)",
+                            outcome: .notCommitted, compacted: revision)))
             } else {
                 reply(caller, .watch(delivery))
             }

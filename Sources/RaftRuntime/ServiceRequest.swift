@@ -185,10 +185,12 @@ public struct ServiceFailure: Error, Hashable, Sendable {
     public var leaderAPIAddress: String?
     /// With ``Code/notGranted``: who has it, if somebody still does.
     public var holder: Holder?
+    /// With ``Code/compacted``: the lowest revision that can be read.
+    public var compacted: Revision?
 
     public init(
         code: Code, message: String, outcome: Outcome, leader: String? = nil, leaderAPIAddress: String? = nil,
-        holder: Holder? = nil
+        holder: Holder? = nil, compacted: Revision? = nil
     ) {
         self.code = code
         self.message = message
@@ -196,6 +198,7 @@ public struct ServiceFailure: Error, Hashable, Sendable {
         self.leader = leader
         self.leaderAPIAddress = leaderAPIAddress
         self.holder = holder
+        self.compacted = compacted
     }
 
     public var isRetryable: Bool {

@@ -36,8 +36,10 @@ public final class GRPCDoor: GRPCService {
     }
 
     /// What tells clients without our .proto files what the services look like.
-    public static func reflection() throws -> ReflectionService {
-        try ReflectionService(descriptorSets: [EsperDescriptors.fileDescriptorSet])
+    ///
+    /// - Parameter others: the `google.protobuf.FileDescriptorSet`s of services beside this door's.
+    public static func reflection(with others: [[UInt8]] = []) throws -> ReflectionService {
+        try ReflectionService(descriptorSets: [EsperDescriptors.fileDescriptorSet] + others)
     }
 
     /// - Parameters:

@@ -28,12 +28,14 @@ struct LoadKeys: Sendable {
 struct PutStep: LoadStep {
     let keys: LoadKeys
 
-    func perform(_ worker: LoadWorker, completion: @escaping @Sendable (Result<Void, EsperError>) -> Void) {
+    func perform(_ worker: LoadWorker<EsperClient>, completion: @escaping @Sendable (Result<Void, EsperError>) -> Void)
+    {
         put(keys.name(Int.random(in: 0..<keys.count, using: &worker.random)), worker, completion)
     }
 
     func put(
-        _ key: String, _ worker: LoadWorker, _ completion: @escaping @Sendable (Result<Void, EsperError>) -> Void
+        _ key: String, _ worker: LoadWorker<EsperClient>,
+        _ completion: @escaping @Sendable (Result<Void, EsperError>) -> Void
     ) {
         let number = Int64(worker.random.next() >> 11)
         let call = worker.recorder?.now() ?? 0
@@ -52,7 +54,8 @@ struct GetStep: LoadStep {
     /// A key that is not there is a failure of the run.
     let expectsValue: Bool
 
-    func perform(_ worker: LoadWorker, completion: @escaping @Sendable (Result<Void, EsperError>) -> Void) {
+    func perform(_ worker: LoadWorker<EsperClient>, completion: @escaping @Sendable (Result<Void, EsperError>) -> Void)
+    {
         let key = keys.name(Int.random(in: 0..<keys.count, using: &worker.random))
         let call = worker.recorder?.now() ?? 0
         worker.client.startGet(Bytes.of(key), local: local) { result in

@@ -11,9 +11,9 @@ struct LoadRun {
     /// Whether a client whose node fails goes on with another; otherwise each stays with one, so that the load is spread.
     let roams: Bool
 
-    func measure(_ step: any LoadStep, recorder: HistoryRecorder?, meanwhile: (@Sendable () async -> Void)? = nil)
-        async throws -> LoadReport
-    {
+    func measure(
+        _ step: any LoadStep<EsperClient>, recorder: HistoryRecorder?, meanwhile: (@Sendable () async -> Void)? = nil
+    ) async throws -> LoadReport {
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         let settings = try settings()
         let endpoints = try await endpoints(settings)
@@ -28,6 +28,21 @@ struct LoadRun {
             _ = try await client.status()
             clients.append((client, roams ? "any" : endpoint))
         }
+        let report = await measure(step, over: clients, recorder: recorder, meanwhile: meanwhile) { session in
+            try? await session.close()
+        }
+        try await group.shutdownGracefully()
+        return report
+    }
+
+    /// Measures over connections that stand, and closes them.
+    ///
+    /// - Parameter release: ends what a client has kept.
+    func measure<Connection: LoadConnection>(
+        _ step: any LoadStep<Connection>, over clients: [(client: Connection, endpoint: String)],
+        recorder: HistoryRecorder? = nil, meanwhile: (@Sendable () async -> Void)? = nil,
+        release: (Connection.WorkerState) async -> Void
+    ) async -> LoadReport {
         let workers = (0..<options.clients).map { index in
             let (client, endpoint) = clients[index % clients.count]
             return LoadWorker(
@@ -38,10 +53,9 @@ struct LoadRun {
         var tally = LoadReport.Tally()
         for worker in workers {
             tally.merge(worker.tally)
-            if let session = worker.session { try? await session.close() }
+            if let state = worker.state { await release(state) }
         }
         for (client, _) in clients { client.close() }
-        try await group.shutdownGracefully()
         return LoadReport(kind: kind, options: options, tally: tally, seconds: seconds, processors: processors)
     }
 
@@ -68,8 +82,8 @@ struct LoadRun {
     }()
 
     /// Lets all workers run through warm-up and window, and reads processors at the window's ends.
-    private func work(
-        _ workers: [LoadWorker], meanwhile: (@Sendable () async -> Void)?
+    private func work<Connection>(
+        _ workers: [LoadWorker<Connection>], meanwhile: (@Sendable () async -> Void)?
     ) async -> (seconds: Double, processors: JSON) {
         let cluster = options.developmentCluster()
         let processes = cluster.map { cluster in cluster.nodes.compactMap(cluster.process) } ?? []

@@ -9,20 +9,20 @@ import NIOCore
 ///
 /// `@unchecked Sendable`: after it has begun, everything is touched on `client.eventLoop` alone, where the client's
 /// callbacks come; before that and after its end, by the one task that made it.
-final class LoadWorker: @unchecked Sendable {
+final class LoadWorker<Connection: LoadConnection>: @unchecked Sendable {
     let index: Int
-    let client: EsperClient
+    let client: Connection
     let endpoint: String
     let recorder: HistoryRecorder?
-    /// What locks are attached to; only for operations that need one.
-    var session: Session?
+    /// What operations of one client share, once one needs it.
+    var state: Connection.WorkerState?
     var random: SplitMix
     var tally = LoadReport.Tally()
     private(set) var process: Int64
     /// Whether the present operation counts.
     private(set) var isMeasured = false
 
-    private let step: any LoadStep
+    private let step: any LoadStep<Connection>
     private let interval: UInt64?
     /// When the next operation may begin, at a given rate.
     private var due: UInt64 = 0
@@ -30,7 +30,7 @@ final class LoadWorker: @unchecked Sendable {
     private var ended: (@Sendable () -> Void)?
 
     init(
-        index: Int, client: EsperClient, endpoint: String, recorder: HistoryRecorder?, step: any LoadStep,
+        index: Int, client: Connection, endpoint: String, recorder: HistoryRecorder?, step: any LoadStep<Connection>,
         interval: UInt64?
     ) {
         self.index = index
@@ -118,10 +118,28 @@ struct LoadWindow: Sendable {
     var to: UInt64
 }
 
+/// What a client of a closed loop asks through.
+protocol LoadConnection: Sendable {
+    /// What a client keeps from one operation to the next.
+    associatedtype WorkerState: Sendable
+
+    /// Where answers come.
+    var eventLoop: any EventLoop { get }
+
+    func close()
+}
+
+extension EsperClient: LoadConnection {
+    /// What locks are attached to.
+    typealias WorkerState = Session
+}
+
 /// An operation that a closed loop repeats.
-protocol LoadStep: Sendable {
+protocol LoadStep<Connection>: Sendable {
+    associatedtype Connection: LoadConnection
+
     /// Called on the worker's event loop; so is `completion`, once.
-    func perform(_ worker: LoadWorker, completion: @escaping @Sendable (Result<Void, EsperError>) -> Void)
+    func perform(_ worker: LoadWorker<Connection>, completion: @escaping @Sendable (Result<Void, EsperError>) -> Void)
 }
 
 /// A small generator, good enough to choose keys: SplitMix64 (Steele, Lea, Flood 2014).

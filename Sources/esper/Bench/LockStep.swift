@@ -15,9 +15,10 @@ struct LockStep: LoadStep {
 
     static let wait = Duration.seconds(30)
 
-    func perform(_ worker: LoadWorker, completion: @escaping @Sendable (Result<Void, EsperError>) -> Void) {
+    func perform(_ worker: LoadWorker<EsperClient>, completion: @escaping @Sendable (Result<Void, EsperError>) -> Void)
+    {
         let name = "\(prefix)lock\(worker.index % locks)"
-        guard let session = worker.session, session.end == nil else {
+        guard let session = worker.state, session.end == nil else {
             replaceSession(of: worker, then: completion)
             return
         }
@@ -28,7 +29,7 @@ struct LockStep: LoadStep {
             switch result {
             case .failure(let error):
                 // Whether we stand in the queue is not known: a new session certainly does not.
-                worker.session = nil
+                worker.state = nil
                 self.abandon(session)
                 completion(.failure(error))
             case .success(let grant):
@@ -44,7 +45,7 @@ struct LockStep: LoadStep {
     }
 
     private func release(
-        _ name: String, token: FencingToken, _ session: Session, _ worker: LoadWorker,
+        _ name: String, token: FencingToken, _ session: Session, _ worker: LoadWorker<EsperClient>,
         _ completion: @escaping @Sendable (Result<Void, EsperError>) -> Void
     ) {
         resource.leave(name, token: token)
@@ -58,7 +59,7 @@ struct LockStep: LoadStep {
             case .success(false), .failure:
                 // The session may have ended under us, and the lock with it, at any time since the grant.
                 worker.recorder?.recordExpiry(key: name, token: token.rawValue, call: call)
-                worker.session = nil
+                worker.state = nil
                 self.abandon(session)
                 completion(
                     result.flatMap { _ in
@@ -74,14 +75,14 @@ struct LockStep: LoadStep {
     }
 
     private func replaceSession(
-        of worker: LoadWorker, then completion: @escaping @Sendable (Result<Void, EsperError>) -> Void
+        of worker: LoadWorker<EsperClient>, then completion: @escaping @Sendable (Result<Void, EsperError>) -> Void
     ) {
         // Awaited through `completion`.
         Task {
             do throws(EsperError) {
                 let session = try await worker.client.openSession(ttl: .seconds(15), label: "bench")
                 worker.client.eventLoop.execute {
-                    worker.session = session
+                    worker.state = session
                     self.perform(worker, completion: completion)
                 }
             } catch {
@@ -131,8 +132,9 @@ struct MixedStep: LoadStep {
     let get: GetStep
     let lock: LockStep
 
-    func perform(_ worker: LoadWorker, completion: @escaping @Sendable (Result<Void, EsperError>) -> Void) {
-        let (part, step): (String, any LoadStep) =
+    func perform(_ worker: LoadWorker<EsperClient>, completion: @escaping @Sendable (Result<Void, EsperError>) -> Void)
+    {
+        let (part, step): (String, any LoadStep<EsperClient>) =
             switch worker.random.next() % 20 {
             case 0..<2: ("lock", lock)
             case 2..<11: ("put", put)

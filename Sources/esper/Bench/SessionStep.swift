@@ -6,7 +6,8 @@ import NIOCore
 struct SessionStep: LoadStep {
     let ttl: Duration
 
-    func perform(_ worker: LoadWorker, completion: @escaping @Sendable (Result<Void, EsperError>) -> Void) {
+    func perform(_ worker: LoadWorker<EsperClient>, completion: @escaping @Sendable (Result<Void, EsperError>) -> Void)
+    {
         // Awaited through `completion`.
         Task {
             do throws(EsperError) {

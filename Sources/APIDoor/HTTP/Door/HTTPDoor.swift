@@ -18,6 +18,7 @@ public final class HTTPDoor: Sendable {
     private let core: HealthReporter
     private let facts: @Sendable () -> NodeFacts
     private let options: APIOptions
+    private let gateway: (any HTTPGateway)?
     private let logger: Logger
     private let routes: [String: [Route]]
     private let duration = Metrics.Timer(label: "api.http.request.duration")
@@ -27,9 +28,11 @@ public final class HTTPDoor: Sendable {
         })
     private let streams = Counter(label: "api.http.streams")
 
+    /// - Parameter gateway: whoever serves other paths to clients with a certificate.
     public init(
         node: NodeHandle, health: Health, registry: PrometheusRegistry,
-        facts: @escaping @Sendable () -> NodeFacts, options: APIOptions, logger: Logger
+        facts: @escaping @Sendable () -> NodeFacts, options: APIOptions, gateway: (any HTTPGateway)? = nil,
+        logger: Logger
     ) {
         self.node = node
         self.health = health
@@ -37,6 +40,7 @@ public final class HTTPDoor: Sendable {
         self.facts = facts
         core = health.component("core", scope: .liveness, state: .ok)
         self.options = options
+        self.gateway = gateway
         self.logger = logger
         routes = Dictionary(grouping: Route.all, by: \.path)
     }
@@ -54,6 +58,9 @@ public final class HTTPDoor: Sendable {
         to request: Request, _ writer: consuming ResponseWriter, on channel: any Channel, _ connection: HTTPConnection
     ) async throws {
         let start = ContinuousClock.now
+        if let gateway, let principal = connection.principal, gateway.serves(path: request.uri.path) {
+            return try await pass(request, to: gateway, principal, writer, start, channel, connection)
+        }
         switch await answer(request, channel, connection) {
         case .whole(let status, let contentType, let text, let closes, let allow):
             var fields: HTTPFields = [
@@ -97,6 +104,54 @@ public final class HTTPDoor: Sendable {
         try await body.write(ByteBuffer(string: EventSource.comment))
         while let text = await source.next() { try await body.write(ByteBuffer(string: text)) }
         try await body.finish(nil)
+    }
+
+    /// Has the gateway answer.
+    @concurrent private func pass(
+        _ request: Request, to gateway: any HTTPGateway, _ principal: String, _ writer: consuming ResponseWriter,
+        _ start: ContinuousClock.Instant, _ channel: any Channel, _ connection: HTTPConnection
+    ) async throws {
+        let answer: GatewayAnswer
+        var closes = false
+        do throws(HTTPFailure) {
+            let body = try await body(of: request)
+            let asked = GatewayRequest(
+                method: request.method.rawValue, path: request.uri.path, query: request.uri.query ?? "",
+                body: [UInt8](body.readableBytesView), authorization: request.headers[.authorization],
+                principal: principal)
+            answer =
+                (try? await connection.waiting { await gateway.answer(asked) })
+                ?? GatewayAnswer(status: 503, body: .whole([]))
+        } catch {
+            answer = GatewayAnswer(status: error.status.code, body: .whole([UInt8](error.json.serialized.utf8)))
+            closes = error.status == .contentTooLarge
+        }
+        var fields: HTTPFields = [.contentType: answer.contentType, .cacheControl: "no-store"]
+        for (name, value) in answer.fields {
+            if let name = HTTPField.Name(name) { fields[name] = value }
+        }
+        if closes { fields[.connection] = "close" }
+        let status = HTTPResponse.Status(code: answer.status)
+        requests[answer.status / 100]?.increment()
+        switch answer.body {
+        case .whole(let bytes):
+            fields[.contentLength] = "\(bytes.count)"
+            duration.recordNanoseconds(Self.nanoseconds(since: start))
+            try await writer.write(
+                response: HTTPResponse(status: status, headerFields: fields),
+                body: ResponseBody(byteBuffer: ByteBuffer(bytes: bytes)))
+            if closes { channel.close(promise: nil) }
+        case .stream(let stream):
+            streams.increment()
+            let number = connection.register(isStream: true) { stream.cancel() }
+            defer {
+                connection.forget(number)
+                stream.cancel()
+            }
+            var body = try await writer.writeHead(HTTPResponse(status: status, headerFields: fields))
+            while let bytes = await stream.next() { try await body.write(ByteBuffer(bytes: bytes)) }
+            try await body.finish(nil)
+        }
     }
 
     // MARK: - From request to answer
@@ -165,25 +220,27 @@ public final class HTTPDoor: Sendable {
             value = try query.value(route.fields)
         } else {
             guard query.isEmpty else { throw .invalid("fields belong in the body; the query takes 'timeout' only") }
-            value = try await body(of: request)
+            value = try Self.json(try await body(of: request))
         }
         try Field.check(value, against: route.fields)
         return RequestFields(value: value)
     }
 
-    private func body(of request: Request) async throws(HTTPFailure) -> JSONValue {
+    private func body(of request: Request) async throws(HTTPFailure) -> ByteBuffer {
         let limit = options.maximumBodyBytes
         let tooLarge = HTTPFailure.refused(
             .contentTooLarge, "body_too_large", "the body has more than \(limit) bytes")
         if let length = request.headers[.contentLength].flatMap(Int.init), length > limit { throw tooLarge }
-        let buffer: ByteBuffer
         do {
-            buffer = try await request.body.collect(upTo: limit)
+            return try await request.body.collect(upTo: limit)
         } catch is NIOTooManyBytesError {
             throw tooLarge
         } catch {
             throw .invalid("the body did not arrive: \(error)")
         }
+    }
+
+    private static func json(_ buffer: ByteBuffer) throws(HTTPFailure) -> JSONValue {
         guard buffer.readableBytes > 0 else { return .object([] as [JSONValue.Member]) }
         do throws(JSONParser.Failure) {
             return try JSONParser.parse([UInt8](buffer.readableBytesView))

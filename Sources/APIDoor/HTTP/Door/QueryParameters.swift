@@ -32,23 +32,8 @@ struct QueryParameters {
     }
 
     private static func decoded(_ text: Substring.UTF8View) throws(HTTPFailure) -> String {
-        var bytes: [UInt8] = []
-        var rest = text[...]
-        while let byte = rest.popFirst() {
-            switch byte {
-            case UInt8(ascii: "+"): bytes.append(0x20)
-            case UInt8(ascii: "%"):
-                let digits = rest.prefix(2)
-                guard digits.count == 2, let value = UInt8(String(Substring(digits)), radix: 16) else {
-                    throw .invalid("the query has a broken percent escape")
-                }
-                rest = rest.dropFirst(2)
-                bytes.append(value)
-            default: bytes.append(byte)
-            }
-        }
-        guard let string = String(validating: bytes, as: UTF8.self) else {
-            throw .invalid("the query is not UTF-8; give other bytes as NAME_base64")
+        guard let string = FormText.decoded(text) else {
+            throw .invalid("the query has a broken percent escape, or is not UTF-8; give other bytes as NAME_base64")
         }
         return string
     }

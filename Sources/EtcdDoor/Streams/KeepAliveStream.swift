@@ -1,0 +1,76 @@
+import Coordination
+import EsperTypes
+import EtcdProtocol
+import GRPCTransport
+import RaftRuntime
+import SwiftProtobuf
+
+/// A call of `LeaseKeepAlive`: each request extends a lease and is answered with what the lease then has.
+final class KeepAliveStream: OpenCall {
+    private unowned let lane: EtcdLane
+    private let caller: Caller
+    private let principal: String
+    private var unanswered = 0
+    private var isHalfClosed = false
+
+    static func begin(_ call: EtcdCall, in lane: EtcdLane) {
+        lane.keep(KeepAliveStream(call, lane), for: call.caller)
+    }
+
+    private init(_ call: EtcdCall, _ lane: EtcdLane) {
+        self.lane = lane
+        caller = call.caller
+        principal = call.principal
+    }
+
+    func received(_ message: [UInt8]) {
+        guard let lease = try? EtcdLeaseKeepAliveRequest(serializedBytes: message).id else {
+            return lane.finish(caller, GRPCStatus(.invalidArgument, "the request is not a valid message"))
+        }
+        unanswered += 1
+        let bytes = message.count
+        guard let session = SessionID(lease: lease) else { return answer(lease, .zero, bytes) }
+        lane.ask(
+            .keepAlive(session), principal, deadline: NodeClock.now() + EtcdLane.defaultTimeout,
+            .then { [self] in replied(lease, bytes, $0) })
+    }
+
+    func halfClosed() {
+        isHalfClosed = true
+        finishIfDone()
+    }
+
+    func ended() {}
+
+    func draining() { lane.finish(caller, EtcdFailure.stopped.status) }
+
+    private func replied(_ lease: Int64, _ bytes: Int, _ body: ServiceReply.Body) {
+        switch body {
+        case .keptAlive(let ttl): answer(lease, ttl, bytes)
+        // A lease that is over is an answer, not an error.
+        case .failed(let failure) where failure.code == .sessionNotFound: answer(lease, .zero, bytes)
+        default: lane.finish(caller, (EtcdFailure(body) ?? .unexpected).status)
+        }
+    }
+
+    private func answer(_ lease: Int64, _ ttl: Duration, _ bytes: Int) {
+        let response = EtcdLeaseKeepAliveResponse.with {
+            $0.header = lane.header()
+            $0.id = lease
+            $0.ttl = ttl.wholeSeconds
+        }
+        guard let message: [UInt8] = try? response.serializedBytes() else {
+            return lane.finish(caller, EtcdFailure.unexpected.status)
+        }
+        lane.touch(caller)
+        _ = caller.send(message)
+        // The window that the request took opens with its answer, so that nobody can ask faster than it reads.
+        caller.acknowledge(bytes: bytes)
+        unanswered -= 1
+        finishIfDone()
+    }
+
+    private func finishIfDone() {
+        if isHalfClosed, unanswered == 0 { lane.finish(caller, .ok) }
+    }
+}
