@@ -91,7 +91,8 @@ public final class ClusterNode: Sendable {
                 (door, GRPCDoor.methods(development: settings.development)), (etcd, EtcdDoor.methods),
                 (try GRPCDoor.reflection(with: [EtcdDoor.descriptors]), ReflectionService.methods),
             ], health: probes, options: GRPCDoor.transportOptions)
-        let options = APIOptions(host: settings.listenAPI.host, port: settings.listenAPI.port)
+        var options = APIOptions(host: settings.listenAPI.host, port: settings.listenAPI.port)
+        options.acceptsTLS12 = settings.tls.clientMinimum == .tls12
         let http = HTTPDoor(
             node: handle, health: health, registry: registry, facts: facts, options: options,
             gateway: EtcdGateway(door: etcd), logger: logger)

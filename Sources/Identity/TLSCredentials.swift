@@ -68,9 +68,22 @@ public struct TLSCredentials: Sendable {
     /// The TLS library checks the chain; whoever accepts the connection reads the identity with
     /// ``identity(of:now:)``, or passes ``verifier(of:now:decided:)`` to have refusals with their reasons.
     ///
-    /// - Parameter applicationProtocols: for ALPN, the preferred one first.
-    public func apiServerConfiguration(applicationProtocols: [String]) -> TLSConfiguration {
-        serverConfiguration(applicationProtocols: applicationProtocols)
+    /// - Parameters:
+    ///   - applicationProtocols: for ALPN, the preferred one first.
+    ///   - acceptsTLS12: for clients that speak nothing newer, with forward secrecy and authenticated encryption only.
+    ///     What their certificates say is then readable on the way.
+    public func apiServerConfiguration(
+        applicationProtocols: [String], acceptsTLS12: Bool = false
+    ) -> TLSConfiguration {
+        var configuration = serverConfiguration(applicationProtocols: applicationProtocols)
+        if acceptsTLS12 {
+            configuration.minimumTLSVersion = .tlsv12
+            configuration.cipherSuiteValues = [
+                .TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, .TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+                .TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+            ]
+        }
+        return configuration
     }
 
     /// For the port at which nodes without a certificate join: none is asked for, and the authority's own goes along, because

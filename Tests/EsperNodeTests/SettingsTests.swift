@@ -45,6 +45,7 @@ import Testing
         #expect(settings.raft.snapshotAfterBytes == 8 << 20)
         #expect(settings.outbox.auditPrefixes == ["config/"])
         #expect(settings.tls.trustDomain == "esper.local")
+        #expect(settings.tls.clientMinimum == .tls13)
         #expect(settings.log.level == .info)
         #expect(!settings.development)
     }
@@ -90,6 +91,7 @@ import Testing
             "enroll: {certificate_period: never}",
             "enroll.certificate_period: 'never' is not a duration such as 250ms, 15s or 2m (node.yaml:12)"
         ),
+        ("tls.client_minimum: \"1.1\"", "tls.client_minimum: '1.1' is none of 1.2, 1.3 (node.yaml:12)"),
         ("development: perhaps", "development: 'perhaps' is not true or false (node.yaml:12)"),
         (
             "outbox: {maximum_records: -1}",

@@ -22,6 +22,10 @@ import Testing
         }
         #expect(server.applicationProtocols == ["h2", "http/1.1"])
         #expect(loaded.apiClientConfiguration(applicationProtocols: []).certificateVerification == .fullVerification)
+        let older = loaded.apiServerConfiguration(applicationProtocols: ["h2"], acceptsTLS12: true)
+        #expect(older.minimumTLSVersion == .tlsv12)
+        #expect(older.certificateVerification == server.certificateVerification)
+        _ = try NIOSSLContext(configuration: older)
     }
 
     @Test func `a key that is another certificate's is refused`() throws {

@@ -9,6 +9,8 @@ public struct APIOptions: Sendable {
     /// Connections whose handshake is not complete; beyond it the oldest is closed, so that strangers who say nothing
     /// keep nobody out. 256 take about 12 MiB, and a handshake less than a hundredth of the time that it takes to open 256 more.
     public var maximumUnauthenticated = 256
+    /// TLS 1.2 as well as 1.3.
+    public var acceptsTLS12 = false
     /// From the connection to the end of its TLS handshake.
     public var handshakeTimeout = Duration.seconds(5)
     /// An http/1.1 connection without a request for this long is closed.

@@ -27,6 +27,13 @@ public struct NodeSettings: Sendable, Equatable {
         public var trustDomain: String
         /// PEM file of the key of the authority, for a node that certifies others; nil on all others.
         public var authorityKey: String?
+        /// What clients must speak at least; nodes speak 1.3 among themselves.
+        public var clientMinimum: Version
+
+        public enum Version: String, Sendable, CaseIterable {
+            case tls12 = "1.2"
+            case tls13 = "1.3"
+        }
     }
 
     /// The port at which hosts with a join token become nodes.

@@ -16,6 +16,7 @@ public struct SettingsReader {
         ("tls.private_key", "PEM file of this node's key"),
         ("tls.trust_domain", "of the names in certificates; default: esper.local"),
         ("tls.authority_key", "PEM file of the authority's key, which lets this node certify others; default: none"),
+        ("tls.client_minimum", "version of TLS that clients must speak at least, 1.2 or 1.3; default: 1.3"),
         ("enroll.address", "host:port at which hosts with a join token become nodes; default: none"),
         ("enroll.certificate_period", "how long certificates are valid that are given out there; default: 90d"),
         ("catalog.url", "libpq connection string of the PostgreSQL catalog; default: none"),
@@ -124,7 +125,9 @@ public struct SettingsReader {
             tls: .init(
                 authority: required("tls.ca"), certificate: required("tls.certificate"),
                 privateKey: required("tls.private_key"), trustDomain: scalar("tls.trust_domain")?.text ?? "esper.local",
-                authorityKey: scalar("tls.authority_key")?.text),
+                authorityKey: scalar("tls.authority_key")?.text,
+                clientMinimum: choice(
+                    "tls.client_minimum", from: NodeSettings.TLS.Version.allCases, default: .tls13)),
             catalog: .init(connection: scalar("catalog.url")?.text),
             log: .init(
                 level: choice("log.level", from: Logger.Level.allCases, default: .info),

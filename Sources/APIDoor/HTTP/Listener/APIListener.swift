@@ -6,7 +6,7 @@ public import NIOCore
 internal import NIOPosix
 internal import NIOSSL
 
-/// The API port: TLS 1.3 with client certificates, the protocol chosen by ALPN.
+/// The API port: TLS 1.3 (1.2 too where the options say so) with client certificates, the protocol chosen by ALPN.
 ///
 /// `h2` connections are handed to whoever serves gRPC, `http/1.1` ones are served here by an ``HTTPDoor``. A connection
 /// that does not come so far (no certificate, a wrong one, no TLS, half a handshake) is closed, counted by reason in
@@ -31,7 +31,7 @@ public final class APIListener: Sendable {
         _ options: APIOptions, credentials: TLSCredentials, door: HTTPDoor, on group: any EventLoopGroup,
         logger: Logger, date: @escaping @Sendable () -> Date, attachHTTP2: @escaping AttachHTTP2
     ) async throws -> APIListener {
-        let served = try ServedCredentials(credentials)
+        let served = try ServedCredentials(credentials, acceptsTLS12: options.acceptsTLS12)
         let table = ConnectionTable(
             maximumConnections: options.maximumConnections, maximumUnauthenticated: options.maximumUnauthenticated)
         let refusals = RefusalLog(logger: logger)

@@ -11,14 +11,18 @@ final class ServedCredentials: Sendable {
     }
 
     private let state: Mutex<State>
+    private let acceptsTLS12: Bool
 
-    init(_ credentials: TLSCredentials) throws { state = Mutex(try Self.state(credentials)) }
+    init(_ credentials: TLSCredentials, acceptsTLS12: Bool) throws {
+        self.acceptsTLS12 = acceptsTLS12
+        state = Mutex(try Self.state(credentials, acceptsTLS12))
+    }
 
-    static func check(_ credentials: TLSCredentials) throws { _ = try state(credentials) }
+    static func check(_ credentials: TLSCredentials) throws { _ = try state(credentials, false) }
 
     /// For handshakes from now on.
     func update(_ credentials: TLSCredentials) throws {
-        let new = try Self.state(credentials)
+        let new = try Self.state(credentials, acceptsTLS12)
         state.withLock { $0 = new }
     }
 
@@ -34,10 +38,11 @@ final class ServedCredentials: Sendable {
             customVerificationCallback: current.credentials.verifier(of: .client, now: now, decided: decided))
     }
 
-    private static func state(_ credentials: TLSCredentials) throws -> State {
+    private static func state(_ credentials: TLSCredentials, _ acceptsTLS12: Bool) throws -> State {
         State(
             credentials: credentials,
             context: try NIOSSLContext(
-                configuration: credentials.apiServerConfiguration(applicationProtocols: ["h2", "http/1.1"])))
+                configuration: credentials.apiServerConfiguration(
+                    applicationProtocols: ["h2", "http/1.1"], acceptsTLS12: acceptsTLS12)))
     }
 }
