@@ -72,8 +72,10 @@ struct EtcdAdministration: Sendable {
             }.serializedBytes()
         case .moveLeader:
             let id = try EtcdMoveLeaderRequest(serializedBytes: message).targetID
-            let name = try name(of: id, in: try await status())
-            let body = await call(.transferLeadership(toMember: name))
+            guard let target = try await self.status().members.first(where: { $0.id.rawValue == id && $0.isVoter }) else {
+                throw EtcdFailure.badTransferee
+            }
+            let body = await call(.transferLeadership(toMember: target.name))
             guard case .transferred = body else { throw EtcdFailure(body) ?? .unexpected }
             let status = try await status()
             return try EtcdMoveLeaderResponse.with { $0.header = header(status) }.serializedBytes()
@@ -92,7 +94,8 @@ struct EtcdAdministration: Sendable {
 
     func query(_ query: Query, linearizable: Bool) async throws -> QueryReply {
         let body = await call(.query(query, linearizable: linearizable))
-        guard case .query(let reply) = body else { throw EtcdFailure(body) ?? .unexpected }
+        if let failure = EtcdFailure(body) { throw failure }
+        guard case .query(let reply) = body else { throw EtcdFailure.unexpected }
         return reply
     }
 

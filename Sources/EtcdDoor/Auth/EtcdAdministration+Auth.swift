@@ -147,6 +147,7 @@ extension EtcdAdministration {
             return try EtcdAuthRoleDeleteResponse.with { $0.header = header }.serializedBytes()
         case .roleGrantPermission:
             let request = try EtcdAuthRoleGrantPermissionRequest(serializedBytes: message)
+            guard request.hasPerm else { throw EtcdFailure.permissionNotGiven }
             let permission = try AuthPermission(request.perm)
             let header = try await change(.grantPermission(role: request.name, permission))
             return try EtcdAuthRoleGrantPermissionResponse.with { $0.header = header }.serializedBytes()

@@ -18,6 +18,7 @@ extension EtcdLane {
             }
         case .proclaim:
             let request = try EtcdProclaimRequest(serializedBytes: call.message)
+            guard request.hasLeader else { throw EtcdFailure.electionLeaderMissing }
             let put = Command.Put(
                 key: [UInt8](request.leader.key), value: [UInt8](request.value),
                 session: SessionID(lease: request.leader.lease))
@@ -27,6 +28,7 @@ extension EtcdLane {
             }
         case .resign:
             let request = try EtcdResignRequest(serializedBytes: call.message)
+            guard request.hasLeader else { throw EtcdFailure.electionLeaderMissing }
             let delete = Command.Delete(.key([UInt8](request.leader.key)))
             answer(call, deadline, .command(.transaction(asLeader(request.leader, .delete(delete))), nil)) {
                 lane, body in

@@ -49,7 +49,7 @@ final class EtcdLane {
             guard let method = EtcdMethod(rawValue: inbound.method) else { continue }
             begin(
                 .stream(inbound.handle), method, inbound.message, deadline(of: inbound, now),
-                inbound.metadata["token"], connection.principal, now)
+                Self.token(of: inbound), connection.principal, now)
         }
         submitQuestions()
     }
@@ -60,7 +60,7 @@ final class EtcdLane {
             case .opened(let inbound):
                 guard let method = EtcdMethod(rawValue: inbound.method) else { continue }
                 begin(
-                    .stream(inbound.handle), method, [], nil, inbound.metadata["token"], connection.principal,
+                    .stream(inbound.handle), method, [], nil, Self.token(of: inbound), connection.principal,
                     NodeClock.now())
             case .message(let handle, let message): open[.stream(handle)]?.received(message)
             case .halfClosed(let handle): open[.stream(handle)]?.halfClosed()
@@ -70,6 +70,10 @@ final class EtcdLane {
         }
         submitQuestions()
         flush()
+    }
+
+    private static func token(of call: InboundCall) -> String? {
+        call.metadata["token"] ?? call.metadata["authorization"]
     }
 
     private func begin(

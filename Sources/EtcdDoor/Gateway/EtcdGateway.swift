@@ -186,9 +186,8 @@ extension EtcdMethod {
         case .alarm: ["/v3/maintenance/alarm"]
         case .status: ["/v3/maintenance/status"]
         case .defragment: ["/v3/maintenance/defragment"]
-        // etcd serves HashKV at the path that is named after the other.
-        case .hash: []
-        case .hashKV: ["/v3/maintenance/hash"]
+        case .hash: ["/v3/maintenance/hash"]
+        case .hashKV: ["/v3/maintenance/hashkv"]
         case .snapshot: ["/v3/maintenance/snapshot"]
         case .moveLeader: ["/v3/maintenance/transfer-leadership"]
         case .downgrade: ["/v3/maintenance/downgrade"]

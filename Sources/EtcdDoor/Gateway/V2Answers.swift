@@ -116,10 +116,14 @@ struct V2Failure: Error, Encodable, Sendable {
             return V2Failure(
                 status: 412, code: 105, message: "Key already exists", cause: String(decoding: key, as: UTF8.self))
         }
-        let wanted = [fields["prevValue"], fields["prevIndex"]].compactMap { $0 }.joined(separator: ", ")
-        return V2Failure(
-            status: 412, code: 101, message: "Compare failed",
-            cause: "[\(wanted) != \(String(decoding: held.value, as: UTF8.self)), \(held.modRevision)]")
+        let conditions = [
+            (fields["prevValue"], String(decoding: held.value, as: UTF8.self)),
+            (fields["prevIndex"], "\(held.modRevision.rawValue)"),
+        ]
+        let unmet = conditions.compactMap { wanted, held in
+            wanted.flatMap { $0 == held ? nil : "[\($0) != \(held)]" }
+        }
+        return V2Failure(status: 412, code: 101, message: "Compare failed", cause: unmet.joined(separator: " "))
     }
 
     func answer(at revision: Revision) -> GatewayAnswer {

@@ -95,9 +95,12 @@ final class WatchStream: OpenCall {
         }
         let id = request.watchID == 0 ? freeID() : request.watchID
         // Answered before anything of the watch: the revision it begins at, and that it is there.
+        // While permissions are in force, the question is one that needs what the watch needs.
+        let question = lane.node.auth.isEnabled ? Query.range(RangeRequest(range, countOnly: true)) : .summary
         lane.ask(
-            .query(.summary, linearizable: false), principal, deadline: .distantFuture,
+            .query(question, linearizable: false), principal, deadline: .distantFuture,
             .then { [self] body in
+                if let failure = EtcdFailure(body) { return refuse(id, request.watchID, failure) }
                 guard case .query(let reply) = body else { return }
                 send(
                     .with {
@@ -135,6 +138,23 @@ final class WatchStream: OpenCall {
                 $0.canceled = true
                 $0.cancelReason = reason
             })
+    }
+
+    /// Answers a creation that is not permitted.
+    private func refuse(_ id: Int64, _ asked: Int64, _ failure: EtcdFailure) {
+        guard let watch = watches.removeValue(forKey: id) else { return }
+        lane.giveUp(watch.token)
+        let status = failure.status
+        send(.with {
+            $0.header = lane.header()
+            $0.watchID = asked
+            $0.created = true
+            $0.canceled = true
+            $0.cancelReason = status.code == .permissionDenied
+                ? "rpc error: code = PermissionDenied desc = \(status.message)" : status.message
+        })
+        round?.awaited.remove(id)
+        answerProgress()
     }
 
     private func cancel(_ id: Int64) {

@@ -55,6 +55,7 @@ struct EtcdFailure: Error, Hashable {
     static let roleNotGranted = EtcdFailure(.failedPrecondition, "etcdserver: role is not granted to the user")
     static let permissionNotGranted = EtcdFailure(
         .failedPrecondition, "etcdserver: permission is not granted to the role")
+    static let permissionNotGiven = EtcdFailure(.invalidArgument, "etcdserver: permission not given")
     static let permissionDenied = EtcdFailure(.permissionDenied, "etcdserver: permission denied")
     static let authFailed = EtcdFailure(
         .invalidArgument, "etcdserver: authentication failed, invalid user ID or password")
@@ -66,6 +67,7 @@ struct EtcdFailure: Error, Hashable {
         .unimplemented, "etcdserver: passwords are hashed by the server; send the password itself")
     // The recipes of etcd's own server end with plain errors, which gRPC calls unknown.
     static let electionNotLeader = EtcdFailure(.unknown, "election: not leader")
+    static let electionLeaderMissing = EtcdFailure(.unknown, "\"leader\" field must be provided")
     static let electionNoLeader = EtcdFailure(.unknown, "election: no leader")
 
     /// Whatever a call can end with.
