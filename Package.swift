@@ -225,6 +225,9 @@ let package = Package(
                 "EsperTypes",
                 logging, nioCore, nioPosix, nioSSL, protobuf,
             ], exclude: ["python"]),
+        // A real etcd beside real nodes, both driven by etcd's own clients.
+        tests(
+            "EtcdCompatibilityTests", ["ClusterSupport", "TestSupport", "Identity", "esper-node"], exclude: ["python"]),
         tests("EsperCommandTests", ["esper", "EsperTypes"]),
         tests(
             "ChaosTests",
@@ -233,6 +236,6 @@ let package = Package(
                 "Identity",
                 "Simulation", "EsperTypes", logging, nioCore, nioPosix, nioSSL, protobuf,
             ],
-            path: "ChaosTests"),
+            path: "ChaosTests", exclude: ["patroni"]),
     ]
 )

@@ -3,7 +3,8 @@
     compare.py DIFFERENCES EXPECTED ACTUAL      (JSON of expected differences; documents of etcd; documents of Esper)
 
 Prints every difference that is not among the expected ones, and every expected one that is none; exit code 1 if it
-prints anything. An entry of DIFFERENCES names `scenario` and `step` (`*` stands for anything), and gives the `reason`.
+prints anything. Each entry of DIFFERENCES says what differs and why (`reason`), and `where`: the steps of each scenario.
+`*` stands for anything in both names.
 """
 import fnmatch
 import json
@@ -33,6 +34,7 @@ def shown(step):
 
 def compare(differences, expected, actual):
     """Lines to print."""
+    meant = [(scenario, step) for entry in differences for scenario, steps in entry["where"].items() for step in steps]
     used = set()
     for scenario in dict.fromkeys([*expected, *actual]):
         if scenario not in expected or scenario not in actual:
@@ -40,19 +42,16 @@ def compare(differences, expected, actual):
             continue
         theirs, ours = numbered(expected[scenario]), numbered(actual[scenario])
         for name in dict.fromkeys([*theirs, *ours]):
-            if name in theirs and name in ours and \
-                    {**theirs[name], "step": ""} == {**ours[name], "step": ""}:
+            if name in theirs and name in ours and {**theirs[name], "step": ""} == {**ours[name], "step": ""}:
                 continue
-            meant = next((index for index, entry in enumerate(differences)
-                          if fnmatch.fnmatchcase(scenario, entry["scenario"])
-                          and fnmatch.fnmatchcase(name, entry["step"])), None)
-            if meant is None:
+            found = [pair for pair in meant
+                     if fnmatch.fnmatchcase(scenario, pair[0]) and fnmatch.fnmatchcase(name, pair[1])]
+            used.update(found)
+            if not found:
                 yield f"{scenario}: {name}\n    etcd:  {shown(theirs.get(name))}\n    Esper: {shown(ours.get(name))}"
-            else:
-                used.add(meant)
-    for index, entry in enumerate(differences):
-        if index not in used and any(fnmatch.fnmatchcase(name, entry["scenario"]) for name in expected):
-            yield f"{entry['scenario']}: {entry['step']}: listed as a difference, but there is none"
+    for scenario, step in meant:
+        if (scenario, step) not in used and any(fnmatch.fnmatchcase(name, scenario) for name in expected):
+            yield f"{scenario}: {step}: listed as a difference, but there is none"
 
 
 def main():

