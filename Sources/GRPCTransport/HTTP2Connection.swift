@@ -7,7 +7,7 @@ public import NIOCore
 /// `channelReadComplete`, and what was submitted leaves in one write per flush. Output is pulled from the codec only
 /// while the channel is writable, so what a slow reader makes us hold is what its streams have queued.
 ///
-/// No connection keeps its event loop for long: one read of the socket is served between two looks at all of them, and of
+/// No connection keeps its event loop for long: NIO reads its socket four times at most between two looks at all of them, and of
 /// what there is to write no more than ``turnBytes`` leaves before others have had their turn.
 ///
 /// Everything but the constants belongs to the event loop of the channel.
@@ -303,9 +303,6 @@ public class HTTP2Connection: ChannelInboundHandler, @unchecked Sendable {
         guard session == nil, context != nil else { return }
         lastReadAt = .now()
         session = HTTP2Codec.makeSession(for: self)
-        // One read of the socket, 64 KiB at most, between two looks at all sockets. A channel that has no such option reads
-        // as its owner likes.
-        try? context?.channel.syncOptions?.setOption(.maxMessagesPerRead, value: 1)
         HTTP2Codec.submitSettings(session, isServer: isServer, options)
         scheduleKeepAlive(after: options.keepAliveInterval)
         flush()
