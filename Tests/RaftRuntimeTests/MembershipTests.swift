@@ -220,6 +220,8 @@ struct MembershipTests {
                 case let other: throw TestCluster.Unexpected(body: "\(other)")
                 }
             }
+            // Leadership goes to whoever is connected and near.
+            try await until("a successor") { try await cluster.readiness(of: follower) == .ready }
             try await drain(leader, true, on: follower)
             _ = try await cluster.leader(otherThan: leader)
             #expect(try await cluster.readiness(of: leader) == .setAside)
