@@ -52,12 +52,17 @@ def gives_up(c):
     # Whether the client or the server notices first is open.
     c.note("no longer than a moment", bool(c.ask("Lock/Lock", name=name, lease=7212, timeout=0.7)))
     third = c.future("Lock/Lock", name=name, lease=7213)
-    c.until(lambda: queued(c, name) == 2, within=5)
+    c.until(lambda: holders(c, name) == [7211, 7213], within=5)
     c.call("the queue", "KV/Range", key=name + b"/", range_end=name + b"0", keys_only=True)
     c.call("let go", "Lock/Unlock", key=first.key if first else b"none")
     c.settle("goes to the one who waits", third)
     for lease in (7211, 7212, 7213):
         c.ask("Lease/LeaseRevoke", ID=lease)
+
+
+def holders(c, name):
+    reply = c.ask("KV/Range", key=name + b"/", range_end=name + b"0", keys_only=True)
+    return [pair.lease for pair in reply.kvs] if reply else []
 
 
 def queued(c, name):
