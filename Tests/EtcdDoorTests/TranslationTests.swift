@@ -3,6 +3,7 @@ import Crypto
 import EsperTypes
 import EtcdDoor
 import EtcdProtocol
+import SwiftProtobuf
 import Testing
 
 @Suite struct TranslationTests {

@@ -72,7 +72,8 @@ struct EtcdAdministration: Sendable {
             }.serializedBytes()
         case .moveLeader:
             let id = try EtcdMoveLeaderRequest(serializedBytes: message).targetID
-            guard let target = try await self.status().members.first(where: { $0.id.rawValue == id && $0.isVoter }) else {
+            guard let target = try await self.status().members.first(where: { $0.id.rawValue == id && $0.isVoter })
+            else {
                 throw EtcdFailure.badTransferee
             }
             let body = await call(.transferLeadership(toMember: target.name))

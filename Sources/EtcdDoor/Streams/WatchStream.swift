@@ -145,14 +145,16 @@ final class WatchStream: OpenCall {
         guard let watch = watches.removeValue(forKey: id) else { return }
         lane.giveUp(watch.token)
         let status = failure.status
-        send(.with {
-            $0.header = lane.header()
-            $0.watchID = asked
-            $0.created = true
-            $0.canceled = true
-            $0.cancelReason = status.code == .permissionDenied
-                ? "rpc error: code = PermissionDenied desc = \(status.message)" : status.message
-        })
+        send(
+            .with {
+                $0.header = lane.header()
+                $0.watchID = asked
+                $0.created = true
+                $0.canceled = true
+                $0.cancelReason =
+                    status.code == .permissionDenied
+                    ? "rpc error: code = PermissionDenied desc = \(status.message)" : status.message
+            })
         round?.awaited.remove(id)
         answerProgress()
     }
