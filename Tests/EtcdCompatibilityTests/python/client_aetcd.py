@@ -95,11 +95,26 @@ async def locks(client, other):
     lock, rival = client.lock(name("lock"), ttl=600), other.lock(name("lock"), ttl=600)
     note("acquired", [await lock.acquire(timeout=5), await lock.is_acquired()])
     note("taken", await rival.acquire(timeout=1))
+    refused = told_when_refused(rival)
     waiting = asyncio.ensure_future(rival.acquire(timeout=10))
-    await asyncio.sleep(0.2)
+    await asyncio.wait_for(refused.wait(), timeout=10)
     note("released", await lock.release())
     note("the rival's", [await waiting, await rival.is_acquired(), await lock.is_acquired()])
     await rival.release()
+
+
+def told_when_refused(lock):
+    """An event of the first attempt that finds the lock taken; what waits then begins at that attempt's revision."""
+    refused, attempt_once = asyncio.Event(), lock._try_acquire
+
+    async def attempt_and_tell():
+        has_it = await attempt_once()
+        if not has_it:
+            refused.set()
+        return has_it
+
+    lock._try_acquire = attempt_and_tell
+    return refused
 
 
 async def cluster(client):

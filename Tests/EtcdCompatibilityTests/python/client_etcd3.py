@@ -112,14 +112,28 @@ def locks(client, other):
     note("taken", rival.acquire(timeout=0.5))
     note("after its timeout", time.monotonic() - begun >= 0.4)
     waiting = threading.Thread(target=lambda: note("the rival's", rival.acquire(timeout=10)))
+    watching = told_when_watching(other)
     waiting.start()
-    time.sleep(0.2)
+    note("the rival watches", watching.wait(timeout=10))
     released = lock.release()
     waiting.join()
     note("released", released)
     note("held by", [lock.is_acquired(), rival.is_acquired()])
     note("released by who lost it", lock.release())
     rival.release()
+
+
+def told_when_watching(client):
+    """An event of the client's next watch: it is there, so what happens to its key is not missed any more."""
+    watching, watch = threading.Event(), client.add_watch_callback
+
+    def watch_and_tell(*positional, **named):
+        watch_id = watch(*positional, **named)
+        watching.set()
+        return watch_id
+
+    client.add_watch_callback = watch_and_tell
+    return watching
 
 
 def cluster(client):

@@ -1,4 +1,6 @@
 """Locks and elections: the servers' own services."""
+import grpc
+
 from harness import scenario
 from wire import Stream
 
@@ -28,6 +30,33 @@ def lock(c):
     c.call("a lease that is not there", "Lock/Lock", name=name, lease=4242424242)
     c.call("a key that is not there", "Lock/Unlock", key=c.key("nothing"))
     c.ask("Lease/LeaseRevoke", ID=7201)
+
+
+@scenario("lock.service.sixteen")
+def sixteen(c):
+    """Sixteen contenders, at every member, have the lock in the order in which they asked for it."""
+    leases = range(7230, 7246)
+    for lease in leases:
+        c.ask("Lease/LeaseGrant", ID=lease, TTL=600)
+    name = c.key("one")
+    waiting = []
+    for number, lease in enumerate(leases):
+        waiting.append(c.future("Lock/Lock", at=number % len(c.cluster.ports), name=name, lease=lease))
+        c.until(lambda: queued(c, name) == number + 1)
+    c.note("the queue", holders(c, name) == list(leases))
+    order, overtaken = [], []
+    for number, (lease, held) in enumerate(zip(leases, waiting)):
+        try:
+            key = held.result(timeout=15).key
+        except (grpc.FutureTimeoutError, grpc.RpcError) as error:
+            return c.note(f"number {number} has it", type(error).__name__)
+        order.append(lease)
+        overtaken += [later for later in waiting[number + 1:] if later.done()]
+        c.ask("Lock/Unlock", key=key)
+    c.note("granted in order", order == list(leases))
+    c.note("to one at a time", len(overtaken) == 0)
+    for lease in leases:
+        c.ask("Lease/LeaseRevoke", ID=lease)
 
 
 @scenario("lock.service.own-lease")
