@@ -184,7 +184,10 @@ import Testing
         }
         #expect(replica.machine.answer(.user(name: "none"), to: "user/root").result == .refused(.auth(.userNotFound)))
         #expect(replica.machine.answer(.role(name: "none"), to: "user/root").result == .refused(.auth(.roleNotFound)))
-        #expect(replica.run(.compact(through: replica.machine.revision), as: "client/stranger") == denied)
+        // History is everybody's.
+        let compaction = Command.compact(through: replica.machine.revision)
+        for stranger in ["client/stranger", ann] { #expect(replica.run(compaction, as: stranger) == denied) }
+        #expect(replica.run(compaction, as: "user/root").refusal == nil)
     }
 
     @Test func `answers kept for a client are for the user that registered it`() throws {

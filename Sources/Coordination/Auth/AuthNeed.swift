@@ -32,7 +32,7 @@ extension StateMachine {
         case .put(let put): return .keys(needs(of: put))
         case .delete(let delete): return .keys(needs(of: delete))
         case .transaction(let transaction): return .keys(needs(of: transaction))
-        case .grantSession, .compact, .registerClient: return .user
+        case .grantSession, .registerClient: return .user
         case .revokeSession(let session): return .keys(attached(session).map { .write(.key($0)) })
         case .acquireLock(let request): return claim(.lock, request.name, request.session)
         case .releaseLock(let name, let session), .cancelLockWait(let name, let session):
@@ -42,6 +42,8 @@ extension StateMachine {
             return claim(.election, name, session)
         // Who redeems a token is known by its secret.
         case .redeemJoinToken: return .nothing
+        // History is everybody's: who cuts it off ends other users' reads and watches of the past.
+        case .compact: return .root
         case .expireSessions, .foundMembers, .admitMember, .noteMember, .forgetMember, .createJoinToken,
             .revokeJoinToken, .acknowledgeOutbox, .configure, .record, .auth:
             return .root
