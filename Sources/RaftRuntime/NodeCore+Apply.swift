@@ -173,7 +173,8 @@ extension NodeCore {
     private func answer(_ number: UInt64, _ now: Instant) {
         guard let read = reads.remove(number) else { return }
         switch read.purpose {
-        case .query(let query, let caller): reply(caller, .query(state.answer(query, to: caller.principal)))
+        case .query(let query, let caller): answerQuery(query, caller)
+        case .longQuery: break
         case .keepAlive(let session, let caller):
             switch renew(session, now) {
             case .keptAlive(let ttl): reply(caller, .keptAlive(ttl: ttl))

@@ -75,7 +75,8 @@ extension NodeCore {
         }
         reads.forEach { _, read in
             switch read.purpose {
-            case .query(_, let caller), .timeToLive(_, _, let caller), .attachedKeys(_, let caller),
+            case .query(_, let caller), .longQuery(_, let caller), .timeToLive(_, _, let caller),
+                .attachedKeys(_, let caller),
                 .stateCopy(let caller):
                 fail(caller, .draining, message, .notCommitted)
             case .keepAlive(_, let caller): fail(caller, .draining, message, .unknown)

@@ -56,7 +56,7 @@ extension NodeCore {
         case .isolate(let names): return isolate(fromPeers: names, caller, by: request.principal)
         case .heal: return heal(caller, by: request.principal)
         case .query(let query, linearizable: false):
-            return reply(caller, .query(state.answer(query, to: caller.principal)))
+            return answerQuery(query, caller)
         case .stateCopy(linearizable: false): return reply(caller, .stateCopy(StateCopy(state)))
         case .command, .claim, .query, .keepAlive, .timeToLive, .watch, .stateCopy, .transferLeadership, .changeMembers,
             .setAside:
@@ -390,6 +390,8 @@ extension NodeCore {
         case .query(_, let caller), .timeToLive(_, _, let caller), .attachedKeys(_, let caller), .stateCopy(let caller):
             let code: ServiceFailure.Code = leader == nil ? .noLeader : .unconfirmed
             fail(caller, code, "no quorum confirmed the leader in time, so the read was refused", .notCommitted)
+        case .longQuery(_, let caller):
+            fail(caller, .timedOut, "the keys were not read in time; ask for fewer at once", .notCommitted)
         case .keepAlive(_, let caller):
             fail(caller, .unconfirmed, "no quorum confirmed the leader in time", .unknown)
         case .peerKeepAlive, .peerTimeToLive: break

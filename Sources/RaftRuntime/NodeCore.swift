@@ -80,6 +80,9 @@ final class NodeCore {
     var reads = PendingTable<PendingRead>()
     var waitingReads: [UInt64] = []
     var confirmedReads: [(index: LogIndex, numbers: [UInt64])] = []
+    /// Numbers of reads that wait for a thread, oldest first; those whose time was over are passed over.
+    var longReads: Deque<UInt64> = []
+    var runningLongReads = 0
     var questions = PendingTable<PendingQuestion>()
     var transfers: [PendingTransfer] = []
     var memberships: [UInt64: PendingMembership] = [:]

@@ -90,6 +90,8 @@ struct PendingClaim {
 struct PendingRead {
     enum Purpose {
         case query(Query, Caller)
+        /// Its freshness is settled; it takes long, and waits for a thread or is read by one.
+        case longQuery(Query, Caller)
         case keepAlive(SessionID, Caller)
         /// A keep-alive that a peer passed on.
         case peerKeepAlive(SessionID, from: NodeID, token: UInt64)

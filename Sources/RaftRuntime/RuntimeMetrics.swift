@@ -7,6 +7,8 @@ import RaftCore
 struct RuntimeMetrics {
     /// Requests taken from the doors.
     let requests = Metrics.Counter(label: "runtime.requests")
+    /// Reads of so many keys that they were answered from a copy of the state, on another thread.
+    let longReads = Metrics.Counter(label: "runtime.reads.long")
     /// Commands passed on to the leader.
     let forwarded = Metrics.Counter(label: "runtime.proposals.forwarded")
     /// Commands a leader refused to append.
