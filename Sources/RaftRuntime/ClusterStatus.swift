@@ -19,6 +19,10 @@ public struct ClusterStatus: Sendable, Hashable {
         /// Where clients reach it.
         public var apiAddress: String
         public var zone: String
+        /// Its disk has no room, so that it takes no entries; as a leader it refuses commands.
+        public var isStorageFull: Bool
+        /// Its state was found to be another than that of the node that answers, and has not agreed since.
+        public var isStateDifferent: Bool
     }
 
     public var clusterID: ClusterID

@@ -247,7 +247,8 @@ extension NodeCore: PeerDelegate {
     private func ownReport(_ status: RaftStatus) -> NodeReport {
         NodeReport(
             role: status.role, isLearner: status.configuration.isLearner(id), term: status.term,
-            applied: appliedIndex, durable: status.durable, version: String(version.prefix(32)))
+            applied: appliedIndex, durable: status.durable, version: String(version.prefix(32)),
+            isStorageFull: isLogFull)
     }
 
     func clusterStatus() -> ClusterStatus {
@@ -268,7 +269,8 @@ extension NodeCore: PeerDelegate {
                     isVoter: configuration.isVoter(member.id), isReachable: isSelf || up.contains(member.id),
                     appliedIndex: report?.applied ?? .zero, matchIndex: max(match ?? .zero, report?.durable ?? .zero),
                     version: report?.version ?? "", address: "\(member.peerHost):\(member.peerPort)",
-                    apiAddress: member.apiAddress, zone: member.zone)
+                    apiAddress: member.apiAddress, zone: member.zone, isStorageFull: report?.isStorageFull ?? false,
+                    isStateDifferent: agreement.differing.contains(member.id))
             },
             pendingChange: status.isConfigurationPending || configuration.isJoint ? "\(configuration)" : nil,
             readiness: readiness, isDraining: isDraining, isIsolated: isIsolated)

@@ -301,11 +301,14 @@ final class NodeCore {
 
     /// Without room for the next segment no entries are taken, while the log itself still has room for terms and votes.
     func logSpaceReserved(_ isReserved: Bool) {
+        guard !isStopped else { return }
         isLogFull = !isReserved
         logger.log(
             level: isReserved ? .notice : .error,
             isReserved ? "the log has room again" : "the disk is full: commands are refused until space is freed")
         step(.storageFull(isLogFull))
+        // The peers are told at once.
+        report(NodeClock.now())
     }
 
     func persisted(through sequence: WriteSequence) {
@@ -333,6 +336,7 @@ final class NodeCore {
         toldTransferFailure = nil
         term = change.term
         leader = change.leader
+        position.publish(hasLeader: leader != nil, at: now)
         metrics.roleChanged(change)
         let level: Logger.Level = change.role == .leader || wasLeader ? .notice : .info
         logger.log(

@@ -20,15 +20,18 @@ public final class NodeHandle: Sendable {
 
     public let clusterID: ClusterID
     public let nodeID: NodeID
+    /// How long a node hears nothing of its leader before it takes it to be gone; up to twice as long.
+    public let electionTimeout: Duration
 
     private init(
-        identity: StorageIdentity, position: NodePosition,
+        identity: StorageIdentity, electionTimeout: Duration, position: NodePosition,
         eventLoop: any EventLoop, mailbox: Mailbox, heartbeat: Heartbeat, core: NIOLoopBound<NodeCore>, log: LogWriter,
         worker: SnapshotWorker, scrubber: Scrubber
     ) {
         self.eventLoop = eventLoop
         clusterID = identity.cluster
         nodeID = identity.node
+        self.electionTimeout = electionTimeout
         self.position = position
         self.heartbeat = heartbeat
         self.mailbox = mailbox
@@ -66,7 +69,8 @@ public final class NodeHandle: Sendable {
                 (core.value.snapshotWorker, core.value.scrubber)
             }.get()
             let handle = NodeHandle(
-                identity: parts.recovery.identity, position: position, eventLoop: eventLoop, mailbox: mailbox,
+                identity: parts.recovery.identity, electionTimeout: parts.options.raft.electionTimeout,
+                position: position, eventLoop: eventLoop, mailbox: mailbox,
                 heartbeat: heartbeat, core: core, log: log, worker: worker,
                 scrubber: scrubber)
             let damage = parts.recovery.damage
@@ -90,6 +94,9 @@ public final class NodeHandle: Sendable {
     /// Users, roles and permissions as this node knows them, with the secret by which doors sign and check what they give to
     /// users. Costs a lock and a few counts of references.
     public var auth: AuthTable { position.auth }
+
+    /// For how long this node has known no leader; nil while it knows one. Asks nobody.
+    public var leaderless: Duration? { position.leaderless }
 
     /// How long ago the core loop last came round; more than a few report intervals: it hangs. Asks nobody.
     public var silence: Duration { heartbeat.silence }

@@ -52,6 +52,8 @@ struct NodeReport: Equatable {
     var applied: LogIndex
     var durable: LogIndex
     var version: String
+    /// Its disk has no room: it takes no more entries.
+    var isStorageFull = false
 }
 
 extension PeerQuestion {
@@ -72,6 +74,7 @@ extension PeerQuestion {
             writer.write(report.applied)
             writer.write(report.durable)
             writer.write(report.version)
+            writer.write(report.isStorageFull)
         case .members(let table):
             writer.write(UInt8(4))
             table.encode(into: &writer)
@@ -113,7 +116,8 @@ extension PeerQuestion {
             self = .report(
                 NodeReport(
                     role: role, isLearner: try reader.readBool(), term: try reader.read(), applied: try reader.read(),
-                    durable: try reader.read(), version: try reader.readString(atMost: 64)))
+                    durable: try reader.read(), version: try reader.readString(atMost: 64),
+                    isStorageFull: try reader.readBool()))
         case 4: self = .members(try MemberTable(from: &reader))
         case 5: self = .changeMembers(try MembershipOrder(from: &reader))
         case 6: self = .setAside(try reader.readBool())

@@ -44,7 +44,7 @@ package enum PeerWords {
             .report(
                 NodeReport(
                     role: .leader, isLearner: false, term: Term(3), applied: LogIndex(9), durable: LogIndex(8),
-                    version: "0.1.0")),
+                    version: "0.1.0", isStorageFull: true)),
             .members(table.members), .changeMembers(order), .setAside(true),
             .marks(
                 format: 1, [StateMark(index: LogIndex(1024), hash: 7), StateMark(index: LogIndex(2048), hash: .max)]),
