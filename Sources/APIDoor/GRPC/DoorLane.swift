@@ -55,8 +55,6 @@ final class DoorLane {
     private var touched: [ObjectIdentifier: ServerConnection] = [:]
 
     private static let defaultTimeout = Duration.seconds(5)
-    /// An answer must be on its way before the caller stops listening.
-    private static let answerMargin = Duration.milliseconds(50)
     /// A wait that ends takes a command to leave the queue, for which it keeps this much of the call's time.
     private static let leavingTime = Duration.milliseconds(500)
 
@@ -93,7 +91,7 @@ final class DoorLane {
         let token = takeToken()
         var call = Call(
             handle: inbound.handle, method: method, name: parsed.name, leadership: parsed.leadership)
-        let deadline = deadline(of: inbound, now)
+        let deadline = inbound.deadline(from: now) ?? now + Self.defaultTimeout
         switch parsed.kind {
         case .operation(let operation) where method.isServerStreaming:
             return open(operation, parsed, token, call, principal, now, to: &requests)
@@ -124,13 +122,6 @@ final class DoorLane {
     private func takeToken() -> UInt64 {
         defer { nextToken += 1 }
         return nextToken
-    }
-
-    private func deadline(of call: InboundCall, _ now: Instant) -> Instant {
-        guard let deadline = call.deadline else { return now + Self.defaultTimeout }
-        let left = Duration.nanoseconds((deadline - .now()).nanoseconds)
-        // Short deadlines keep most of their time; long ones give up the margin.
-        return now + max(left - min(Self.answerMargin, left / 10), .zero)
     }
 
     func occurred(_ events: [CallEvent]) {
