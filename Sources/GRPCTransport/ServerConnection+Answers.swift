@@ -58,12 +58,13 @@ extension ServerConnection {
     /// Queues one of several messages.
     ///
     /// - Returns: whether there is credit left, of the stream and of the connection; after false, wait for ``CallEvent/writable(_:)``. Whoever goes on regardless
-    ///   loses the call when ``TransportOptions/maximumQueuedBytes`` are queued.
+    ///   loses the call when ``TransportOptions/maximumQueuedBytes`` are queued. With credit, a message may be of any size.
     @discardableResult
     public func send(_ message: [UInt8], on call: CallHandle) -> Bool {
         eventLoop.preconditionInEventLoop()
         guard let stream = streams[call.stream], stream.answering != .finished else { return false }
-        guard stream.outbound.queuedBytes + message.count <= options.maximumQueuedBytes else {
+        let queued = stream.outbound.queuedBytes
+        guard queued < options.streamCreditBytes || queued + message.count <= options.maximumQueuedBytes else {
             stream.answering = .finished
             metrics.ended(stream.route, .resourceExhausted)
             reset(call.stream, .enhanceYourCalm)
