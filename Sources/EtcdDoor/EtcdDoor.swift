@@ -1,4 +1,4 @@
-public import EsperTypes
+import EsperTypes
 import EtcdProtocol
 public import GRPCTransport
 public import NIOCore

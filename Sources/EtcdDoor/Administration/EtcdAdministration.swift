@@ -1,4 +1,4 @@
-package import Coordination
+import Coordination
 import EsperTypes
 import EtcdProtocol
 import FoundationEssentials
@@ -7,7 +7,7 @@ import NIOPosix
 import RaftRuntime
 import SwiftProtobuf
 
-/// One call of the cluster or maintenance service, from request to answer.
+/// One call of the cluster, maintenance or auth service, from request to answer.
 struct EtcdAdministration: Sendable {
     let node: NodeHandle
     let principal: String
@@ -16,40 +16,8 @@ struct EtcdAdministration: Sendable {
     /// - Throws: whatever ``EtcdFailure/init(_:)-(any_Error)`` takes.
     func answer(_ method: EtcdMethod, _ message: [UInt8]) async throws -> [UInt8] {
         switch method {
-        case .memberList:
-            let request = try EtcdMemberListRequest(serializedBytes: message)
-            if request.linearizable { _ = try await query(.summary, linearizable: true) }
-            let status = try await status()
-            return try EtcdMemberListResponse.with {
-                $0.header = header(status)
-                $0.members = status.members.map(EtcdMember.init)
-            }.serializedBytes()
-        case .memberAdd: return try await addMember(EtcdMemberAddRequest(serializedBytes: message))
-        case .memberRemove:
-            let id = try EtcdMemberRemoveRequest(serializedBytes: message).id
-            let status = try await change { .remove(try name(of: id, in: $0)) }
-            return try EtcdMemberRemoveResponse.with {
-                $0.header = header(status)
-                $0.members = status.members.map(EtcdMember.init)
-            }.serializedBytes()
-        case .memberPromote:
-            let id = try EtcdMemberPromoteRequest(serializedBytes: message).id
-            let status = try await change { status in
-                let name = try name(of: id, in: status)
-                guard status.members.contains(where: { $0.id.rawValue == id && !$0.isVoter }) else {
-                    throw EtcdFailure.notLearner
-                }
-                return .promote(name)
-            }
-            return try EtcdMemberPromoteResponse.with {
-                $0.header = header(status)
-                $0.members = status.members.map(EtcdMember.init)
-            }.serializedBytes()
-        case .memberUpdate:
-            throw EtcdFailure(
-                .unimplemented,
-                "etcdserver: a member keeps its addresses; to move it, add a new one and remove the old: esper cluster replace"
-            )
+        case .memberList, .memberAdd, .memberRemove, .memberPromote, .memberUpdate:
+            return try await answerMembers(method, message)
         case .status: return try await answerStatus()
         case .alarm: return try await answerAlarm(EtcdAlarmRequest(serializedBytes: message))
         case .defragment:
@@ -110,41 +78,6 @@ struct EtcdAdministration: Sendable {
 
     func header(_ revision: Revision) -> EtcdResponseHeader { node.etcdHeader(revision) }
 
-    // MARK: - Members
-
-    private func name(of id: UInt64, in status: ClusterStatus) throws -> String {
-        guard let member = status.members.first(where: { $0.id.rawValue == id }) else {
-            throw EtcdFailure.memberNotFound
-        }
-        return member.name
-    }
-
-    private func change(_ change: (ClusterStatus) throws -> MemberChange) async throws -> ClusterStatus {
-        let body = await call(.changeMembers([try change(try await status())]))
-        guard case .membersChanged = body else { throw EtcdFailure(body) ?? .unexpected }
-        return try await status()
-    }
-
-    private func addMember(_ request: EtcdMemberAddRequest) async throws -> [UInt8] {
-        guard let url = request.peerUrls.first, let new = NewMember(peerURL: url) else {
-            throw EtcdFailure(
-                .invalidArgument,
-                "etcdserver: given member URLs are invalid: write https://HOST:PORT/?name=NAME&api=HOST:PORT, since a "
-                    + "node's name stands in its certificate; or use esper node join")
-        }
-        guard request.isLearner else {
-            throw EtcdFailure(
-                .failedPrecondition,
-                "etcdserver: a member begins as a learner and is promoted when it has caught up; add it as a learner")
-        }
-        let status = try await change { _ in .add(new) }
-        return try EtcdMemberAddResponse.with { response in
-            response.header = header(status)
-            response.members = status.members.map(EtcdMember.init)
-            response.member = response.members.first { $0.name == new.name } ?? EtcdMember()
-        }.serializedBytes()
-    }
-
     // MARK: - Maintenance
 
     private func answerStatus() async throws -> [UInt8] {
@@ -163,16 +96,42 @@ struct EtcdAdministration: Sendable {
             $0.raftAppliedIndex = status.appliedIndex.rawValue
             $0.isLearner = status.members.contains { $0.id.rawValue == node.nodeID.rawValue && !$0.isVoter }
             if status.leader == nil { $0.errors = ["etcdserver: no leader"] }
+            $0.errors += alarms(status).map {
+                "memberID:\($0.memberID) alarm:\($0.alarm == .corrupt ? "CORRUPT" : "NOSPACE") "
+            }
         }.serializedBytes()
     }
 
-    /// No alarm is ever set or has to be taken back: a full disk refuses writes while it is full, and no longer.
+    /// An alarm is no switch here but a fact: a member whose disk has no room takes no entries, whether it leads or not,
+    /// until there is room again; one whose state differs is not to be trusted. So nobody sets one, and what somebody takes back is there again as long as it is true.
     private func answerAlarm(_ request: EtcdAlarmRequest) async throws -> [UInt8] {
         guard request.action != .activate else {
             throw EtcdFailure(.unimplemented, "etcdserver: alarms are not set by hand")
         }
         let reply = try await query(.summary, linearizable: true)
-        return try EtcdAlarmResponse.with { $0.header = header(reply.revision) }.serializedBytes()
+        let alarms = alarms(try await status())
+        return try EtcdAlarmResponse.with {
+            $0.header = header(reply.revision)
+            $0.alarms = alarms.filter { alarm in
+                request.action == .get
+                    ? request.alarm == .none || request.alarm == alarm.alarm
+                    : request.alarm == alarm.alarm && request.memberID == alarm.memberID
+            }
+        }.serializedBytes()
+    }
+
+    /// As far as this node knows: of itself, and of the members that it hears.
+    private func alarms(_ status: ClusterStatus) -> [EtcdAlarmMember] {
+        func alarm(_ kind: EtcdAlarmType) -> (ClusterStatus.Member) -> EtcdAlarmMember {
+            { member in
+                .with {
+                    $0.memberID = member.id.rawValue
+                    $0.alarm = kind
+                }
+            }
+        }
+        return status.members.filter(\.isStorageFull).map(alarm(.nospace))
+            + status.members.filter(\.isStateDifferent).map(alarm(.corrupt))
     }
 
     /// A copy of the replicated state, which stays as it is.
@@ -210,33 +169,5 @@ struct EtcdAdministration: Sendable {
                     $0.blob = Data(chunk.bytes)
                 }.serializedBytes())
         }
-    }
-}
-
-extension EtcdMember {
-    init(_ member: ClusterStatus.Member) {
-        self.init()
-        id = member.id.rawValue
-        name = member.name
-        peerUrls = ["https://" + member.address]
-        clientUrls = ["https://" + member.apiAddress]
-        isLearner = !member.isVoter
-    }
-}
-
-extension NewMember {
-    /// - Parameter url: `https://HOST:PORT/?name=NAME&api=HOST:PORT`, with `&zone=ZONE` if it has one.
-    package init?(peerURL url: String) {
-        guard url.hasPrefix("https://"), let question = url.firstIndex(of: "?") else { return nil }
-        let address = url[url.index(url.startIndex, offsetBy: 8)..<question]
-        var fields: [Substring: Substring] = [:]
-        for field in url[url.index(after: question)...].split(separator: "&") {
-            guard let equals = field.firstIndex(of: "=") else { return nil }
-            fields[field[..<equals]] = field[field.index(after: equals)...]
-        }
-        guard let peer = HostPort(String(address.hasSuffix("/") ? address.dropLast() : address)),
-            let name = fields["name"], let api = fields["api"].flatMap({ HostPort(String($0)) })
-        else { return nil }
-        self.init(name: String(name), peer: peer, api: api, zone: fields["zone"].map(String.init) ?? "")
     }
 }

@@ -1,4 +1,4 @@
-package import Coordination
+import Coordination
 import EsperTypes
 
 /// A lock's or an election's queue, as the recipes of etcd's clients keep it: keys `NAME/LEASE`.

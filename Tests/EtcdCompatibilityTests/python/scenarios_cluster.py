@@ -29,6 +29,11 @@ def members(c):
             "of the same cluster": header.cluster_id == reply.header.cluster_id})
     c.call("removal of nobody", "Cluster/MemberRemove", ID=4242)
     c.call("update of nobody", "Cluster/MemberUpdate", ID=4242, peerURLs=["https://127.0.0.1:9"])
+    first, second = reply.members[:2]
+    updated = c.ask("Cluster/MemberUpdate", ID=first.ID, peerURLs=list(first.peerURLs))
+    c.note("update to what it is", sorted(member.ID for member in updated.members)
+           == sorted(member.ID for member in reply.members) if updated else updated.message)
+    c.call("update to the address of another", "Cluster/MemberUpdate", ID=first.ID, peerURLs=list(second.peerURLs))
     c.call("promotion of nobody", "Cluster/MemberPromote", ID=4242)
     c.call("promotion of a voter", "Cluster/MemberPromote", ID=reply.members[0].ID)
     c.call("the address of another", "Cluster/MemberAdd", peerURLs=list(reply.members[0].peerURLs))
