@@ -109,7 +109,7 @@ let package = Package(
             "EtcdDoor",
             [
                 "EsperTypes", "Coordination", "RaftRuntime", "APIDoor", "EtcdProtocol", "GRPCTransport",
-                crypto, cryptoExtras, nioCore, nioPosix, protobuf,
+                crypto, cryptoExtras, deque, nioCore, nioPosix, protobuf,
             ]),
         library(
             "EsperClient",

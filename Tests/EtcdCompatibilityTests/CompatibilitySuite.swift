@@ -20,16 +20,28 @@ enum CompatibilitySuite {
     /// - Returns: the path of one JSON document a line for each scenario.
     static func documents(of name: String, ports: [Int], in root: String) async throws -> String {
         let output = "\(root)/\(name).jsonl"
-        let protos = directory.appending(path: "../../../Sources/EtcdProtocol/proto").standardizedFileURL
-        let (status, text) = try await run(
-            "suite.py",
-            [
-                "--protos", protos.path, "--ports", ports.map(String.init).joined(separator: ","),
-                "--ca", "\(root)/ca.pem", "--certificate", "\(root)/tester.pem", "--key", "\(root)/tester.key",
-                "--output", output, "--times",
-            ])
+        let (status, text) = try await run("suite.py", arguments(ports, root) + ["--output", output, "--times"])
         guard status == 0 else { throw Failure(description: "the suite stopped on \(name): \(text)") }
         return output
+    }
+
+    /// Runs a script that drives a cluster by itself.
+    ///
+    /// - Returns: what it printed, line by line.
+    static func report(
+        _ script: String, ports: [Int], in root: String, _ more: [String]
+    ) async throws -> [String] {
+        let (status, text) = try await run(script, arguments(ports, root) + more)
+        guard status == 0 else { throw Failure(description: "\(script) ended with \(status): \(text)") }
+        return text.split(separator: "\n").map(String.init)
+    }
+
+    private static func arguments(_ ports: [Int], _ root: String) -> [String] {
+        let protos = directory.appending(path: "../../../Sources/EtcdProtocol/proto").standardizedFileURL
+        return [
+            "--protos", protos.path, "--ports", ports.map(String.init).joined(separator: ","),
+            "--ca", "\(root)/ca.pem", "--certificate", "\(root)/tester.pem", "--key", "\(root)/tester.key",
+        ]
     }
 
     /// - Returns: differences that are not meant, and those that are said to be meant but are none.

@@ -9,6 +9,8 @@ import TestSupport
 struct EtcdCluster {
     /// Where clients are served.
     let ports: [Int]
+    /// The members' processes, in the order of the ports.
+    let processes: [Int32]
 
     /// Runs `body` with a cluster that serves, and leaves no process behind.
     static func run(besides esper: LocalCluster, _ body: (EtcdCluster) async throws -> Void) async throws {
@@ -24,16 +26,23 @@ struct EtcdCluster {
                     "--ports", ports.map(String.init).joined(separator: ","),
                 ]), output: log)
         do {
-            try await until("etcd", within: .seconds(60)) {
-                let text = (try? String(contentsOfFile: log, encoding: .utf8)) ?? ""
-                return text.contains("\"processes\"")
-            }
-            try await body(EtcdCluster(ports: Array(ports.prefix(3))))
+            let processes = try await eventually("etcd", within: .seconds(60)) { try Self.processes(in: log) }
+            try await body(EtcdCluster(ports: Array(ports.prefix(3)), processes: processes))
         } catch {
             await stop(child)
             throw error
         }
         await stop(child)
+    }
+
+    /// What the script says as soon as every member serves.
+    private static func processes(in log: String) throws -> [Int32]? {
+        let text = (try? String(contentsOfFile: log, encoding: .utf8)) ?? ""
+        for line in text.split(separator: "\n") where line.contains("\"processes\"") {
+            let said = try JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: Any]
+            return (said?["processes"] as? [NSNumber])?.map(\.int32Value)
+        }
+        return nil
     }
 
     private static func stop(_ child: Child) async {

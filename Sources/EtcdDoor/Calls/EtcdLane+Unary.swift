@@ -31,7 +31,7 @@ extension EtcdLane {
             let request = try EtcdLeaseTimeToLiveRequest(serializedBytes: call.message)
             lease = request.id
             operation = .timeToLive(try SessionID(existing: lease), withKeys: request.keys)
-        case .leaseLeases: operation = .query(.sessions(after: nil, limit: .max), linearizable: false)
+        case .leaseLeases: return listLeases(call, deadline)
         case .watch: return WatchStream.begin(call, in: self)
         case .leaseKeepAlive: return KeepAliveStream.begin(call, in: self)
         case .lock, .campaign: return try QueueWait.begin(call, deadline: call.deadline, in: self)
@@ -107,11 +107,6 @@ extension EtcdLane {
             var response = EtcdTxnResponse(transaction, at: reply.revision)
             response.header = header
             return try response.serializedBytes()
-        case .sessions(let sessions, _):
-            return try EtcdLeaseLeasesResponse.with {
-                $0.header = header
-                $0.leases = sessions.map { session in .with { $0.id = session.id.lease } }
-            }.serializedBytes()
         default: throw EtcdFailure.unexpected
         }
     }

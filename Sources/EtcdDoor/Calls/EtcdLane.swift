@@ -1,3 +1,4 @@
+import APIDoor
 import Coordination
 import EsperTypes
 import EtcdProtocol
@@ -21,6 +22,8 @@ final class EtcdLane {
     let node: NodeHandle
     let eventLoop: any EventLoop
     private lazy var sink = LaneSink(self, eventLoop)
+    private lazy var leaderRequirement = LeaderRequirement(self)
+    private lazy var largeAnswers = LargeAnswers(self)
     private var pending: [UInt64: Pending] = [:]
     private var open: [Caller: any OpenCall] = [:]
     private var nextToken: UInt64 = 1
@@ -30,8 +33,6 @@ final class EtcdLane {
 
     /// What a call without a deadline is given, as in etcd.
     static let defaultTimeout = Duration.seconds(7)
-    /// An answer must be on its way before the caller stops listening.
-    private static let answerMargin = Duration.milliseconds(50)
 
     init(node: NodeHandle, eventLoop: any EventLoop) {
         self.node = node
@@ -48,8 +49,9 @@ final class EtcdLane {
         for inbound in calls {
             guard let method = EtcdMethod(rawValue: inbound.method) else { continue }
             begin(
-                .stream(inbound.handle), method, inbound.message, deadline(of: inbound, now),
-                Self.token(of: inbound), connection.principal, now)
+                .stream(inbound.handle), method, inbound.message, inbound.deadline(from: now),
+                Self.token(of: inbound), connection.principal, now,
+                needsLeader: LeaderRequirement.isAsked(by: inbound))
         }
         submitQuestions()
     }
@@ -61,7 +63,7 @@ final class EtcdLane {
                 guard let method = EtcdMethod(rawValue: inbound.method) else { continue }
                 begin(
                     .stream(inbound.handle), method, [], nil, Self.token(of: inbound), connection.principal,
-                    NodeClock.now())
+                    NodeClock.now(), needsLeader: LeaderRequirement.isAsked(by: inbound))
             case .message(let handle, let message): open[.stream(handle)]?.received(message)
             case .halfClosed(let handle): open[.stream(handle)]?.halfClosed()
             case .writable(let handle): open[.stream(handle)]?.writable()
@@ -78,13 +80,15 @@ final class EtcdLane {
 
     private func begin(
         _ caller: Caller, _ method: EtcdMethod, _ message: [UInt8], _ deadline: Instant?, _ token: String?,
-        _ principal: String, _ now: Instant
+        _ principal: String, _ now: Instant, needsLeader: Bool
     ) {
         do {
+            if needsLeader { try leaderRequirement.check() }
             let principal = try token.map { try self.principal(bearing: $0, principal, method) } ?? principal
             try answerOrAsk(
                 EtcdCall(
                     caller: caller, method: method, message: message, deadline: deadline, principal: principal), now)
+            if needsLeader, method.kind != .unary, isOpen(caller) { leaderRequirement.add(caller) }
         } catch {
             caller.finish(EtcdFailure(error).status)
         }
@@ -102,16 +106,18 @@ final class EtcdLane {
         return "user/" + user
     }
 
-    /// What a call that came over h2 may still take; nil when its caller waits for as long as it takes.
-    private func deadline(of call: InboundCall, _ now: Instant) -> Instant? {
-        guard let deadline = call.deadline else { return nil }
-        let left = Duration.nanoseconds((deadline - .now()).nanoseconds)
-        // Short deadlines keep most of their time; long ones give up the margin.
-        return now + max(left - min(Self.answerMargin, left / 10), .zero)
-    }
-
     /// From now on the call's events go to `call`, until it is forgotten or its caller is gone.
     func keep(_ call: any OpenCall, for caller: Caller) { open[caller] = call }
+
+    /// Whether a call of several steps goes on.
+    func isOpen(_ caller: Caller) -> Bool { open[caller] != nil }
+
+    /// Ends a call of several steps, whatever step it is at.
+    func abandon(_ caller: Caller, _ failure: EtcdFailure) {
+        open.removeValue(forKey: caller)?.ended()
+        touch(caller)
+        caller.finish(failure.status)
+    }
 
     /// The node stops.
     func draining(_ connection: ServerConnection) {
@@ -192,6 +198,8 @@ final class EtcdLane {
             // A watch goes on after each of its deliveries.
             if case .watch = reply.body {} else { pending[reply.token] = nil }
             switch waiting {
+            case .unary(let caller, let method, let lease) where reply.body.isLarge:
+                largeAnswers.add(caller) { [unowned self] in try message(method, lease, reply.body) }
             case .unary(let caller, let method, let lease):
                 touch(caller)
                 do {
@@ -222,9 +230,10 @@ final class EtcdLane {
     /// Begins a call of the gateway. On the lane's loop; further requests come by ``gatewayReceived(_:_:)``.
     func begin(
         _ call: GatewayCall, _ method: EtcdMethod, _ message: [UInt8], principal: String, token: String?,
-        deadline: Instant?
+        deadline: Instant?, needsLeader: Bool
     ) {
-        begin(.gateway(call), method, message, deadline, token, principal, NodeClock.now())
+        begin(
+            .gateway(call), method, message, deadline, token, principal, NodeClock.now(), needsLeader: needsLeader)
         if method.kind == .streaming { open[.gateway(call)]?.received(message) }
         submitQuestions()
     }

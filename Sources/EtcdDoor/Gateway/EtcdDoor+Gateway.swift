@@ -6,15 +6,21 @@ import RaftRuntime
 
 // The gateway's calls: begun and ended from its tasks, served on a lane's loop like any other.
 extension EtcdDoor {
-    /// - Parameter token: what the client got from `authenticate`, if it did.
-    func begin(_ method: EtcdMethod, _ message: [UInt8], principal: String, token: String?) -> GatewayCall {
+    /// - Parameters:
+    ///   - token: what the client got from `authenticate`, if it did.
+    ///   - needsLeader: whether it wants to be refused where no leader is known.
+    func begin(
+        _ method: EtcdMethod, _ message: [UInt8], principal: String, token: String?, needsLeader: Bool
+    ) -> GatewayCall {
         let (eventLoop, lane) = gatewayLane
         let call = GatewayCall { call in
             eventLoop.execute { lane.value.gatewayHasRoom(call) }
         }
         let deadline = method.waits ? nil : NodeClock.now() + EtcdLane.defaultTimeout
         eventLoop.execute {
-            lane.value.begin(call, method, message, principal: principal, token: token, deadline: deadline)
+            lane.value.begin(
+                call, method, message, principal: principal, token: token, deadline: deadline,
+                needsLeader: needsLeader)
             // One request is all that a body holds; a watch goes on until its client goes.
             if method.kind == .streaming, method != .watch { lane.value.gatewayHalfClosed(call) }
         }

@@ -56,7 +56,10 @@ public struct EtcdGateway: HTTPGateway {
         } catch {
             return Self.failure(GRPCStatus(.invalidArgument, "the body is not a request in JSON: \(error)"))
         }
-        let call = door.begin(route.method, message, principal: request.principal, token: request.authorization)
+        let call = door.begin(
+            route.method, message, principal: request.principal,
+            token: request.metadata["token"] ?? request.authorization,
+            needsLeader: LeaderRequirement.isAsked(by: request.metadata))
         guard route.method.kind == .unary else {
             return .init(status: 200, body: .stream(Self.stream(call, route, door)))
         }

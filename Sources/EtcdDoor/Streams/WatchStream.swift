@@ -1,4 +1,5 @@
 import Coordination
+import DequeModule
 import EsperTypes
 import EtcdProtocol
 import FoundationEssentials
@@ -17,11 +18,18 @@ final class WatchStream: OpenCall {
         var token: UInt64
         var mayFragment: Bool
         var notifiesProgress: Bool
-        /// Events of a revision that goes on in the next delivery, while the reader wants it whole.
+        /// Events of a revision that goes on in the next delivery, while the reader wants it whole: whoever comes back after
+        /// a lost connection asks for the revision after the last that it was told of.
         var held: [WatchEvent] = []
-        var heldBytes = 0
         var owedCredit = 0
         var lastTold: Instant
+    }
+
+    /// Something that the reader is to be told.
+    private enum Told {
+        case response(EtcdWatchResponse)
+        /// Costs little before it becomes a message: the keys and values are those of the history.
+        case events(ArraySlice<WatchEvent>, of: Int64, through: Revision, isFragment: Bool)
     }
 
     /// A progress request that not every watch has answered.
@@ -32,8 +40,10 @@ final class WatchStream: OpenCall {
 
     /// As often as etcd says how far a silent watch has come.
     private static let progressInterval = Duration.seconds(600)
-    /// A revision larger than this comes in several messages, whether the reader likes it or not.
-    private static let wholeRevisionBytes = 4 << 20
+    /// About as much as a message for a reader that takes fragments holds.
+    private static let fragmentBytes = 1 << 20
+    /// Requests whose answers wait for a reader that takes none.
+    private static let maximumWaitingResponses = 4096
     /// What an answer that belongs to no watch names.
     private static let noWatch: Int64 = -1
 
@@ -43,6 +53,10 @@ final class WatchStream: OpenCall {
     private var watches: [Int64: Watch] = [:]
     private var nextID: Int64 = 0
     private var isBlocked = false
+    /// What the reader is told when it has taken what it was sent; in order.
+    private var waiting: Deque<Told> = []
+    /// Of ``waiting``: answers to requests, which no credit bounds.
+    private var waitingResponses = 0
     private var round: ProgressRound?
     private var progressTimer: Scheduled<Void>?
 
@@ -79,6 +93,7 @@ final class WatchStream: OpenCall {
     func ended() {
         for watch in watches.values { lane.giveUp(watch.token) }
         watches = [:]
+        waiting = []
         progressTimer?.cancel()
     }
 
@@ -186,24 +201,35 @@ final class WatchStream: OpenCall {
         guard var watch = watches[id] else { return }
         let cost = events.reduce(0) { $0 + $1.cost }
         watch.held.append(contentsOf: events)
-        watch.heldBytes += cost
-        let isWhole = !continues || watch.mayFragment || watch.heldBytes >= Self.wholeRevisionBytes
+        let isWhole = !continues || watch.mayFragment
         var told: [WatchEvent] = []
         if isWhole {
             swap(&told, &watch.held)
-            watch.heldBytes = 0
             watch.lastTold = NodeClock.now()
         }
         watches[id] = watch
-        guard isWhole else { return giveCredit(cost, to: id) }
-        send(
-            .with {
-                $0.header = lane.header(through)
-                $0.watchID = id
-                $0.fragment = continues && watch.mayFragment
-                $0.events = told.map(EtcdEvent.init)
-            })
+        if isWhole { send(told[...], of: id, through, inFragments: watch.mayFragment, continues: continues) }
         giveCredit(cost, to: id)
+    }
+
+    /// In one message, however large, unless the reader takes fragments.
+    private func send(
+        _ events: ArraySlice<WatchEvent>, of id: Int64, _ through: Revision, inFragments: Bool, continues: Bool
+    ) {
+        var rest = events
+        repeat {
+            var bytes = 0
+            let part =
+                inFragments
+                ? rest.prefix { event in
+                    defer { bytes += event.cost }
+                    return bytes < Self.fragmentBytes
+                } : rest
+            rest = rest.dropFirst(part.count)
+            waiting.append(
+                .events(part, of: id, through: through, isFragment: inFragments && (continues || !rest.isEmpty)))
+        } while !rest.isEmpty
+        sendWaiting()
     }
 
     private func giveCredit(_ bytes: Int, to id: Int64) {
@@ -213,6 +239,8 @@ final class WatchStream: OpenCall {
 
     func writable() {
         isBlocked = false
+        sendWaiting()
+        guard !isBlocked else { return }
         for (id, watch) in watches where watch.owedCredit > 0 {
             watches[id]!.owedCredit = 0
             lane.tell(watch.token, .watchCredit(bytes: watch.owedCredit))
@@ -240,11 +268,36 @@ final class WatchStream: OpenCall {
     }
 
     private func send(_ response: EtcdWatchResponse) {
-        guard let message: [UInt8] = try? response.serializedBytes() else {
-            return finish(EtcdFailure.unexpected.status)
+        waiting.append(.response(response))
+        waitingResponses += 1
+        guard waitingResponses <= Self.maximumWaitingResponses else {
+            return finish(EtcdFailure.tooManyRequests.status)
         }
-        lane.touch(caller)
-        if !caller.send(message) { isBlocked = true }
+        sendWaiting()
+    }
+
+    /// As much as there is credit for: one message may be as large as a revision is.
+    private func sendWaiting() {
+        while !isBlocked, let told = waiting.popFirst() {
+            guard let message = message(told) else { return finish(EtcdFailure.unexpected.status) }
+            lane.touch(caller)
+            if !caller.send(message) { isBlocked = true }
+        }
+    }
+
+    private func message(_ told: Told) -> [UInt8]? {
+        switch told {
+        case .response(let response):
+            waitingResponses -= 1
+            return try? response.serializedBytes()
+        case .events(let events, let id, let through, let isFragment):
+            return try? EtcdWatchResponse.with {
+                $0.header = lane.header(through)
+                $0.watchID = id
+                $0.fragment = isFragment
+                $0.events = events.map(EtcdEvent.init)
+            }.serializedBytes()
+        }
     }
 
     // MARK: - Progress

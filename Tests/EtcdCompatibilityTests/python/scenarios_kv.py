@@ -303,3 +303,16 @@ def members(c):
         c.call(f"written at {index + 1}", "KV/Put", at=index, key=c.key("shared"), value=f"from {index + 1}".encode())
         for other in range(len(c.cluster.ports)):
             c.call(f"written at {index + 1}, read at {other + 1}", "KV/Range", at=other, key=c.key("shared"))
+
+
+@scenario("kv.large-answers")
+def large_answers(c):
+    """Everything at once, several times over one connection."""
+    count = 500
+    for future in [c.future("KV/Put", key=c.key(f"{number:03}"), value=bytes(50_000)) for number in range(count)]:
+        future.result(timeout=30)
+    answers = [c.future("KV/Range", **c.everything) for _ in range(4)]
+    small = c.future("KV/Range", key=c.key("007"))
+    c.note("the small one", small.result(timeout=30).count)
+    c.note("complete", [len(answer.result(timeout=60).kvs) == count for answer in answers])
+    c.ask("KV/DeleteRange", **c.everything)

@@ -117,6 +117,20 @@ def keepalive(c):
     c.ask("Lease/LeaseRevoke", ID=7031)
 
 
+@scenario("lease.many")
+def many(c):
+    """More than a page of the list."""
+    leases = set(range(600_000, 601_201))
+    for future in [c.future("Lease/LeaseGrant", ID=lease, TTL=600) for lease in leases]:
+        future.result(timeout=30)
+    reply = c.ask("Lease/LeaseLeases")
+    c.note("all are listed", leases <= {lease.ID for lease in reply.leases} if reply else reply.message)
+    for future in [c.future("Lease/LeaseRevoke", ID=lease) for lease in leases]:
+        future.result(timeout=30)
+    reply = c.ask("Lease/LeaseLeases")
+    c.note("and none any more", not leases & {lease.ID for lease in reply.leases} if reply else reply.message)
+
+
 @scenario("lease.expiry")
 def expiry(c):
     """A lease that nobody keeps ends with its keys; one that is kept stays."""

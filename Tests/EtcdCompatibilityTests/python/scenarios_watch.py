@@ -185,6 +185,46 @@ def fragment(c):
     c.ask("KV/DeleteRange", **c.everything)
 
 
+@scenario("watch.large-revision")
+def large_revision(c):
+    """One revision of more than most messages hold is told whole, unless its reader takes fragments."""
+    count = 120
+    for number in range(count):
+        c.put(f"{number:03}", bytes(50_000))
+    live = [large_watch(c, fragment, 0) for fragment in (False, True)]
+    reply = c.ask("KV/DeleteRange", **c.everything)
+    deleted = reply.header.revision
+    past = [large_watch(c, fragment, deleted) for fragment in (False, True)]
+    for name, watches in (("told as it happens", live), ("told from the past", past)):
+        for fragment, watch in zip((False, True), watches):
+            messages = []
+            while sum(len(message.events) for message in messages) < count:
+                message = watch.stream.next()
+                if message is None or message is watch.stream.END:
+                    break
+                messages.append(message)
+            c.note(f"{name}, fragment {fragment}", {
+                "events": [sum(len(message.events) for message in messages)],
+                "of one revision": {event.kv.mod_revision for message in messages for event in message.events}
+                == {deleted},
+                "with what was there": all(len(event.prev_kv.value) == 50_000
+                                           for message in messages for event in message.events),
+                "in one message": len(messages) == 1,
+                "pieces are small": all(message.ByteSize() < 2_200_000 for message in messages),
+                "all but the last are marked": [message.fragment for message in messages]
+                == [True] * (len(messages) - 1) + [False]})
+            watch.close()
+
+
+def large_watch(c, fragment, revision):
+    watch = Watching(c)
+    watch.stream.send(create_request=dict(
+        c.everything, start_revision=revision, fragment=fragment, prev_kv=True, filters=["NOPUT"]))
+    created = watch.stream.next()
+    assert created and created.created
+    return watch
+
+
 @scenario("watch.resume")
 def resume(c):
     """A client that loses its connection goes on at another member without a gap."""

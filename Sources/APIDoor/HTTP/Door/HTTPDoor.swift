@@ -106,6 +106,15 @@ public final class HTTPDoor: Sendable {
         try await body.finish(nil)
     }
 
+    private static func metadata(of request: Request) -> [String: String] {
+        let prefix = "grpc-metadata-"
+        var found: [String: String] = [:]
+        for field in request.headers where field.name.canonicalName.hasPrefix(prefix) {
+            found[String(field.name.canonicalName.dropFirst(prefix.count))] = field.value
+        }
+        return found
+    }
+
     /// Has the gateway answer.
     @concurrent private func pass(
         _ request: Request, to gateway: any HTTPGateway, _ principal: String, _ writer: consuming ResponseWriter,
@@ -118,7 +127,7 @@ public final class HTTPDoor: Sendable {
             let asked = GatewayRequest(
                 method: request.method.rawValue, path: request.uri.path, query: request.uri.query ?? "",
                 body: [UInt8](body.readableBytesView), authorization: request.headers[.authorization],
-                principal: principal)
+                metadata: Self.metadata(of: request), principal: principal)
             answer =
                 (try? await connection.waiting { await gateway.answer(asked) })
                 ?? GatewayAnswer(status: 503, body: .whole([]))

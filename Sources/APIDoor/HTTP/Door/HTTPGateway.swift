@@ -16,6 +16,8 @@ public struct GatewayRequest: Sendable {
     public var body: [UInt8]
     /// The value of the field Authorization.
     public var authorization: String?
+    /// Values of fields named `Grpc-Metadata-NAME`, by NAME in lower case.
+    public var metadata: [String: String]
     /// From the certificate: `client/<name>` or `node/<name>`.
     public var principal: String
 }
