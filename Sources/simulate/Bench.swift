@@ -6,10 +6,17 @@ struct Bench: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Measures how much faster than time a five-node cluster is simulated, with every check on.")
 
-    @Option(help: "How many seeds; each simulates a minute with faults, and its recovery.")
+    @Option(
+        parsing: .unconditional,
+        help: "How many seeds, at most 10000; each simulates a minute with faults, and its recovery.",
+        transform: boundedNumber(1...10_000))
     var seeds: UInt64 = 20
 
-    @Option(help: "The longest pause of each client and holder of locks between two operations, in milliseconds.")
+    @Option(
+        parsing: .unconditional,
+        help:
+            "The longest pause of each client and holder of locks between two operations, in milliseconds, 2 to 10000.",
+        transform: boundedNumber(2...10_000, unit: " milliseconds"))
     var pause = 1000
 
     func run() async throws {
@@ -17,7 +24,7 @@ struct Bench: AsyncParsableCommand {
         var virtual: UInt64 = 0
         var counters = SimulationCounters()
         for seed in 0..<seeds {
-            let report = SeedRunner.benchmark(seed: seed, pauseMilliseconds: max(2, pause))
+            let report = SeedRunner.benchmark(seed: seed, pauseMilliseconds: pause)
             if let failure = report.failure { throw ValidationError("seed \(seed) fails: \(failure)") }
             virtual += report.virtualNanoseconds
             counters += report.counters

@@ -7,11 +7,18 @@ struct Mutants: ParsableCommand {
         abstract: "Looks for every mistake made on purpose and prints the table of docs/SIMULATION.md.",
         discussion: "Exit code 1 when one of them is not found, or found by a rule that it does not break.")
 
-    @Option(help: "The most seeds to try for each.")
+    @Option(
+        parsing: .unconditional, help: "The most seeds to try for each, at most 1000000.",
+        transform: boundedNumber(1...1_000_000))
     var seeds: UInt64 = 2000
 
     @Option(help: "Only those whose name contains this.")
     var only: String?
+
+    func validate() throws {
+        guard let only, !Mutant.allCases.contains(where: { $0.rawValue.contains(only) }) else { return }
+        throw ValidationError("--only \(only): no mistake has that in its name")
+    }
 
     func run() throws {
         var isComplete = true

@@ -7,16 +7,19 @@ struct Shrink: ParsableCommand {
         abstract: "Makes a failing seed as short as it gets, and tells its story.",
         discussion: "Exit code 1: it fails; 0: it does not.")
 
-    @Option(help: "The seed.")
+    @Option(parsing: .unconditional, help: "The seed.", transform: seedNumber(_:))
     var seed: UInt64
 
-    @Option(help: "The storm in which the seed failed: elections, members or sessions.", transform: storm(named:))
+    @Option(
+        help: "The storm in which the seed failed: elections, members, sessions or reads.", transform: storm(named:))
     var storm: SeedRunner.Storm?
 
     @Option(help: "Make this mistake on purpose, see 'simulate mutants'.", transform: mutant(named:))
     var mutant: Mutant?
 
-    @Option(help: "Give up after so many runs, with the shortest so far.")
+    @Option(
+        parsing: .unconditional, help: "Give up after so many runs, with the shortest so far; at most 100000.",
+        transform: boundedNumber(1...100_000))
     var runs = 500
 
     func run() throws {

@@ -10,28 +10,10 @@ struct Simulate: AsyncParsableCommand {
         subcommands: [Run.self, Replay.self, Shrink.self, Mutants.self, Bench.self, Check.self])
 }
 
-/// A range of seeds as `A..<B`, or one seed.
-struct SeedRange: ExpressibleByArgument {
-    var range: Range<UInt64>
-
-    init?(argument: String) {
-        let parts = argument.split(separator: "<", maxSplits: 1)
-        if parts.count == 2, parts[0].hasSuffix(".."), let lower = UInt64(parts[0].dropLast(2)),
-            let upper = UInt64(parts[1]), lower < upper
-        {
-            range = lower..<upper
-        } else if let seed = UInt64(argument), seed < .max {
-            range = seed..<seed + 1
-        } else {
-            return nil
-        }
-    }
-}
-
 /// - Throws: ``ValidationError`` with the names that there are.
 func storm(named name: String) throws -> SeedRunner.Storm {
     guard let storm = SeedRunner.Storm(rawValue: name) else {
-        throw ValidationError("\(name) is not \(SeedRunner.Storm.allCases.map(\.rawValue).joined(separator: " or "))")
+        throw ValidationError("there is \(SeedRunner.Storm.allCases.map(\.rawValue).joined(separator: ", "))")
     }
     return storm
 }
@@ -39,19 +21,21 @@ func storm(named name: String) throws -> SeedRunner.Storm {
 struct Run: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Runs every seed of a range.")
 
-    @Option(help: "The seeds, as A..<B.")
-    var seeds: SeedRange
+    @Option(parsing: .unconditional, help: "The seeds, as A..<B.", transform: seedRange(_:))
+    var seeds: Range<UInt64>
 
-    @Option(help: "Turn every plan to elections, members or sessions, all the time.", transform: storm(named:))
+    @Option(help: "Turn every plan to elections, members, sessions or reads, all the time.", transform: storm(named:))
     var storm: SeedRunner.Storm?
 
-    @Option(help: "How many threads share the work.")
+    @Option(
+        parsing: .unconditional, help: "How many threads share the work, from 1 to 256.",
+        transform: boundedNumber(1...256))
     var jobs = 2
 
     func run() async throws {
         let clock = ContinuousClock()
         let (start, used) = (clock.now, processorSeconds())
-        let summary = await SeedRunner.run(seeds: seeds.range, storm: storm, jobs: jobs) { report in
+        let summary = await SeedRunner.run(seeds: seeds, storm: storm, jobs: jobs) { report in
             guard let failure = report.failure else { return }
             let option = storm.map { " --storm \($0.rawValue)" } ?? ""
             print("seed \(report.seed) \(failure)\n  to see it: simulate replay --seed \(report.seed)\(option)")
@@ -85,10 +69,11 @@ struct Replay: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Runs one seed and tells its story, or writes the steps of the cores to a file.")
 
-    @Option(help: "The seed.")
+    @Option(parsing: .unconditional, help: "The seed.", transform: seedNumber(_:))
     var seed: UInt64
 
-    @Option(help: "The storm in which the seed was run: elections, members or sessions.", transform: storm(named:))
+    @Option(
+        help: "The storm in which the seed was run: elections, members, sessions or reads.", transform: storm(named:))
     var storm: SeedRunner.Storm?
 
     @Flag(help: "Write the history of the clients as JSON lines instead of the story.")

@@ -2,7 +2,7 @@ public import Foundation
 import Glibc
 import TestSupport
 
-/// One call of `esper`, as people and scripts make it.
+/// One call of `esper`, or of another program of ours, as people and scripts make it.
 public final class EsperProgram: Sendable {
     public struct Result: Sendable {
         public var code: Int32
@@ -16,9 +16,11 @@ public final class EsperProgram: Sendable {
         }
     }
 
-    /// The program stands beside `esper-node`.
-    public static var binary: URL {
-        URL(fileURLWithPath: NodeProcess.binary).deletingLastPathComponent().appendingPathComponent("esper")
+    public static var binary: URL { binary(of: "esper") }
+
+    /// The programs stand beside `esper-node`.
+    private static func binary(of program: String) -> URL {
+        URL(fileURLWithPath: NodeProcess.binary).deletingLastPathComponent().appendingPathComponent(program)
     }
 
     private let words: String
@@ -31,12 +33,15 @@ public final class EsperProgram: Sendable {
     /// - Parameters:
     ///   - directory: where it runs, and where what it prints is kept.
     ///   - environment: added to ours; a variable that is set to nothing is removed.
-    public init(_ arguments: [String], in directory: String, environment: [String: String] = [:]) throws {
-        words = "esper " + arguments.joined(separator: " ")
-        let stem = "\(directory)/esper-\(UInt64.random(in: 0 ... .max))"
+    ///   - program: its name.
+    public init(
+        _ arguments: [String], in directory: String, environment: [String: String] = [:], program: String = "esper"
+    ) throws {
+        words = program + " " + arguments.joined(separator: " ")
+        let stem = "\(directory)/\(program)-\(UInt64.random(in: 0 ... .max))"
         (outputPath, errorPath) = (stem + ".out", stem + ".err")
         for file in [outputPath, errorPath] { try Data().write(to: URL(fileURLWithPath: file)) }
-        process.executableURL = Self.binary
+        process.executableURL = Self.binary(of: program)
         process.arguments = arguments
         process.currentDirectoryURL = URL(fileURLWithPath: directory)
         process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
