@@ -30,26 +30,34 @@ final class TestCluster: Sendable {
     private let running = Mutex<[String: Running]>([:])
     private let disks = Mutex<[String: StallableFileSystem]>([:])
     private let options: RuntimeOptions
+    private let adjust: @Sendable (String, inout RuntimeOptions) -> Void
 
     static let clusterID = ClusterID(0xc1)
 
-    /// - Parameter spares: nodes beyond the founders, for whoever wants to add them; they are not started.
-    init(_ count: Int, spares: Int = 0, options: RuntimeOptions = RuntimeOptions()) async throws {
+    /// - Parameters:
+    ///   - spares: nodes beyond the founders, for whoever wants to add them; they are not started.
+    ///   - adjust: what one node has otherwise than the rest.
+    init(
+        _ count: Int, spares: Int = 0, options: RuntimeOptions = RuntimeOptions(),
+        adjust: @escaping @Sendable (String, inout RuntimeOptions) -> Void = { _, _ in }
+    ) async throws {
         names = (1...count).map { "n\($0)" }
         spareNames = (count..<count + spares).map { "n\($0 + 1)" }
         root = NSTemporaryDirectory() + "/esper-runtime-\(UInt64.random(in: 0 ... .max))"
         authority = try CertificateAuthority(newFor: "test.local", validFor: 3600, now: Date())
         group = MultiThreadedEventLoopGroup(numberOfThreads: count + spares)
         self.options = options
+        self.adjust = adjust
         ports = try FreePorts.take(count + spares)
     }
 
     /// Runs `body` with every node started; stops them and removes the files, also when it fails.
     static func run(
         _ count: Int, spares: Int = 0, options: RuntimeOptions = RuntimeOptions(),
+        adjust: @escaping @Sendable (String, inout RuntimeOptions) -> Void = { _, _ in },
         _ body: (TestCluster) async throws -> Void
     ) async throws {
-        let cluster = try await TestCluster(count, spares: spares, options: options)
+        let cluster = try await TestCluster(count, spares: spares, options: options, adjust: adjust)
         do {
             for name in cluster.names { try await cluster.start(name) }
             try await body(cluster)
@@ -99,6 +107,7 @@ final class TestCluster: Sendable {
         var runtime = self.options
         runtime.retainedTailBytes = 1 << 20
         runtime.sessionGrace = .milliseconds(100)
+        adjust(name, &runtime)
         let observer = RecordingObserver()
         let parts = NodeParts(
             name: name, version: "test",
