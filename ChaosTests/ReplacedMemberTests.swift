@@ -10,13 +10,14 @@ struct ReplacedMemberTests {
     @Test func `members replaced one by one, all of them twice, while leaders die lose nothing and stay linearizable`()
         async throws
     {
-        try await LoadedCluster.endure(nodes: 5) { loaded, end in
+        try await LoadedCluster.endure(nodes: 5) { loaded, _ in
             let client = try loaded.cluster.client()
             defer { client.close() }
             var (replaced, kills) = (0, 0)
             var vacated: LocalCluster.Member?
-            // Every member twice. A short run ends before, the next replacement taking four seconds at most.
-            while replaced < 2 * loaded.cluster.members.count, .now + .seconds(4) < end {
+            // Every member twice, however long that takes; the load goes on until then.
+            let count = 2 * loaded.cluster.members.count
+            while replaced < count {
                 let old = loaded.cluster.members[0]
                 let new = "r\(replaced + 1)"
                 // At an address that is free again: the clients go on with those they were given.
@@ -37,7 +38,6 @@ struct ReplacedMemberTests {
                 vacated = old
                 replaced += 1
             }
-            #expect(replaced >= 2)
             return "\(replaced) members replaced, \(kills) leaders killed"
         }
     }

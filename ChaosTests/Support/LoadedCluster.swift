@@ -2,6 +2,7 @@ import ClusterSupport
 import EsperClient
 import EsperProtocol
 import EsperTypes
+import Synchronization
 import TestSupport
 import Testing
 
@@ -13,6 +14,16 @@ struct LoadedCluster {
 
     private let store = GuardedStore()
     private let end: ContinuousClock.Instant
+    private let faults = Faults()
+
+    /// Whether more harm is to come.
+    private final class Faults: Sendable {
+        private let over = Mutex(false)
+
+        var areOver: Bool { over.withLock { $0 } }
+
+        func ended() { over.withLock { $0 = true } }
+    }
 
     private static let clients = 16
     /// More than this and judging takes longer than recording; a longer run goes slower instead.
@@ -22,11 +33,12 @@ struct LoadedCluster {
 
     private typealias Acknowledged = [String: (value: String, revision: UInt64)]
 
-    /// Has the clients work while `faults` does its harm, and judges what they were told.
+    /// Has the clients work while `faults` does its harm, and judges what they were told. The load lasts as long as the
+    /// environment says, and longer when `faults` does.
     ///
     /// - Parameters:
     ///   - raft: more settings of the nodes, as a YAML flow mapping has them.
-    ///   - faults: is given the moment at which the load ends, and leaves every node running.
+    ///   - faults: is given the moment at which the load ends if nothing holds it up, and leaves every node running.
     static func endure(
         nodes: Int = 3, raft: String = "",
         _ faults: @Sendable (LoadedCluster, _ end: ContinuousClock.Instant) async throws -> String
@@ -36,7 +48,10 @@ struct LoadedCluster {
             _ = try await observatory.leader()
             let loaded = LoadedCluster(
                 cluster: cluster, observatory: observatory, end: .now + .seconds(ChaosDuration.load))
-            async let told = faults(loaded, loaded.end)
+            async let told = {
+                defer { loaded.faults.ended() }
+                return try await faults(loaded, loaded.end)
+            }()
             let acknowledged = try await loaded.work()
             let what = try await told
             for member in cluster.members { try await observatory.waitUntilCaughtUp(member.name) }
@@ -58,7 +73,7 @@ struct LoadedCluster {
                 let client = try cluster.client()
                 group.addTask {
                     var worker = MixedWorker(number, client, recorder, store)
-                    await worker.work(until: end, rhythm: rhythm)
+                    await worker.work(rhythm: rhythm) { .now >= end && faults.areOver }
                     client.close()
                     return worker.acknowledged
                 }

@@ -30,8 +30,8 @@ struct MixedWorker {
     }
 
     /// - Parameter rhythm: the pause between two operations.
-    mutating func work(until end: ContinuousClock.Instant, rhythm: Duration) async {
-        while ContinuousClock.now < end, !Task.isCancelled {
+    mutating func work(rhythm: Duration, until isOver: () -> Bool) async {
+        while !isOver(), !Task.isCancelled {
             switch Int.random(in: 0..<20) {
             case 0..<2: await lockCycle()
             case 2..<4: await compareAndSet()
