@@ -34,7 +34,7 @@ struct ClusterTransfer: AsyncParsableCommand {
     @OptionGroup var cluster: ClusterOptions
 
     func run() async throws {
-        try await cluster.withClient { client in
+        try await cluster.changing { client in
             let (leader, term) = try await client.transferLeadership(to: target)
             cluster.output.print(
                 .fields(["leader": .string(leader), "term": .unsigned(term)]), text: "\(leader) leads in term \(term)")

@@ -25,7 +25,7 @@ struct ClusterAdd: AsyncParsableCommand {
     @OptionGroup var cluster: ClusterOptions
 
     func run() async throws {
-        try await cluster.withClient { client in
+        try await cluster.changing { client in
             let change = try await client.addMember(name, peer: peer.address, api: api.address, zone: zone)
             cluster.output.print(change.json, text: "\(name) is a learner with the id \(change.ids.joined())")
         }
@@ -42,7 +42,7 @@ struct ClusterPromote: AsyncParsableCommand {
     @OptionGroup var cluster: ClusterOptions
 
     func run() async throws {
-        try await cluster.withClient { client in
+        try await cluster.changing { client in
             let change = try await client.promoteMembers(names)
             cluster.output.print(change.json, text: "\(names.joined(separator: ", ")): voter")
         }
@@ -59,7 +59,7 @@ struct ClusterDemote: AsyncParsableCommand {
     @OptionGroup var cluster: ClusterOptions
 
     func run() async throws {
-        try await cluster.withClient { client in
+        try await cluster.changing { client in
             let change = try await client.demoteMembers(names)
             cluster.output.print(change.json, text: "\(names.joined(separator: ", ")): learner")
         }
@@ -77,7 +77,7 @@ struct ClusterRemove: AsyncParsableCommand {
     @OptionGroup var cluster: ClusterOptions
 
     func run() async throws {
-        try await cluster.withClient { client in
+        try await cluster.changing { client in
             let change = try await client.removeMembers(names)
             cluster.output.print(change.json, text: "\(names.joined(separator: ", ")): removed")
         }
@@ -97,7 +97,7 @@ struct ClusterReplace: AsyncParsableCommand {
     @OptionGroup var cluster: ClusterOptions
 
     func run() async throws {
-        try await cluster.withClient { client in
+        try await cluster.changing { client in
             let change = try await client.replaceMember(old, with: new)
             cluster.output.print(change.json, text: "\(new) votes in place of \(old), which is removed")
         }
@@ -117,7 +117,7 @@ struct ClusterDrain: AsyncParsableCommand {
     @OptionGroup var cluster: ClusterOptions
 
     func run() async throws {
-        try await cluster.withClient { client in
+        try await cluster.changing { client in
             try await client.drain(name, undo: undo)
             cluster.output.print(
                 .fields(["name": .string(name), "drained": .bool(!undo)]),
