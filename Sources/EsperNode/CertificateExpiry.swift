@@ -1,12 +1,14 @@
 internal import FoundationEssentials
+internal import Identity
 internal import Logging
 internal import Metrics
 internal import Synchronization
 
-/// Watches how long our own certificate is still good.
+/// Watches how long our own certificate is still good, and says when it is to be renewed.
 final class CertificateExpiry: Sendable {
     private struct State {
         var notValidAfter: Date
+        var renewalDue: Date
         /// No warning before.
         var nextWarning: Date
     }
@@ -21,14 +23,32 @@ final class CertificateExpiry: Sendable {
     /// Seconds until our certificate expires; negative once it has.
     private let left = Gauge(label: "tls.certificate.expires.seconds")
 
-    init(notValidAfter: Date, logger: Logger) {
-        state = Mutex(State(notValidAfter: notValidAfter, nextWarning: .distantPast))
+    init(_ credentials: TLSCredentials, logger: Logger) {
+        state = Mutex(Self.state(of: credentials))
         self.logger = logger
     }
 
-    func replaced(notValidAfter: Date, now: Date) {
-        state.withLock { $0 = State(notValidAfter: notValidAfter, nextWarning: .distantPast) }
+    var notValidAfter: Date { state.withLock { $0.notValidAfter } }
+
+    /// When the last third of its life begins.
+    var renewalDue: Date { state.withLock { $0.renewalDue } }
+
+    func replaced(_ credentials: TLSCredentials, now: Date) {
+        state.withLock { $0 = Self.state(of: credentials) }
         check(now)
+    }
+
+    private static func state(of credentials: TLSCredentials) -> State {
+        State(
+            notValidAfter: credentials.notValidAfter,
+            renewalDue: renewalDue(from: credentials.notValidBefore, to: credentials.notValidAfter),
+            nextWarning: .distantPast)
+    }
+
+    /// The life is counted from when it was issued: validity begins earlier, because clocks differ.
+    static func renewalDue(from notValidBefore: Date, to notValidAfter: Date) -> Date {
+        let life = notValidAfter.timeIntervalSince(notValidBefore) - CertificateAuthority.clockAllowance
+        return notValidAfter - max(life, 0) / 3
     }
 
     /// To be called every minute or so.

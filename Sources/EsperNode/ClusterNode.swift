@@ -13,6 +13,7 @@ import PeerTransport
 import RaftCore
 import RaftRuntime
 import RaftStorage
+import Synchronization
 
 /// One node of the cluster: everything from the data directory to the API port, started and stopped in order.
 ///
@@ -32,7 +33,12 @@ public final class ClusterNode: Sendable {
     private let probe: ProbeListener?
     private let catalog: NodeCatalog?
     private let enrollment: NodeEnrollment?
+    private let certifier: MemberCertifier?
     private let expiry: CertificateExpiry
+    /// Cancelled and awaited by ``stop()``.
+    private let renewing = Mutex<Task<Void, Never>?>(nil)
+    /// The last reload that was begun; the next one waits for it.
+    private let reloading = Mutex<Task<Void, Never>?>(nil)
     private let expiryCheck: RepeatedTask
 
     /// Starts the node; returns when it listens for peers and clients, which is before it is ready.
@@ -46,7 +52,9 @@ public final class ClusterNode: Sendable {
         let coreGroup = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         let doorGroup = MultiThreadedEventLoopGroup(numberOfThreads: doorThreads)
         do {
-            return try await ClusterNode(settings, initializes, registry, logger, coreGroup, doorGroup)
+            let node = try await ClusterNode(settings, initializes, registry, logger, coreGroup, doorGroup)
+            node.beginRenewing()
+            return node
         } catch {
             try? await coreGroup.shutdownGracefully()
             try? await doorGroup.shutdownGracefully()
@@ -81,6 +89,7 @@ public final class ClusterNode: Sendable {
         catalog = try NodeCatalog(settings, node: handle, events: events, health: health, logger: logger)
         enrollment = try await NodeEnrollment.start(
             settings, credentials: credentials, node: handle, on: doorGroup, logger: logger)
+        certifier = try await MemberCertifier.start(settings, node: handle, logger: logger)
         let facts: @Sendable () -> NodeFacts = { [catalog, enrollment] in
             NodeFacts(catalog: catalog?.state ?? .disabled, enrollment: enrollment?.offer)
         }
@@ -105,7 +114,7 @@ public final class ClusterNode: Sendable {
         } else {
             probe = nil
         }
-        let expiry = CertificateExpiry(notValidAfter: credentials.notValidAfter, logger: logger)
+        let expiry = CertificateExpiry(credentials, logger: logger)
         self.expiry = expiry
         expiryCheck = doorGroup.any().scheduleRepeatedTask(initialDelay: .zero, delay: .minutes(1)) { _ in
             expiry.check(Date())
@@ -118,10 +127,31 @@ public final class ClusterNode: Sendable {
             ])
     }
 
+    private func beginRenewing() {
+        let renewal = CertificateRenewal(handle, settings, expiry, certifier, logger) { [weak self] in
+            await self?.reloadCertificates()
+        }
+        renewing.withLock { $0 = Task { await renewal.run() } }
+    }
+
     /// Reads the certificate files again, for connections from now on; those that stand keep what they have.
     ///
-    /// Files that are no good, or that are for another node, change nothing.
+    /// Files that are no good, or that are for another node, change nothing. Two reloads come one after the other, so that the
+    /// later files stay in force.
     public func reloadCertificates() async {
+        let turn = reloading.withLock { last in
+            let previous = last
+            let turn = Task {
+                await previous?.value
+                await self.readCertificates()
+            }
+            last = turn
+            return turn
+        }
+        await turn.value
+    }
+
+    private func readCertificates() async {
         do {
             let credentials = try await NIOThreadPool.singleton.runIfActive { [settings] in
                 try Self.credentials(settings)
@@ -129,13 +159,15 @@ public final class ClusterNode: Sendable {
             // Both change or neither: whatever is wrong with the files is found before the first.
             try listener.check(credentials)
             let putEnrollmentInForce = try await enrollment?.reload(credentials)
+            let putCertifierInForce = try await certifier?.reload()
             try await handle.updateCredentials(credentials)
             try listener.updateCredentials(credentials)
             putEnrollmentInForce?()
+            putCertifierInForce?()
             logger.notice(
                 "certificates reloaded",
                 metadata: ["identity": "\(credentials.identity)", "valid.until": "\(credentials.notValidAfter)"])
-            expiry.replaced(notValidAfter: credentials.notValidAfter, now: Date())
+            expiry.replaced(credentials, now: Date())
         } catch {
             logger.error(
                 "the certificate files are no good; the old certificates stay in force", metadata: ["error": "\(error)"]
@@ -148,6 +180,8 @@ public final class ClusterNode: Sendable {
         logger.notice("node stops", metadata: ["limit": "\(settings.shutdownTimeout)"])
         let deadline = NIODeadline.now() + .nanoseconds(settings.shutdownTimeout.nanoseconds * 3 / 4)
         expiryCheck.cancel()
+        let renewing = renewing.withLock { $0 }
+        renewing?.cancel()
         await enrollment?.stop()
         await handle.drain(within: settings.shutdownTimeout / 2)
         async let drained: Void = server.drain(deadline: deadline, on: doorGroup.any())
@@ -158,6 +192,7 @@ public final class ClusterNode: Sendable {
         await probe?.stop()
         await catalog?.stop()
         await handle.stop()
+        await renewing?.value
         directory.close()
         try? await doorGroup.shutdownGracefully()
         try? await coreGroup.shutdownGracefully()

@@ -99,23 +99,12 @@ final class NodeEnrollment: Sendable {
     }
 
     private static func signer(_ settings: NodeSettings, _ credentials: TLSCredentials) throws -> Signer {
-        guard let keyFile = settings.tls.authorityKey else {
+        guard let key = try AuthorityKey.read(settings) else {
             preconditionFailure("settings were not validated: enroll.address without tls.authority_key")
         }
-        let trusted = try PEMFile.read(settings.tls.authority)
-        let authority: CertificateAuthority
-        do throws(IdentityError) {
-            authority = try CertificateAuthority(among: trusted, privateKeyPEM: try PEMFile.readSecret(keyFile))
-        } catch {
-            throw StartError(message: "tls.authority_key \(keyFile): \(error)")
-        }
-        guard authority.trustDomain == settings.tls.trustDomain else {
-            throw StartError(
-                message: "the authority of \(keyFile) is of the trust domain \(authority.trustDomain), "
-                    + "and this cluster of \(settings.tls.trustDomain)")
-        }
+        let authority = key.authority
         return Signer(
-            authority: authority, trustedPEM: trusted,
+            authority: authority, trustedPEM: key.trustedPEM,
             fingerprint: credentials.isVouchedFor(by: authority, now: Date())
                 ? try authority.fingerprint.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined() : nil,
             tls: try credentials.enrollmentServerConfiguration(
@@ -188,7 +177,7 @@ final class NodeEnrollment: Sendable {
             // A node shall not pass for another host than those at which it says it is reached.
             let hosts = [request.member.api.host, request.member.peer.host].map(CertificateRequest.spelled)
             guard let stranger = wanted.hosts.first(where: { !hosts.contains($0) }) else {
-                let period = TimeInterval(place.certificatePeriod.nanoseconds) / 1e9
+                let period = TimeInterval(settings.certificatePeriod.nanoseconds) / 1e9
                 return (
                     wanted.keyDigest, try signer.authority.issue(wanted, validFor: period, now: Date())
                 )

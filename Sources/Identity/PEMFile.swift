@@ -36,6 +36,21 @@ public enum PEMFile {
         try syncDirectory(of: path)
     }
 
+    /// Where ``write(_:to:replacing:)`` would replace what `path` leads to: the file itself, behind links.
+    ///
+    /// - Throws: ``IdentityError`` with code `file` when it is not there or its directory may not be written to.
+    public static func replaceable(_ path: String) throws(IdentityError) -> String {
+        guard let resolved = realpath(path, nil) else { throw failure("find", path) }
+        defer { free(resolved) }
+        let place = String(cString: resolved)
+        guard access(directory(of: place), W_OK) == 0 else { throw failure("replace", place) }
+        return place
+    }
+
+    private static func directory(of path: String) -> String {
+        path.lastIndex(of: "/").map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
+    }
+
     /// - Throws: ``IdentityError`` with code `file` when it cannot be read whole, `malformed` when it is no text.
     public static func read(_ path: String) throws(IdentityError) -> String {
         let file = open(path, O_RDONLY | O_CLOEXEC)
@@ -83,8 +98,7 @@ public enum PEMFile {
     }
 
     private static func syncDirectory(of path: String) throws(IdentityError) {
-        let slash = path.lastIndex(of: "/")
-        let directory = slash.map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
+        let directory = directory(of: path)
         let file = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         guard file >= 0 else { throw failure("open", directory) }
         defer { close(file) }

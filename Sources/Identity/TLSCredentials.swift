@@ -10,6 +10,7 @@ internal import X509
 public struct TLSCredentials: Sendable {
     /// Who the certificate says we are.
     public let identity: SPIFFEID
+    public let notValidBefore: Date
     public let notValidAfter: Date
     public let trust: TrustBundle
     private let chain: [NIOSSLCertificate]
@@ -34,6 +35,7 @@ public struct TLSCredentials: Sendable {
         } catch {
             throw IdentityError(.untrusted, "our own certificate is no good: \(error)")
         }
+        notValidBefore = leaf.notValidBefore
         notValidAfter = leaf.notValidAfter
         do {
             chain = try NIOSSLCertificate.fromPEMBytes([UInt8](certificatePEM.utf8))

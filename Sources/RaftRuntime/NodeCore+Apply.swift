@@ -179,7 +179,8 @@ extension NodeCore {
             switch renew(session, now) {
             case .keptAlive(let ttl): reply(caller, .keptAlive(ttl: ttl))
             case .notLeader: askLeader(.keepAlive(session), caller)
-            case .sessionNotFound, .done, .transferFailed, .membersChanged, .refused, .timeToLive:
+            case .sessionNotFound, .done, .transferFailed, .membersChanged, .refused, .timeToLive, .certified,
+                .notCertified:
                 failUnknownSession(session, caller)
             }
         case .peerKeepAlive(let session, let peer, let token): self.answer(renew(session, now), token, peer)

@@ -61,6 +61,7 @@ extension NodeCore {
     func stop() -> EventLoopFuture<Void> {
         guard !isStopped else { return eventLoop.makeSucceededVoidFuture() }
         failEverything()
+        certifications.endAll()
         deliverReplies()
         isStopped = true
         timer?.cancel()

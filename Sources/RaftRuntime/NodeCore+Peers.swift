@@ -126,7 +126,7 @@ extension NodeCore: PeerDelegate {
             if case .changeMembers(let order) = question.words(NodeClock.now()) {
                 carryOut(order, for: .caller(question.caller))
             }
-        case .report, .members, .setAside, .standsAside, .marks: break
+        case .report, .members, .setAside, .standsAside, .marks, .certify: break
         }
     }
 
@@ -164,6 +164,7 @@ extension NodeCore: PeerDelegate {
             case .setAside(let isSetAside): setAside(isSetAside, for: .peer(peer, token: token))
             case .standsAside(let isSetAside): noteStanding(of: peer, isSetAside)
             case .marks(let format, let marks): marksTold(marks, format: format, by: peer)
+            case .certify(let request): certify(request, token, peer)
             case .keepAlive(let session): confirm(.peerKeepAlive(session, from: peer, token: token), token, peer)
             case .timeToLive(let session, _): confirm(.peerTimeToLive(session, from: peer, token: token), token, peer)
             case .transferLeadership(let target):
@@ -195,6 +196,12 @@ extension NodeCore: PeerDelegate {
         guard let answer = try? PeerAnswer(decoding: bytes) else {
             metrics.malformedQuestions.increment()
             return
+        }
+        switch answer {
+        case .certified(let pem): return certifications.end(token, .certified(pem))
+        case .notCertified(let code, let message):
+            return certifications.end(token, .refused(code: code, message: message))
+        default: break
         }
         if answer == .notLeader {
             // Asked again when the next leader is known.

@@ -84,6 +84,7 @@ final class NodeCore {
     var longReads: Deque<UInt64> = []
     var runningLongReads = 0
     var questions = PendingTable<PendingQuestion>()
+    var certifications = PendingCertifications()
     var transfers: [PendingTransfer] = []
     var memberships: [UInt64: PendingMembership] = [:]
     var nextMembership: UInt64 = 1

@@ -8,9 +8,9 @@ import RaftStorage
 
 /// A running node's runtime, as the doors and the composition root hold it. Every method may be called from any thread.
 public final class NodeHandle: Sendable {
-    private let eventLoop: any EventLoop
+    let eventLoop: any EventLoop
     private let mailbox: Mailbox
-    private let core: NIOLoopBound<NodeCore>
+    let core: NIOLoopBound<NodeCore>
     private let log: LogWriter
     private let worker: SnapshotWorker
     private let scrubber: Scrubber

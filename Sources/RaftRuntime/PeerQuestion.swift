@@ -19,12 +19,14 @@ enum PeerQuestion: Equatable {
     case standsAside(Bool)
     /// Not a question either: what a node's state was at some indexes, by which rule.
     case marks(format: UInt16, [StateMark])
+    /// To certify the key of the node that asks for longer.
+    case certify(CertificationRequest)
 
     /// Whether it matters to the caller that nobody was asked: then nothing was changed.
     var changesMembers: Bool {
         switch self {
         case .changeMembers, .setAside: true
-        case .keepAlive, .timeToLive, .transferLeadership, .report, .members, .standsAside, .marks: false
+        case .keepAlive, .timeToLive, .transferLeadership, .report, .members, .standsAside, .marks, .certify: false
         }
     }
 }
@@ -39,6 +41,10 @@ enum PeerAnswer: Equatable {
     case membersChanged(MembershipReply)
     /// Nothing was done, and why.
     case refused(ServiceFailure.Code, String)
+    /// As PEM.
+    case certified(String)
+    /// A stable word, and why.
+    case notCertified(String, String)
 
     /// The longest reason that is sent.
     static let messageBytes = 2048
@@ -98,6 +104,10 @@ extension PeerQuestion {
             writer.write(UInt8(9))
             writer.write(session)
             writer.write(withKeys)
+        case .certify(let request):
+            writer.write(UInt8(10))
+            writer.write(request.certificateRequest)
+            writer.write(request.certificatePEM)
         }
         return writer.bytes
     }
@@ -129,6 +139,11 @@ extension PeerQuestion {
             self = .marks(format: format, marks)
         case 8: self = .standsAside(try reader.readBool())
         case 9: self = .timeToLive(try reader.read(), withKeys: try reader.readBool())
+        case 10:
+            self = .certify(
+                CertificationRequest(
+                    certificateRequest: try reader.readBytes(atMost: CertificationRequest.maximumBytes),
+                    certificatePEM: try reader.readString(atMost: CertificationRequest.maximumBytes)))
         default: throw .unknownTag(UInt64(tag))
         }
         try reader.finish()
@@ -160,6 +175,13 @@ extension PeerAnswer {
             writer.write(UInt8(8))
             writer.write(granted.nanoseconds)
             writer.write(remaining.nanoseconds)
+        case .certified(let pem):
+            writer.write(UInt8(9))
+            writer.write(pem)
+        case .notCertified(let code, let message):
+            writer.write(UInt8(10))
+            writer.write(code)
+            writer.write(String(decoding: message.utf8.prefix(Self.messageBytes), as: UTF8.self))
         }
         return writer.bytes
     }
@@ -190,6 +212,10 @@ extension PeerAnswer {
             self = .timeToLive(
                 granted: .nanoseconds(try reader.read(Int64.self)), remaining: .nanoseconds(try reader.read(Int64.self))
             )
+        case 9: self = .certified(try reader.readString(atMost: CertificationRequest.maximumBytes))
+        case 10:
+            self = .notCertified(
+                try reader.readString(atMost: 64), try reader.readString(atMost: Self.messageBytes + 8))
         default: throw .unknownTag(UInt64(tag))
         }
         try reader.finish()

@@ -48,6 +48,7 @@ package enum PeerWords {
             .members(table.members), .changeMembers(order), .setAside(true),
             .marks(
                 format: 1, [StateMark(index: LogIndex(1024), hash: 7), StateMark(index: LogIndex(2048), hash: .max)]),
+            .certify(CertificationRequest(certificateRequest: [0x30, 3, 1, 2, 3], certificatePEM: "certificate")),
         ]
         return questions.map { $0.encoded() }
     }
@@ -58,7 +59,7 @@ package enum PeerWords {
             .keptAlive(ttl: .seconds(3)), .timeToLive(granted: .seconds(3), remaining: .zero), .sessionNotFound,
             .notLeader, .done, .transferFailed(.timedOut),
             .membersChanged(MembershipReply(index: LogIndex(7), members: [NodeID(4), NodeID(5)])),
-            .refused(.changeRefused, "räder"),
+            .refused(.changeRefused, "räder"), .certified("certificate"), .notCertified("no_authority", "räder"),
         ]
         return answers.map { $0.encoded() }
     }

@@ -1,5 +1,5 @@
 public import EsperTypes
-import Foundation
+public import Foundation
 import Glibc
 public import Identity
 import Synchronization
@@ -140,8 +140,14 @@ public final class LocalCluster: Sendable {
         return member
     }
 
-    public func issue(_ role: SPIFFEID.Role, name: String, hosts: [String]) throws {
-        try authority.issue(role, name: name, hosts: hosts, validFor: 24 * 3600, now: Date())
+    /// - Parameters:
+    ///   - period: from `moment` on.
+    ///   - moment: when the certificate pretends to be issued.
+    public func issue(
+        _ role: SPIFFEID.Role, name: String, hosts: [String], validFor period: TimeInterval = 24 * 3600,
+        at moment: Date = Date()
+    ) throws {
+        try authority.issue(role, name: name, hosts: hosts, validFor: period, now: moment)
             .write(certificate: "\(root)/\(name).pem", privateKey: "\(root)/\(name).key", replacing: true)
     }
 

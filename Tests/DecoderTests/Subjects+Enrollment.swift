@@ -69,5 +69,46 @@ extension Subject {
         ], share: 0.1
     ) { bytes in (try? CertificateRequest(der: bytes))?.bytes }
 
+    /// What a member shows when it asks for the next one: DER behind PEM, judged by an authority that issued the samples.
+    static let shownCertificates = Subject(
+        "certificates that are to be renewed", .total, samples: Renewal.samples, share: 0.05
+    ) { bytes in
+        let pem = """
+            -----BEGIN CERTIFICATE-----
+            \(Data(bytes).base64EncodedString(options: .lineLength64Characters))
+            -----END CERTIFICATE-----
+
+            """
+        // Almost everything that can be read is refused, because it is signed.
+        _ = Renewal.one?.isRenewed(pem)
+        return (try? CertificateSummary.read(pem: pem)) == nil ? nil : bytes
+    }
+
+    private struct Renewal: Sendable {
+        static let one = try? Renewal()
+        static let samples = one.map { [$0.certificate] } ?? []
+
+        let authority: CertificateAuthority
+        let trust: TrustBundle
+        let certificate: [UInt8]
+        let request: CertificateRequest
+        let moment = Date(timeIntervalSince1970: 1_800_000_000)
+
+        init() throws {
+            authority = try CertificateAuthority(newFor: "esper.local", validFor: 1000, now: moment)
+            trust = try TrustBundle(pem: authority.certificatePEM)
+            let issued = try authority.issue(.node, name: "n4", hosts: ["n4.internal"], validFor: 100, now: moment)
+            let lines = issued.certificatePEM.split(separator: "\n").filter { !$0.hasPrefix("-----") }
+            certificate = Data(base64Encoded: lines.joined()).map { [UInt8]($0) } ?? []
+            request = try CertificateRequest(
+                for: issued.identity, hosts: ["n4.internal"], privateKeyPEM: issued.privateKeyPEM)
+        }
+
+        func isRenewed(_ pem: String) -> Bool {
+            (try? authority.renew(
+                request, of: pem, trustedBy: trust, as: request.identity, validFor: 100, now: moment)) != nil
+        }
+    }
+
     private static func body(_ frame: [UInt8]) -> [UInt8] { Array(frame.dropFirst(EnrollmentFrame.headerBytes)) }
 }

@@ -8,7 +8,7 @@ extension Subject {
     static let all: [Subject] = [
         frames, hello, questions, answers, configurations, logValues, envelopes, snapshots, streams, identities, places,
         durations, documents, settings, enrollmentRequests, enrollmentAnswers, joinTokens,
-        certificateRequests,
+        certificateRequests, shownCertificates,
     ]
 
     static let identities = Subject(

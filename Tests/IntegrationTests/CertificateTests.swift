@@ -2,10 +2,7 @@ import ClusterSupport
 import Foundation
 import Glibc
 import Identity
-import NIOCore
-import NIOPosix
 import NIOSSL
-import Synchronization
 import TestSupport
 import Testing
 
@@ -22,7 +19,7 @@ struct CertificateTests {
             let file = "\(cluster.root)/\(name).pem"
             let ports = [cluster.member(name).apiPort, cluster.member(name).peerPort]
             let before = try certificate(file)
-            for port in ports { #expect(try await presented(port) == before) }
+            for port in ports { #expect(try await PresentedCertificate.of(port) == before) }
 
             // The cluster's root laid out as `esper pki` keeps it.
             try cluster.authority.certificatePEM.write(
@@ -32,15 +29,15 @@ struct CertificateTests {
             try await rotate(name, in: cluster.root)
             let rotated = try certificate(file)
             #expect(rotated != before)
-            for port in ports { #expect(try await presented(port) == before) }
+            for port in ports { #expect(try await PresentedCertificate.of(port) == before) }
             cluster.process(name).signal(SIGHUP)
             try await until("the reload") { cluster.log(of: name).contains("certificates reloaded") }
-            for port in ports { #expect(try await presented(port) == rotated) }
+            for port in ports { #expect(try await PresentedCertificate.of(port) == rotated) }
 
             try "no certificate".write(toFile: file, atomically: true, encoding: .utf8)
             cluster.process(name).signal(SIGHUP)
             try await until("the refusal") { cluster.log(of: name).contains("the old certificates stay in force") }
-            for port in ports { #expect(try await presented(port) == rotated) }
+            for port in ports { #expect(try await PresentedCertificate.of(port) == rotated) }
             // Links that stood went on standing: nobody had to be elected.
             #expect(elections(cluster) == electionsBefore)
         }
@@ -72,26 +69,5 @@ struct CertificateTests {
         try process.run()
         try await until("esper pki rotate") { !process.isRunning }
         #expect(process.terminationStatus == 0)
-    }
-
-    /// The certificate that a port shows to a new connection.
-    private func presented(_ port: Int) async throws -> [UInt8] {
-        let shown = MultiThreadedEventLoopGroup.singleton.any().makePromise(of: [UInt8].self)
-        let context = try NIOSSLContext(configuration: .makeClientConfiguration())
-        let channel = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
-            .channelInitializer { channel in
-                channel.eventLoop.makeCompletedFuture {
-                    try channel.pipeline.syncOperations.addHandler(
-                        NIOSSLClientHandler(
-                            context: context, serverHostname: nil,
-                            customVerificationCallback: { chain, verdict in
-                                shown.completeWith(Result { try chain[0].toDERBytes() })
-                                verdict.succeed(.failed)
-                            }))
-                }
-            }
-            .connect(host: "127.0.0.1", port: port).get()
-        defer { channel.close(promise: nil) }
-        return try await shown.futureResult.get()
     }
 }

@@ -39,8 +39,6 @@ public struct NodeSettings: Sendable, Equatable {
     /// The port at which hosts with a join token become nodes.
     public struct EnrollmentPort: Sendable, Equatable {
         public var address: HostPort
-        /// How long the certificates are valid that are given out there.
-        public var certificatePeriod: Duration
     }
 
     public struct Catalog: Sendable, Equatable {
@@ -86,6 +84,8 @@ public struct NodeSettings: Sendable, Equatable {
     public var listenProbe: HostPort?
     /// Nil: no host joins here.
     public var enrollment: EnrollmentPort?
+    /// How long certificates are valid that this node gives out.
+    public var certificatePeriod: Duration
     public var tls: TLS
     public var catalog: Catalog
     public var log: Log

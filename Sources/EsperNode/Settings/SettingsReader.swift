@@ -18,7 +18,7 @@ public struct SettingsReader {
         ("tls.authority_key", "PEM file of the authority's key, which lets this node certify others; default: none"),
         ("tls.client_minimum", "version of TLS that clients must speak at least, 1.2 or 1.3; default: 1.3"),
         ("enroll.address", "host:port at which hosts with a join token become nodes; default: none"),
-        ("enroll.certificate_period", "how long certificates are valid that are given out there; default: 90d"),
+        ("enroll.certificate_period", "how long certificates that this node issues are valid; default: 90d"),
         ("catalog.url", "libpq connection string of the PostgreSQL catalog; default: none"),
         ("log.level", "trace, debug, info, notice, warning, error or critical; default: info"),
         ("log.format", "text or json; default: text"),
@@ -108,7 +108,7 @@ public struct SettingsReader {
         }
         let period = duration("enroll.certificate_period", default: .seconds(90 * 86400))
         let enrollment = scalar("enroll.address").map {
-            NodeSettings.EnrollmentPort(address: hostPort("enroll.address", $0), certificatePeriod: period)
+            NodeSettings.EnrollmentPort(address: hostPort("enroll.address", $0))
         }
         if enrollment != nil, scalar("tls.authority_key") == nil {
             complain("enroll.address", "needs tls.authority_key: whoever lets hosts in certifies them")
@@ -121,7 +121,7 @@ public struct SettingsReader {
             listenPeer: scalar("listen.peer").map { hostPort("listen.peer", $0) } ?? own?.peer ?? Self.nowhere,
             listenAPI: scalar("listen.api").map { hostPort("listen.api", $0) } ?? own?.api ?? Self.nowhere,
             listenProbe: probe,
-            enrollment: enrollment,
+            enrollment: enrollment, certificatePeriod: period,
             tls: .init(
                 authority: required("tls.ca"), certificate: required("tls.certificate"),
                 privateKey: required("tls.private_key"), trustDomain: scalar("tls.trust_domain")?.text ?? "esper.local",
