@@ -236,6 +236,6 @@ let package = Package(
                 "Identity",
                 "Simulation", "EsperTypes", logging, nioCore, nioPosix, nioSSL, protobuf,
             ],
-            path: "ChaosTests", exclude: ["patroni"]),
+            path: "ChaosTests", exclude: ["patroni", "torch"]),
     ]
 )

@@ -98,6 +98,10 @@ struct V2Failure: Error, Encodable, Sendable {
         V2Failure(status: 404, code: 100, message: "Key not found", cause: String(decoding: key, as: UTF8.self))
     }
 
+    static func exists(_ key: [UInt8]) -> V2Failure {
+        V2Failure(status: 412, code: 105, message: "Key already exists", cause: String(decoding: key, as: UTF8.self))
+    }
+
     static func notAFile(_ key: [UInt8]) -> V2Failure {
         V2Failure(status: 403, code: 102, message: "Not a file", cause: String(decoding: key, as: UTF8.self))
     }
@@ -106,16 +110,16 @@ struct V2Failure: Error, Encodable, Sendable {
         V2Failure(status: 400, code: 209, message: "Invalid field", cause: cause)
     }
 
+    static let notPermitted = V2Failure(
+        status: 401, code: 110, message: "The request requires user authentication", cause: "Insufficient credentials")
+
     static let cleared = V2Failure(
         status: 400, code: 401, message: "The event in requested index is outdated and cleared", cause: "compacted")
 
     /// - Parameter found: what the key held when a condition did not hold.
     static func refused(_ key: [UInt8], _ fields: V2Fields, found: TransactionReply.OperationReply?) -> V2Failure {
         guard case .range(let range) = found, let held = range.keyValues.first else { return notFound(key) }
-        if fields["prevExist"] == "false" {
-            return V2Failure(
-                status: 412, code: 105, message: "Key already exists", cause: String(decoding: key, as: UTF8.self))
-        }
+        if fields["prevExist"] == "false" { return exists(key) }
         let conditions = [
             (fields["prevValue"], String(decoding: held.value, as: UTF8.self)),
             (fields["prevIndex"], "\(held.modRevision.rawValue)"),

@@ -25,6 +25,12 @@ struct V2Keys: Sendable {
     let node: NodeHandle
 
     func answer(_ request: GatewayRequest) async -> GatewayAnswer {
+        var answer = await answerUnnamed(request)
+        answer.fields.append(("X-Etcd-Cluster-Id", String(node.clusterID.rawValue, radix: 16)))
+        return answer
+    }
+
+    private func answerUnnamed(_ request: GatewayRequest) async -> GatewayAnswer {
         do {
             if request.path == Self.machinesPath { return try await machines(request) }
             let key = try Self.key(request.path)
@@ -38,6 +44,7 @@ struct V2Keys: Sendable {
             return failure.answer(at: node.revision)
         } catch {
             let failure = EtcdFailure(error)
+            if failure == .permissionDenied { return V2Failure.notPermitted.answer(at: node.revision) }
             return V2Failure(status: 500, code: 300, message: "Raft Internal Error", cause: failure.status.message)
                 .answer(at: node.revision)
         }
@@ -96,6 +103,7 @@ struct V2Keys: Sendable {
     // MARK: - Writing
 
     private func put(_ key: [UInt8], _ fields: V2Fields, _ principal: String) async throws -> GatewayAnswer {
+        if fields["dir"] == "true" { return try await makeDirectory(key, fields, principal) }
         guard !key.isEmpty, key.last != 0x2f else { throw V2Failure.notAFile(key) }
         var session: SessionID?
         if let ttl = try fields.number("ttl"), ttl > 0 { session = try await lease(ttl, principal) }
@@ -123,6 +131,30 @@ struct V2Keys: Sendable {
             action: action, node: .leaf(now, ttl: try fields.number("ttl")), previous: previous.map { .leaf($0) },
             index: reply.revision
         ).answer(previous == nil ? 201 : 200)
+    }
+
+    /// A directory is there as soon as something is in it. Made empty it is only said to be there, so it needs no time to live.
+    private func makeDirectory(
+        _ key: [UInt8], _ fields: V2Fields, _ principal: String
+    ) async throws -> GatewayAnswer {
+        let path = key.last == 0x2f ? Array(key.dropLast()) : key
+        guard !path.isEmpty else { throw V2Failure.exists(path) }
+        let body = await node.call(
+            .query(
+                .transaction(
+                    Transaction(success: [
+                        .range(RangeRequest(.key(path))), .range(RangeRequest(.prefix(path + [0x2f]), limit: 1)),
+                    ])), linearizable: true), principal: principal, timeout: Self.timeout)
+        guard case .query(let reply) = body, case .transaction(let found) = reply.result,
+            case .range(let own) = found.replies.first, case .range(let below) = found.replies.last
+        else { throw EtcdFailure(body) ?? .unexpected }
+        guard own.keyValues.isEmpty, below.keyValues.isEmpty else {
+            throw fields["prevExist"] == "false" ? V2Failure.exists(path) : V2Failure.notAFile(path)
+        }
+        return V2Answer(
+            action: fields["prevExist"] == "false" ? "create" : "set",
+            node: .directory(path, [], isRecursive: false), index: reply.revision
+        ).answer(201)
     }
 
     private func delete(_ key: [UInt8], _ fields: V2Fields, _ principal: String) async throws -> GatewayAnswer {
