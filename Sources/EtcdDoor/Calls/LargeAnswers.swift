@@ -88,21 +88,28 @@ private final class LargeAnswer: OpenCall {
 }
 
 extension ServiceReply.Body {
-    /// Whether what was read is more than ``LargeAnswers/thresholdBytes``. What commands answer is bounded already.
+    /// Whether what was read, or deleted, is more than ``LargeAnswers/thresholdBytes``. What other commands answer is bounded
+    /// already.
     var isLarge: Bool {
-        guard case .query(let reply) = self else { return false }
         var room = LargeAnswers.thresholdBytes
-        switch reply.result {
-        case .range(let range): return !range.fits(&room)
-        case .transaction(let transaction): return !transaction.fits(&room)
+        switch self {
+        case .query(let reply):
+            switch reply.result {
+            case .range(let range): return !range.keyValues.fit(&room)
+            case .transaction(let transaction): return !transaction.fits(&room)
+            default: return false
+            }
+        case .command(let reply):
+            guard case .deleted(let deleted) = reply.result else { return false }
+            return !deleted.previous.fit(&room)
         default: return false
         }
     }
 }
 
-extension RangeReply {
-    fileprivate func fits(_ room: inout Int) -> Bool {
-        for keyValue in keyValues {
+extension [KeyValue] {
+    fileprivate func fit(_ room: inout Int) -> Bool {
+        for keyValue in self {
             room -= keyValue.key.count + keyValue.value.count
             if room < 0 { return false }
         }
@@ -114,7 +121,7 @@ extension TransactionReply {
     fileprivate func fits(_ room: inout Int) -> Bool {
         for reply in replies {
             switch reply {
-            case .range(let range): if !range.fits(&room) { return false }
+            case .range(let range): if !range.keyValues.fit(&room) { return false }
             case .transaction(let inner): if !inner.fits(&room) { return false }
             case .put, .delete: continue
             }
