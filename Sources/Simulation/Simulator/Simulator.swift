@@ -196,10 +196,12 @@ final class Simulator {
     }
 
     /// Nobody tries to replace a leader that everybody hears.
+    ///
+    /// Who was removed while it was cut off may be in a higher term, and may ask in vain whether it would be elected.
     func staysCalm(_ node: Node, _ change: RoleChange) throws(SimulationFailure) {
-        guard let calm, change.role == .candidate || change.term > calm.term, calm.leader != faults.hungDisk,
-            !isExcused(node.index, under: calm.leader)
-        else { return }
+        guard let calm, calm.leader != faults.hungDisk, !isExcused(node.index, under: calm.leader) else { return }
+        let isMember = nodes[calm.leader].raft.configuration.contains(node.id)
+        guard change.role == .candidate || (isMember && change.term > calm.term) else { return }
         throw SimulationFailure(
             .stability,
             "n\(node.index + 1) is \(change.role) in term \(change.term), although all is well in \(calm.term)")
