@@ -202,7 +202,12 @@ let package = Package(
                 asn1, crypto, logging, metrics, nioCore, nioPosix, nioSSL, protobuf, x509,
             ]),
         tests(
-            "EtcdDoorTests", ["EtcdDoor", "EtcdProtocol", "Coordination", "EsperTypes", crypto, protobuf]),
+            "EtcdDoorTests",
+            [
+                "EtcdDoor", "EtcdProtocol", "GRPCTransport", "RaftRuntime", "RaftCore", "Coordination", "EsperTypes",
+                crypto,
+                protobuf,
+            ]),
         tests(
             "EsperClientTests",
             [

@@ -36,7 +36,7 @@ public final class ReflectionService: GRPCService {
 
     /// - Returns: nil for what is no question.
     private func answer(_ bytes: [UInt8]) -> [UInt8]? {
-        guard let request = ReflectionMessages.Request(bytes), let question = request.question else { return nil }
+        guard let request = try? ReflectionMessages.Request(bytes), let question = request.question else { return nil }
         let answer: ReflectionMessages.Answer
         switch question {
         case .services: answer = .services(index.services)

@@ -27,6 +27,7 @@ extension NodeCore {
     /// Applies what there is, or as much of it as links and timers can wait for: a node that catches up has to hear that
     /// its leader lives.
     private func applySome(_ now: Instant) {
+        takeStateBack()
         let end = NodeClock.now() + Self.applyTurn
         var count = 0
         var (isNewTerm, hasConfiguration) = (false, false)

@@ -56,6 +56,7 @@ extension NodeCore {
         case .isolate(let names): return isolate(fromPeers: names, caller, by: request.principal)
         case .heal: return heal(caller, by: request.principal)
         case .query(let query, linearizable: false):
+            lendState()
             return answerQuery(query, caller)
         case .stateCopy(linearizable: false): return reply(caller, .stateCopy(StateCopy(state)))
         case .command, .claim, .query, .keepAlive, .timeToLive, .watch, .stateCopy, .transferLeadership, .changeMembers,
@@ -99,6 +100,20 @@ extension NodeCore {
         case .setAside(let name, let isSetAside): setAside(isSetAside, name, caller, by: request.principal)
         case .cancel, .watchCredit, .watchProgress, .status, .isolate, .heal: break
         }
+    }
+
+    /// The next read of this kind need not come here, until something changes.
+    private func lendState() {
+        guard !isStateLent else { return }
+        isStateLent = true
+        localReads.lend(state)
+    }
+
+    /// Comes before every change of the state.
+    func takeStateBack() {
+        guard isStateLent else { return }
+        isStateLent = false
+        localReads.takeBack()
     }
 
     /// What breaks a limit whatever the state is has no place in the log.

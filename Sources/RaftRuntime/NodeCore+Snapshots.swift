@@ -139,6 +139,7 @@ extension NodeCore {
     private func stateRestored(
         _ restored: StateMachine, _ restoredSessions: SessionClock, _ descriptor: SnapshotDescriptor
     ) {
+        takeStateBack()
         let waste = Waste((state, sessions))
         state = restored
         sessions = restoredSessions

@@ -38,6 +38,9 @@ final class NodeCore {
     let mailbox: Mailbox
     let heartbeat: Heartbeat
     let position: NodePosition
+    let localReads: LocalReads
+    /// Whether ``localReads`` has what is now the state.
+    var isStateLent = false
     let directory: DataDirectory
     let snapshotWorker: SnapshotWorker
     let scrubber: Scrubber
@@ -152,7 +155,7 @@ final class NodeCore {
 
     init(
         _ parts: NodeParts, eventLoop: any EventLoop, observer: any NodeObserver, log: LogWriter, mailbox: Mailbox,
-        heartbeat: Heartbeat, position: NodePosition
+        heartbeat: Heartbeat, position: NodePosition, localReads: LocalReads
     ) throws {
         self.eventLoop = eventLoop
         self.observer = observer
@@ -160,6 +163,7 @@ final class NodeCore {
         self.mailbox = mailbox
         self.heartbeat = heartbeat
         self.position = position
+        self.localReads = localReads
         options = parts.options
         watches = WatchRegistry(readerBytes: parts.options.watchBytesPerConnection)
         let identity = parts.recovery.identity

@@ -17,6 +17,7 @@ public final class NodeHandle: Sendable {
     private let asyncCalls: AsyncCalls
     private let heartbeat: Heartbeat
     private let position: NodePosition
+    private let localReads: LocalReads
 
     public let clusterID: ClusterID
     public let nodeID: NodeID
@@ -24,7 +25,7 @@ public final class NodeHandle: Sendable {
     public let electionTimeout: Duration
 
     private init(
-        identity: StorageIdentity, electionTimeout: Duration, position: NodePosition,
+        identity: StorageIdentity, electionTimeout: Duration, position: NodePosition, localReads: LocalReads,
         eventLoop: any EventLoop, mailbox: Mailbox, heartbeat: Heartbeat, core: NIOLoopBound<NodeCore>, log: LogWriter,
         worker: SnapshotWorker, scrubber: Scrubber
     ) {
@@ -33,6 +34,7 @@ public final class NodeHandle: Sendable {
         nodeID = identity.node
         self.electionTimeout = electionTimeout
         self.position = position
+        self.localReads = localReads
         self.heartbeat = heartbeat
         self.mailbox = mailbox
         self.core = core
@@ -57,11 +59,12 @@ public final class NodeHandle: Sendable {
         let heartbeat = Heartbeat()
         let position = NodePosition(
             term: parts.recovery.restored.hardState.term, parts.state)
+        let localReads = LocalReads()
         do {
             let core = try await eventLoop.submit {
                 let core = try NodeCore(
                     parts, eventLoop: eventLoop, observer: observer, log: log, mailbox: mailbox, heartbeat: heartbeat,
-                    position: position)
+                    position: position, localReads: localReads)
                 return NIOLoopBound(core, eventLoop: eventLoop)
             }.get()
             reports.attach(core)
@@ -70,7 +73,7 @@ public final class NodeHandle: Sendable {
             }.get()
             let handle = NodeHandle(
                 identity: parts.recovery.identity, electionTimeout: parts.options.raft.electionTimeout,
-                position: position, eventLoop: eventLoop, mailbox: mailbox,
+                position: position, localReads: localReads, eventLoop: eventLoop, mailbox: mailbox,
                 heartbeat: heartbeat, core: core, log: log, worker: worker,
                 scrubber: scrubber)
             let damage = parts.recovery.damage
@@ -113,6 +116,14 @@ public final class NodeHandle: Sendable {
                 default: ServiceReply(token: request.token, body: .failed(failure))
                 }
             })
+    }
+
+    /// Answers a short read from this node's state on the calling thread.
+    ///
+    /// - Returns: nil when the read has to be submitted: it may be long, or the state changed since the last one that was.
+    public func answer(_ query: Query, to principal: String) -> QueryReply? {
+        guard case .range(let request) = query, case .single = request.range.end else { return nil }
+        return localReads.answer(query, to: principal)
     }
 
     /// One request for callers that can wait; not for hot paths. A cancelled task gives its wait up.

@@ -95,6 +95,14 @@ final class DoorLane {
         switch parsed.kind {
         case .operation(let operation) where method.isServerStreaming:
             return open(operation, parsed, token, call, principal, now, to: &requests)
+        case .operation(.query(let query, linearizable: false)):
+            if let reply = node.answer(query, to: principal) {
+                return answer(call, ServiceReply(token: token, body: .query(reply)))
+            }
+            requests.append(
+                ServiceRequest(
+                    token: token, deadline: deadline, principal: principal,
+                    operation: .query(query, linearizable: false)))
         case .operation(let operation):
             requests.append(
                 ServiceRequest(token: token, deadline: deadline, principal: principal, operation: operation))

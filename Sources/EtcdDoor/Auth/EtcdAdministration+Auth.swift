@@ -153,7 +153,7 @@ extension EtcdAdministration {
             return try EtcdAuthRoleGrantPermissionResponse.with { $0.header = header }.serializedBytes()
         default:
             let request = try EtcdAuthRoleRevokePermissionRequest(serializedBytes: message)
-            let range = KeyRange(anyKey: [UInt8](request.key), request.rangeEnd)
+            let range = KeyRange(anyKey: [UInt8](request.key), [UInt8](request.rangeEnd))
             let header = try await change(.revokePermission(role: request.role, range))
             return try EtcdAuthRoleRevokePermissionResponse.with { $0.header = header }.serializedBytes()
         }
@@ -187,6 +187,6 @@ extension AuthPermission {
             case .readwrite: .readWrite
             case .UNRECOGNIZED: throw EtcdFailure(.invalidArgument, "etcdserver: unknown kind of permission")
             }
-        self.init(KeyRange(anyKey: [UInt8](permission.key), permission.rangeEnd), access)
+        self.init(KeyRange(anyKey: [UInt8](permission.key), [UInt8](permission.rangeEnd)), access)
     }
 }

@@ -14,7 +14,7 @@ extension EtcdLane {
             guard !key.isEmpty else { throw EtcdFailure.emptyKey }
             answer(call, deadline, .command(.delete(Command.Delete(.key(key))), nil)) { lane, body in
                 guard case .command(let reply) = body, case .deleted = reply.result else { throw Self.failure(body) }
-                return EtcdUnlockResponse.with { $0.header = lane.header(reply.revision) }
+                return EtcdAnswer.bytes(lane.header(reply.revision))
             }
         case .proclaim:
             let request = try EtcdProclaimRequest(serializedBytes: call.message)
@@ -23,8 +23,7 @@ extension EtcdLane {
                 key: [UInt8](request.leader.key), value: [UInt8](request.value),
                 session: SessionID(lease: request.leader.lease))
             answer(call, deadline, .command(.transaction(asLeader(request.leader, .put(put))), nil)) { lane, body in
-                let revision = try Self.leaderDid(body)
-                return EtcdProclaimResponse.with { $0.header = lane.header(revision) }
+                EtcdAnswer.bytes(lane.header(try Self.leaderDid(body)))
             }
         case .resign:
             let request = try EtcdResignRequest(serializedBytes: call.message)
@@ -36,7 +35,7 @@ extension EtcdLane {
                     throw Self.failure(body)
                 }
                 // Who does not lead has nothing to resign from.
-                return EtcdResignResponse.with { $0.header = lane.header(reply.revision) }
+                return EtcdAnswer.bytes(lane.header(reply.revision))
             }
         default:
             let name = [UInt8](try EtcdLeaderRequest(serializedBytes: call.message).name)
@@ -45,10 +44,7 @@ extension EtcdLane {
                     throw Self.failure(body)
                 }
                 guard let leader = range.keyValues.first else { throw EtcdFailure.electionNoLeader }
-                return EtcdLeaderResponse.with {
-                    $0.header = lane.header(reply.revision)
-                    $0.kv = EtcdKeyValue(leader)
-                }
+                return EtcdAnswer.keyValue(leader, lane.header(reply.revision))
             }
         }
     }
@@ -56,7 +52,7 @@ extension EtcdLane {
     /// Asks once, and answers with what `response` makes of the reply.
     private func answer(
         _ call: EtcdCall, _ deadline: Instant, _ operation: ServiceRequest.Operation,
-        _ response: @escaping (EtcdLane, ServiceReply.Body) throws -> any Message
+        _ response: @escaping (EtcdLane, ServiceReply.Body) throws -> [UInt8]
     ) {
         let caller = call.caller
         ask(

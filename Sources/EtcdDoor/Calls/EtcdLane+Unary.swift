@@ -1,6 +1,7 @@
 import Coordination
 import EsperTypes
 import EtcdProtocol
+import GRPCTransport
 import RaftRuntime
 import SwiftProtobuf
 
@@ -12,13 +13,16 @@ extension EtcdLane {
         var lease: Int64 = 0
         let operation: ServiceRequest.Operation
         switch call.method {
-        case .range: operation = try .range(EtcdRangeRequest(serializedBytes: call.message))
-        case .put:
-            operation = .command(.put(try Command.Put(EtcdPutRequest(serializedBytes: call.message))), nil)
-        case .deleteRange:
-            let request = try EtcdDeleteRangeRequest(serializedBytes: call.message)
-            operation = .command(.delete(try Command.Delete(request)), nil)
-        case .txn: operation = try .transaction(EtcdTxnRequest(serializedBytes: call.message))
+        case .range:
+            let question = try RangeQuestion(WireFields(call.message))
+            if question.isSerializable, let reply = node.answer(.range(question.request), to: call.principal) {
+                touch(call.caller)
+                return call.caller.reply(try message(reply))
+            }
+            operation = question.operation
+        case .put: operation = .command(.put(try Command.Put(WireFields(call.message))), nil)
+        case .deleteRange: operation = .command(.delete(try Command.Delete(WireFields(call.message))), nil)
+        case .txn: operation = try TransactionRequest(WireFields(call.message)).operation
         case .compact:
             let request = try EtcdCompactionRequest(serializedBytes: call.message)
             operation = .command(.compact(through: Revision(wire: request.revision)), nil)
@@ -71,26 +75,17 @@ extension EtcdLane {
         let header = header(reply.revision)
         switch reply.result {
         case .refused(let refusal): throw refusal
-        case .put(let put):
-            var response = EtcdPutResponse(put)
-            response.header = header
-            return try response.serializedBytes()
-        case .deleted(let delete):
-            var response = EtcdDeleteRangeResponse(delete)
-            response.header = header
-            return try response.serializedBytes()
-        case .transaction(let transaction):
-            var response = EtcdTxnResponse(transaction, at: reply.revision)
-            response.header = header
-            return try response.serializedBytes()
-        case .compacted: return try EtcdCompactionResponse.with { $0.header = header }.serializedBytes()
+        case .put(let put): return EtcdAnswer.bytes(header) { $0.put(put) }
+        case .deleted(let delete): return EtcdAnswer.bytes(header) { $0.delete(delete) }
+        case .transaction(let transaction): return EtcdAnswer.transaction(transaction, header)
+        case .compacted: return EtcdAnswer.bytes(header)
         case .sessionGranted(let session, let ttl):
             return try EtcdLeaseGrantResponse.with {
                 $0.header = header
                 $0.id = session.lease
                 $0.ttl = ttl.wholeSeconds
             }.serializedBytes()
-        case .sessionEnded: return try EtcdLeaseRevokeResponse.with { $0.header = header }.serializedBytes()
+        case .sessionEnded: return EtcdAnswer.bytes(header)
         default: throw EtcdFailure.unexpected
         }
     }
@@ -99,14 +94,8 @@ extension EtcdLane {
         let header = header(reply.revision)
         switch reply.result {
         case .refused(let refusal): throw refusal
-        case .range(let range):
-            var response = EtcdRangeResponse(range)
-            response.header = header
-            return try response.serializedBytes()
-        case .transaction(let transaction):
-            var response = EtcdTxnResponse(transaction, at: reply.revision)
-            response.header = header
-            return try response.serializedBytes()
+        case .range(let range): return EtcdAnswer.range(range, header)
+        case .transaction(let transaction): return EtcdAnswer.transaction(transaction, header)
         default: throw EtcdFailure.unexpected
         }
     }

@@ -24,7 +24,7 @@ final class KeepAliveStream: OpenCall {
     }
 
     func received(_ message: [UInt8]) {
-        guard let lease = try? EtcdLeaseKeepAliveRequest(serializedBytes: message).id else {
+        guard let lease = try? Self.lease(of: message) else {
             return lane.finish(caller, GRPCStatus(.invalidArgument, "the request is not a valid message"))
         }
         unanswered += 1
@@ -33,6 +33,16 @@ final class KeepAliveStream: OpenCall {
         lane.ask(
             .keepAlive(session), principal, deadline: NodeClock.now() + EtcdLane.defaultTimeout,
             .then { [self] in replied(lease, bytes, $0) })
+    }
+
+    /// `LeaseKeepAliveRequest`.
+    private static func lease(of message: [UInt8]) throws(WireFields.Malformed) -> Int64 {
+        var lease: Int64 = 0
+        var fields = WireFields(message)
+        while let (field, value) = try fields.next() {
+            if field == 1, case .number(let number) = value { lease = Int64(bitPattern: number) }
+        }
+        return lease
     }
 
     func halfClosed() {
@@ -54,16 +64,8 @@ final class KeepAliveStream: OpenCall {
     }
 
     private func answer(_ lease: Int64, _ ttl: Duration, _ bytes: Int) {
-        let response = EtcdLeaseKeepAliveResponse.with {
-            $0.header = lane.header()
-            $0.id = lease
-            $0.ttl = ttl.wholeSeconds
-        }
-        guard let message: [UInt8] = try? response.serializedBytes() else {
-            return lane.finish(caller, EtcdFailure.unexpected.status)
-        }
         lane.touch(caller)
-        _ = caller.send(message)
+        _ = caller.send(EtcdAnswer.keepAlive(lease, seconds: ttl.wholeSeconds, lane.header()))
         // The window that the request took opens with its answer, so that nobody can ask faster than it reads.
         caller.acknowledge(bytes: bytes)
         unanswered -= 1

@@ -63,13 +63,8 @@ final class Observation: OpenCall {
             told == nil || told! != (leader.createRevision, leader.modRevision)
         else { return }
         told = (leader.createRevision, leader.modRevision)
-        let response = EtcdLeaderResponse.with {
-            $0.header = lane.header(reply.revision)
-            $0.kv = EtcdKeyValue(leader)
-        }
-        guard let message: [UInt8] = try? response.serializedBytes() else { return finish(.unexpected) }
         lane.touch(caller)
-        if !caller.send(message) { isBlocked = true }
+        if !caller.send(EtcdAnswer.keyValue(leader, lane.header(reply.revision))) { isBlocked = true }
     }
 
     private func changed(_ body: ServiceReply.Body) {

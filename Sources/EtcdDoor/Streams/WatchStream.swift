@@ -103,7 +103,8 @@ final class WatchStream: OpenCall {
     }
 
     private func create(_ request: EtcdWatchCreateRequest) {
-        let range = KeyRange(anyKey: request.key.isEmpty ? [0] : [UInt8](request.key), request.rangeEnd)
+        let range = KeyRange(
+            anyKey: request.key.isEmpty ? [0] : [UInt8](request.key), [UInt8](request.rangeEnd))
         guard !range.isEmpty else { return refuse("mvcc: watcher range is empty") }
         guard request.watchID == 0 || watches[request.watchID] == nil else {
             return refuse("mvcc: duplicate watch ID provided on the WatchStream")
@@ -291,12 +292,7 @@ final class WatchStream: OpenCall {
             waitingResponses -= 1
             return try? response.serializedBytes()
         case .events(let events, let id, let through, let isFragment):
-            return try? EtcdWatchResponse.with {
-                $0.header = lane.header(through)
-                $0.watchID = id
-                $0.fragment = isFragment
-                $0.events = events.map(EtcdEvent.init)
-            }.serializedBytes()
+            return EtcdAnswer.events(events, watch: id, isFragment: isFragment, lane.header(through))
         }
     }
 

@@ -76,7 +76,7 @@ struct EtcdFailure: Error, Hashable {
         case let failure as EtcdFailure: self = failure
         case let failure as ServiceFailure: self.init(failure)
         case let refusal as Refusal: self.init(refusal)
-        case is BinaryDecodingError, is SwiftProtobufError:
+        case is BinaryDecodingError, is SwiftProtobufError, is WireFields.Malformed:
             self.init(.invalidArgument, "the request is not a valid message: \(error)")
         default: self.init(.internal, "\(error)")
         }
