@@ -118,6 +118,7 @@ let package = Package(
                 protobuf, yams,
             ]),
         .target(name: "CCRC32C"),
+        .systemLibrary(name: "CJemalloc", pkgConfig: "jemalloc", providers: [.apt(["libjemalloc-dev"])]),
         .systemLibrary(name: "CLibPQ", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
         .systemLibrary(name: "CNghttp2", pkgConfig: "libnghttp2", providers: [.apt(["libnghttp2-dev"])]),
         .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
@@ -130,7 +131,7 @@ let package = Package(
                 "RaftRuntime", "PostgreSQL", "Catalog", "Observability", "GRPCTransport", "APIDoor", "EtcdDoor",
                 lifecycle, logging, metrics, nioCore, nioPosix, nioSSL, yams,
             ]),
-        executable("esper-node", ["EsperNode", "Observability", argumentParser, logging, metrics]),
+        executable("esper-node", ["CJemalloc", "EsperNode", "Observability", argumentParser, logging, metrics]),
         executable(
             "esper",
             [

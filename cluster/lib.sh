@@ -75,7 +75,9 @@ install_missing() {
 }
 
 # What the build links against and what a development cluster runs beside the nodes.
-build_packages=(ca-certificates git g++ pkg-config libssl-dev libpq-dev libhiredis-dev libnghttp2-dev zlib1g-dev)
+build_packages=(
+    ca-certificates git g++ pkg-config libssl-dev libpq-dev libhiredis-dev libnghttp2-dev libjemalloc-dev zlib1g-dev
+)
 service_packages=(postgresql redis-server)
 # What only tests run: clients of other people.
 test_packages=(python3-venv openssl nghttp2-client etcd-client)

@@ -50,7 +50,7 @@ public final class ClusterNode: Sendable {
         _ settings: NodeSettings, initializes: Bool, registry: PrometheusRegistry, logger: Logger
     ) async throws -> ClusterNode {
         let coreGroup = MultiThreadedEventLoopGroup(numberOfThreads: 1)
-        let doorGroup = MultiThreadedEventLoopGroup(numberOfThreads: doorThreads)
+        let doorGroup = DoorGroup.make()
         do {
             let node = try await ClusterNode(settings, initializes, registry, logger, coreGroup, doorGroup)
             node.beginRenewing()
@@ -198,10 +198,6 @@ public final class ClusterNode: Sendable {
         try? await coreGroup.shutdownGracefully()
         logger.notice("node stopped")
     }
-
-    /// Loops for connections of clients: one can serve about as much as the core loop takes, so more only pay on a
-    /// large host.
-    private static var doorThreads: Int { max(1, min(4, System.coreCount / 4)) }
 
     private static func credentials(_ settings: NodeSettings) throws -> TLSCredentials {
         let credentials = try TLSCredentials(

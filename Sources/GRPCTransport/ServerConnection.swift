@@ -35,7 +35,8 @@ public final class ServerConnection: HTTP2Connection, @unchecked Sendable {
     var isDraining = false
     var drainTimer: Scheduled<Void>?
     var healthWatches: [Int32: UInt64] = [:]
-    var wantsFlush = false
+    /// Somebody has this connection on a list of those that he will flush.
+    package var wantsFlush = false
     /// How many streams the metrics know of.
     private var countedStreams = 0
     /// What the metrics know of.

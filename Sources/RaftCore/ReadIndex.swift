@@ -67,7 +67,8 @@ extension ReadIndex.Waiter {
 /// Reads of a node that does not lead, on their way to whoever does.
 ///
 /// A batch is repeated, under its number, until it is answered or too old; an answer is valid whenever it comes,
-/// because its index was confirmed after the batch was made.
+/// because its index was confirmed after the batch was made. What comes while a batch is out makes the next one, as at the leader,
+/// so that many reads cost few messages; a batch that is not answered soon holds nobody up.
 struct ForwardedReads: Sendable {
     struct Batch: Sendable {
         let number: UInt64
@@ -79,7 +80,7 @@ struct ForwardedReads: Sendable {
 
     private(set) var batches: Deque<Batch> = []
     private(set) var count = 0
-    /// Collected in this turn.
+    /// In no batch so far.
     private var collected: [UInt64] = []
     private var collectedSince = Instant.zero
     private var nextNumber: UInt64
@@ -96,16 +97,20 @@ struct ForwardedReads: Sendable {
         for position in batches.indices { batches[position].sentAt = nil }
     }
 
+    /// Until when the reads in no batch wait for the answer of the last one.
+    private func heldUntil(_ patience: Duration) -> Instant? { batches.last?.sentAt.map { $0 + patience } }
+
     /// The numbers to send now.
-    mutating func due(at now: Instant, every interval: Duration) -> [UInt64] {
-        if !collected.isEmpty {
+    mutating func due(at now: Instant, _ options: RaftOptions) -> [UInt64] {
+        let isHeld = heldUntil(options.readRoundPatience).map { now < $0 } ?? false
+        if !collected.isEmpty, !isHeld {
             batches.append(Batch(number: nextNumber, tokens: collected, since: collectedSince))
             nextNumber &+= 1
             collected = []
         }
         var numbers: [UInt64] = []
         for position in batches.indices {
-            if let sentAt = batches[position].sentAt, now - sentAt < interval { continue }
+            if let sentAt = batches[position].sentAt, now - sentAt < options.readRetryInterval { continue }
             batches[position].sentAt = now
             numbers.append(batches[position].number)
         }
@@ -144,7 +149,10 @@ struct ForwardedReads: Sendable {
     func nextDeadline(_ options: RaftOptions) -> Instant {
         var deadline = Instant.distantFuture
         if let oldest = batches.first { deadline = oldest.since + options.readTimeout }
-        if !collected.isEmpty { deadline = min(deadline, collectedSince + options.readTimeout) }
+        if !collected.isEmpty {
+            deadline = min(deadline, collectedSince + options.readTimeout)
+            if let end = heldUntil(options.readRoundPatience) { deadline = min(deadline, end) }
+        }
         for batch in batches {
             if let sentAt = batch.sentAt { deadline = min(deadline, sentAt + options.readRetryInterval) }
         }
@@ -254,7 +262,7 @@ extension RaftNode {
 
     mutating func forwardReads(at now: Instant, into effects: inout [Effect]) {
         guard let leader, forwardedReads.count > 0 else { return }
-        for number in forwardedReads.due(at: now, every: options.readRetryInterval) {
+        for number in forwardedReads.due(at: now, options) {
             let request = ReadIndexRequest(term: hardState.term, number: number)
             effects.append(.send(.readIndexRequest(request), to: leader, after: nil))
         }

@@ -155,7 +155,7 @@ extension NodeCore {
 
     func readsConfirmed(_ numbers: [UInt64], at index: LogIndex, _ now: Instant) {
         if index <= appliedIndex {
-            for number in numbers { answer(number, now) }
+            answer(numbers, now)
         } else {
             confirmedReads.append((index, numbers))
         }
@@ -166,13 +166,20 @@ extension NodeCore {
         let now = NodeClock.now()
         confirmedReads.removeAll { confirmed in
             guard confirmed.index <= appliedIndex else { return false }
-            for number in confirmed.numbers { answer(number, now) }
+            answer(confirmed.numbers, now)
             return true
         }
     }
 
-    private func answer(_ number: UInt64, _ now: Instant) {
-        guard let read = reads.remove(number) else { return }
+    private func answer(_ numbers: [UInt64], _ now: Instant) {
+        // One copy for all: each question to a property of a class would make its own.
+        let state = state
+        for number in numbers {
+            if let read = reads.remove(number) { answer(read, from: state, now) }
+        }
+    }
+
+    private func answer(_ read: PendingRead, from state: StateMachine, _ now: Instant) {
         switch read.purpose {
         case .query(let query, let caller): answerQuery(query, caller)
         case .longQuery: break

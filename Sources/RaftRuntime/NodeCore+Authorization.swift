@@ -4,7 +4,7 @@ import EsperTypes
 extension StateMachine {
     /// What must be permitted before the operation begins. Commands are judged when they are applied, queries and the keys of
     /// a session when they are answered: by the state that the answer comes from.
-    func need(of operation: ServiceRequest.Operation) -> AuthNeed? {
+    static func need(of operation: ServiceRequest.Operation) -> AuthNeed? {
         switch operation {
         case .watch(let request): .read(request.range)
         case .timeToLive: .user

@@ -15,7 +15,9 @@ extension NodeCore: PeerDelegate {
             switch frame {
             case .raft(let message): raft.step(.received(message, from: peer), at: now, into: &effects)
             case .forward(let term, let proposals): takeForwarded(proposals, of: term, from: peer)
-            case .forwardRefused(let tokens, let reason): ownRefused(tokens, reason, now)
+            case .forwardRefused(let tokens, let reason):
+                batch = .none
+                ownRefused(tokens, reason, now)
             case .ask(let token, let bytes): asked(bytes, token: token, by: peer)
             case .answer(let token, let bytes): answered(bytes, token: token, now)
             }
@@ -69,7 +71,7 @@ extension NodeCore: PeerDelegate {
             let number = foreignProposals.add((peer, proposal.token))
             batch.append(Proposal(token: number | Self.foreignMark, payload: proposal.envelope, origin: peer))
         }
-        step(.propose(batch))
+        submit(foreign: batch, NodeClock.now())
     }
 
     // MARK: - Questions

@@ -47,7 +47,7 @@ extension NodeCore {
     private func begin(
         _ request: ServiceRequest, _ caller: Caller, _ now: Instant, commands: inout [UInt64], reads: inout [UInt64]
     ) {
-        if let need = state.need(of: request.operation), !isAuthorized(need, caller) { return }
+        if let need = StateMachine.need(of: request.operation), !isAuthorized(need, caller) { return }
         switch request.operation {
         case .cancel: return cancel(CallerKey(caller.sink, caller.token))
         case .watchCredit(let bytes): return watchCredit(CallerKey(caller.sink, caller.token), bytes)
@@ -183,54 +183,6 @@ extension NodeCore {
         return proposals.add(PendingProposal(caller: caller, state: .waiting, envelope: envelope, claim: claim))
     }
 
-    /// Hands waiting proposals to the leader, wherever it is; without one they wait until their deadline.
-    func submit(_ numbers: [UInt64], _ now: Instant) {
-        guard !numbers.isEmpty else { return }
-        if role == .leader {
-            let time = NodeClock.wallNanoseconds()
-            var batch: [Proposal] = []
-            batch.reserveCapacity(numbers.count)
-            for number in numbers {
-                guard var proposal = proposals[number] else { continue }
-                proposal.state = .sent(term, epoch: sendEpoch)
-                proposals[number] = proposal
-                _ = Envelope.stamp(time, into: &proposal.envelope)
-                batch.append(Proposal(token: number, payload: proposal.envelope))
-            }
-            step(.propose(batch))
-        } else if let leader, forward(numbers, to: leader) {
-            scheduleTurn()
-        } else {
-            hold(numbers, now)
-        }
-    }
-
-    private func forward(_ numbers: [UInt64], to leader: NodeID) -> Bool {
-        // A frame's worth at a time: the largest batch of the largest envelopes would not fit one.
-        var batch: [ForwardedProposal] = []
-        var bytes = 0
-        var sent: [UInt64] = []
-        func send() -> Bool {
-            guard !batch.isEmpty else { return true }
-            guard transport.send(.forward(term, batch), to: leader) == .queued else { return false }
-            metrics.forwarded.increment(by: batch.count)
-            for number in sent { proposals[number]?.state = .sent(term, epoch: sendEpoch) }
-            (batch, bytes, sent) = ([], 0, [])
-            return true
-        }
-        for number in numbers {
-            guard let proposal = proposals[number] else { continue }
-            batch.append(ForwardedProposal(token: number, envelope: proposal.envelope))
-            sent.append(number)
-            bytes += proposal.envelope.count + 16
-            if bytes >= Limits.peerFrameBytes / 4, !send() { break }
-        }
-        _ = send()
-        let unsent = numbers.filter { proposals[$0]?.state == .waiting }
-        hold(unsent, NodeClock.now())
-        return true
-    }
-
     /// After a link failed and the leader stayed the same: finds out by a command of no effect which of those sent before
     /// it were lost. See ``sendEpoch``.
     func sendBarrier() {
@@ -253,7 +205,7 @@ extension NodeCore {
         return isFound
     }
 
-    private func hold(_ numbers: [UInt64], _ now: Instant) {
+    func hold(_ numbers: [UInt64], _ now: Instant) {
         guard !numbers.isEmpty else { return }
         if waitingProposals.isEmpty, waitingReads.isEmpty { nextRetry = now + options.retryInterval }
         waitingProposals.append(contentsOf: numbers)

@@ -69,6 +69,11 @@ final class NodeCore {
     // Who waits for what.
     var proposals = PendingTable<PendingProposal> { $0.envelope.count }
     var waitingProposals: [UInt64] = []
+    /// Next for the log, once ``batch`` is not on its way any more: own proposals, and at the leader those of peers.
+    var gathered: [UInt64] = []
+    var gatheredForeign: [Proposal] = []
+    var gatheredBytes = 0
+    var batch = CommandBatch.none
     /// Rises with every barrier: a command of ours, sent after a link has failed to a leader that is still the same.
     ///
     /// Commands reach a leader in the order in which they were sent, or not at all, and a link that was replaced brings
@@ -122,6 +127,7 @@ final class NodeCore {
     /// No pending request's deadline lies before this.
     var nextExpiry = Instant.distantFuture
     /// What ``position`` was told last.
+    var toldPosition: (Term, LogIndex)
     var toldAuth: AuthStatus
     /// What the observer was told last; it takes a node to be without a leader until told otherwise.
     var toldReadiness = Readiness.noLeader
@@ -186,6 +192,7 @@ final class NodeCore {
             options: parts.options.raft, id: identity.node, restored: parts.recovery.restored, seed: parts.seed, at: now
         )
         state = parts.state
+        toldPosition = (parts.recovery.restored.hardState.term, parts.state.applied.index)
         toldAuth = parts.state.auth.status
         sessions = SessionClock(sessions: parts.state.sessionGrants, at: now)
         appliedIndex = parts.state.applied.index
@@ -228,16 +235,32 @@ final class NodeCore {
         heartbeat.beat(now)
         // Applying and refusing can step the core again; it settles because every event is consumed once.
         repeat {
+            sendGathered(now)
             raft.flush(at: now, into: &effects)
             perform(now)
         } while !effects.isEmpty
+        // What was performed may have opened the way to the leader.
+        sendGathered(now)
         letGoOfDiscarded()
         releaseWatches()
         if toldReadiness != .ready { noteReadiness() }
-        position.publish(term, state, authBefore: &toldAuth)
+        publishPosition()
         deliverReplies()
         transport.flush()
         schedule(now)
+    }
+
+    /// Tells where the node stands, if it has moved.
+    private func publishPosition() {
+        guard toldPosition != (term, appliedIndex) else { return }
+        toldPosition = (term, appliedIndex)
+        // Disabling raises the revision, so a table that was enabled anew is told from what it was.
+        let auth = state.auth.status
+        if auth != toldAuth {
+            toldAuth = auth
+            position.publish(state.auth)
+        }
+        position.publish(term, state.revision)
     }
 
     private func perform(_ now: Instant) {
@@ -257,6 +280,7 @@ final class NodeCore {
             if let named = batch.compaction?.snapshot ?? batch.installedSnapshot {
                 pruneAfter = (batch.sequence, named)
             }
+            batchWritten(batch)
             logIsCongested(log.append(batch) == .congested)
         case .send(let message, let peer, let after):
             if let after, after > durableThrough {
@@ -339,6 +363,7 @@ final class NodeCore {
         let isSameTerm = term == change.term
         role = change.role
         toldTransferFailure = nil
+        batch = .none
         term = change.term
         leader = change.leader
         position.publish(hasLeader: leader != nil, at: now)
@@ -392,7 +417,7 @@ final class NodeCore {
 
     /// One timer for everything; it is only moved forward in time by firing, so most turns leave it alone.
     private func schedule(_ now: Instant) {
-        var deadline = min(raft.nextDeadline, nextReport, nextExpiry, nextScrub)
+        var deadline = min(raft.nextDeadline, nextReport, nextExpiry, nextScrub, batchDeadline)
         if !waitingProposals.isEmpty || !waitingReads.isEmpty { deadline = min(deadline, nextRetry) }
         if role == .leader, let next = sessions.nextDeadline { deadline = min(deadline, next) }
         guard deadline < timerDeadline else { return }

@@ -21,15 +21,9 @@ final class NodePosition: Sendable {
         leaderlessSince = Atomic(NodeClock.now().nanoseconds)
     }
 
-    /// - Parameter told: what was published last of the table.
-    func publish(_ term: Term, _ state: StateMachine, authBefore told: inout AuthStatus) {
-        // Disabling raises the revision, so a table that was enabled anew is told from what it was.
-        if state.auth.status != told {
-            told = state.auth.status
-            authTable.withLock { $0 = state.auth }
-        }
+    func publish(_ term: Term, _ revision: Revision) {
         termValue.store(term.rawValue, ordering: .releasing)
-        revisionValue.store(state.revision.rawValue, ordering: .releasing)
+        revisionValue.store(revision.rawValue, ordering: .releasing)
     }
 
     /// - Parameter now: when it was found or lost.
@@ -46,6 +40,8 @@ final class NodePosition: Sendable {
         let since = leaderlessSince.load(ordering: .acquiring)
         return since == Self.knowsLeader ? nil : max(NodeClock.now() - Instant(nanoseconds: since), .zero)
     }
+
+    func publish(_ table: AuthTable) { authTable.withLock { $0 = table } }
 
     var term: Term { Term(termValue.load(ordering: .acquiring)) }
     var revision: Revision { Revision(revisionValue.load(ordering: .acquiring)) }

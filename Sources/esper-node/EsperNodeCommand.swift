@@ -56,6 +56,7 @@ struct EsperNodeCommand: AsyncParsableCommand {
         let registry = PrometheusRegistry()
         MetricsSystem.bootstrap(registry)
         let logger = Logger(label: "esper.node")
+        logger.debug("starting", metadata: ["allocator": "jemalloc \(Allocator.version)"])
         let signals = NodeSignals(stopLimit: settings.shutdownTimeout + StopWatchdog.grace)
         do {
             let node = try await ClusterNode.start(

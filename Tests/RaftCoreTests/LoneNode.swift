@@ -129,6 +129,10 @@ extension [Effect] {
         }
     }
 
+    var readRequests: [ReadIndexRequest] {
+        sends.compactMap { if case .readIndexRequest(let request) = $0.message { request } else { nil } }
+    }
+
     var roles: [RoleChange] { compactMap { if case .roleChanged(let change) = $0 { change } else { nil } } }
 }
 

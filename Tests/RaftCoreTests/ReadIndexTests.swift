@@ -47,6 +47,35 @@ import Testing
         #expect(done.appends(to: ada).map(\.readSequence) == [ReadSequence(2)])
     }
 
+    @Test func `reads of a follower share what goes to the leader while one request is out`() {
+        var lone = LoneNode()
+        _ = lone.receive(append(term: 1, [entry(1, 1)], commit: 1))
+        _ = lone.sync()
+        let first = lone.turn(.read([1])).readRequests
+        #expect(first.count == 1)
+        #expect(lone.turn(.read([2])).readRequests.isEmpty)
+        #expect(lone.turn(.read([3])).readRequests.isEmpty)
+        let answered = lone.receive(
+            .readIndexResponse(ReadIndexResponse(term: Term(1), number: first[0].number, index: LogIndex(1))))
+        #expect(answered.readRequests.count == 1)
+        #expect(answered.contains(.readReady([1], index: LogIndex(1))))
+        let done = lone.receive(
+            .readIndexResponse(
+                ReadIndexResponse(term: Term(1), number: answered.readRequests[0].number, index: LogIndex(1))))
+        #expect(done.contains(.readReady([2, 3], index: LogIndex(1))))
+    }
+
+    @Test func `a request that is not answered soon holds no later read up`() {
+        var lone = LoneNode()
+        _ = lone.receive(append(term: 1, [entry(1, 1)], commit: 1))
+        _ = lone.sync()
+        #expect(lone.turn(.read([1])).readRequests.count == 1)
+        #expect(lone.turn(.read([2])).readRequests.isEmpty)
+        let patience = RaftOptions().readRoundPatience
+        #expect(lone.node.nextDeadline <= lone.now + patience)
+        #expect(lone.wait(patience).readRequests.count == 1)
+    }
+
     @Test func `a round asks as many followers as a quorum needs, and all when those stay silent`() {
         var lone = LoneNode()
         let elected = lone.becomeLeader()

@@ -59,7 +59,7 @@ final class AdministrativeCall: OpenCall {
     fileprivate func send(_ message: [UInt8], _ continuation: CheckedContinuation<Void, Never>) {
         lane.touch(caller)
         if !caller.send(message) { isBlocked = true }
-        lane.flush()
+        lane.endTurn()
         if isBlocked { room = continuation } else { continuation.resume() }
     }
 
@@ -69,7 +69,7 @@ final class AdministrativeCall: OpenCall {
         case .success(nil): lane.finish(caller, .ok)
         case .failure(let failure): lane.finish(caller, failure.status)
         }
-        lane.flush()
+        lane.endTurn()
     }
 }
 

@@ -16,8 +16,7 @@ extension EtcdLane {
         case .range:
             let question = try RangeQuestion(WireFields(call.message))
             if question.isSerializable, let reply = node.answer(.range(question.request), to: call.principal) {
-                touch(call.caller)
-                return call.caller.reply(try message(reply))
+                return answer(call.caller, .range, lease, .query(reply))
             }
             operation = question.operation
         case .put: operation = .command(.put(try Command.Put(WireFields(call.message))), nil)

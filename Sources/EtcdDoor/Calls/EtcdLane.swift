@@ -29,7 +29,7 @@ final class EtcdLane {
     private var nextToken: UInt64 = 1
     /// Questions of this turn, not yet submitted.
     private var questions: [ServiceRequest] = []
-    private var touched: [ObjectIdentifier: ServerConnection] = [:]
+    private var touched: [ServerConnection] = []
 
     /// What a call without a deadline is given, as in etcd.
     static let defaultTimeout = Duration.seconds(7)
@@ -53,7 +53,7 @@ final class EtcdLane {
                 Self.token(of: inbound), connection.principal, now,
                 needsLeader: LeaderRequirement.isAsked(by: inbound))
         }
-        submitQuestions()
+        endTurn()
     }
 
     func occurred(_ events: [CallEvent], on connection: ServerConnection) {
@@ -70,8 +70,7 @@ final class EtcdLane {
             case .ended(let handle, _): open.removeValue(forKey: .stream(handle))?.ended()
             }
         }
-        submitQuestions()
-        flush()
+        endTurn()
     }
 
     private static func token(of call: InboundCall) -> String? {
@@ -126,8 +125,7 @@ final class EtcdLane {
             return handle.connection === connection
         }
         for call in calls.values { call.draining() }
-        submitQuestions()
-        flush()
+        endTurn()
     }
 
     /// Ends a call of several steps.
@@ -162,13 +160,13 @@ final class EtcdLane {
         _ operation: ServiceRequest.Operation, _ principal: String, deadline: Instant, connection: UInt64? = nil,
         _ pending: Pending
     ) -> UInt64 {
-        defer { nextToken += 1 }
-        self.pending[nextToken] = pending
+        let token = nextToken
+        nextToken += 1
+        self.pending[token] = pending
         questions.append(
             ServiceRequest(
-                token: nextToken, deadline: deadline, principal: principal, operation: operation,
-                connection: connection))
-        return nextToken
+                token: token, deadline: deadline, principal: principal, operation: operation, connection: connection))
+        return token
     }
 
     /// Says something about a question that was asked, which is not answered itself.
@@ -182,8 +180,13 @@ final class EtcdLane {
         tell(token, .cancel)
     }
 
-    /// Calls of gateways and timers end their turn by this; calls and replies do it themselves.
-    func submitQuestions() {
+    /// What was asked goes to the node, and what was answered to its callers. Ends whatever the lane was called for.
+    func endTurn() {
+        submitQuestions()
+        flush()
+    }
+
+    private func submitQuestions() {
         guard !questions.isEmpty else { return }
         let batch = questions
         questions.removeAll(keepingCapacity: true)
@@ -194,35 +197,45 @@ final class EtcdLane {
 
     func answer(_ replies: [ServiceReply]) {
         for reply in replies {
-            guard let waiting = pending[reply.token] else { continue }
             // A watch goes on after each of its deliveries.
-            if case .watch = reply.body {} else { pending[reply.token] = nil }
-            switch waiting {
-            case .unary(let caller, let method, let lease) where reply.body.isLarge:
-                largeAnswers.add(caller) { [unowned self] in try message(method, lease, reply.body) }
-            case .unary(let caller, let method, let lease):
-                touch(caller)
-                do {
-                    caller.reply(try message(method, lease, reply.body))
-                } catch {
-                    caller.finish(EtcdFailure(error).status)
-                }
-            case .then(let proceed): proceed(reply.body)
+            let goesOn = if case .watch = reply.body { true } else { false }
+            switch goesOn ? pending[reply.token] : pending.removeValue(forKey: reply.token) {
+            case .unary(let caller, let method, let lease)?: answer(caller, method, lease, reply.body)
+            case .then(let proceed)?: proceed(reply.body)
+            case nil: continue
             }
         }
-        submitQuestions()
-        flush()
+        endTurn()
+    }
+
+    /// Answers a call that was one question.
+    func answer(_ caller: Caller, _ method: EtcdMethod, _ lease: Int64, _ body: ServiceReply.Body) {
+        guard !body.isLarge else {
+            return largeAnswers.add(caller) { [unowned self] in try message(method, lease, body) }
+        }
+        touch(caller)
+        do {
+            caller.reply(try message(method, lease, body))
+        } catch {
+            caller.finish(EtcdFailure(error).status)
+        }
     }
 
     func touch(_ caller: Caller) {
         guard case .stream(let handle) = caller else { return }
-        touched[ObjectIdentifier(handle.connection)] = handle.connection
+        guard !handle.connection.wantsFlush else { return }
+        handle.connection.wantsFlush = true
+        touched.append(handle.connection)
     }
 
-    func flush() {
+    private func flush() {
         guard !touched.isEmpty else { return }
-        for connection in touched.values { connection.flushAnswers() }
-        touched.removeAll(keepingCapacity: true)
+        let connections = touched
+        touched = []
+        for connection in connections {
+            connection.wantsFlush = false
+            connection.flushAnswers()
+        }
     }
 
     // MARK: - The gateway
@@ -235,22 +248,22 @@ final class EtcdLane {
         begin(
             .gateway(call), method, message, deadline, token, principal, NodeClock.now(), needsLeader: needsLeader)
         if method.kind == .streaming { open[.gateway(call)]?.received(message) }
-        submitQuestions()
+        endTurn()
     }
 
     func gatewayHalfClosed(_ call: GatewayCall) {
         open[.gateway(call)]?.halfClosed()
-        submitQuestions()
+        endTurn()
     }
 
     func gatewayHasRoom(_ call: GatewayCall) {
         open[.gateway(call)]?.writable()
-        submitQuestions()
+        endTurn()
     }
 
     func gatewayEnded(_ call: GatewayCall) {
         open.removeValue(forKey: .gateway(call))?.ended()
-        submitQuestions()
+        endTurn()
     }
 }
 

@@ -172,8 +172,7 @@ final class QueueWait: OpenCall {
         guard !isOver else { return }
         leave()
         lane.finish(caller, GRPCStatus(.deadlineExceeded, "the lock was another's until the deadline"))
-        lane.submitQuestions()
-        lane.flush()
+        lane.endTurn()
     }
 
     func ended() {

@@ -345,7 +345,7 @@ final class WatchStream: OpenCall {
             goesOn = true
             if watch.lastTold <= due, !isBlocked { lane.tell(watch.token, .watchProgress) }
         }
-        lane.submitQuestions()
+        lane.endTurn()
         if goesOn { scheduleProgress() }
     }
 }

@@ -80,16 +80,26 @@ struct EtcdConnection: LoadConnection {
         } catch {
             return completion(.failure(EsperError(code: "internal", message: "\(error)", outcome: .notCommitted)))
         }
-        connection.start(ClientCall(path: method.path, message: message, timeout: Self.timeout)) { result in
+        start(method, message) { result in
             switch result {
-            case .failure(let failure): completion(.failure(EsperError(failure)))
-            case .success(let reply):
+            case .failure(let error): completion(.failure(error))
+            case .success(let answer):
                 do {
-                    completion(.success(try Answer(serializedBytes: reply.message)))
+                    completion(.success(try Answer(serializedBytes: answer)))
                 } catch {
                     completion(.failure(EsperError(code: "malformed", message: "\(error)", outcome: .unknown)))
                 }
             }
+        }
+    }
+
+    /// A call whose messages are written and read by whoever asks; see ``EtcdMessages``.
+    func start(
+        _ method: EtcdMethod, _ message: [UInt8],
+        _ completion: @escaping @Sendable (Result<[UInt8], EsperError>) -> Void
+    ) {
+        connection.start(ClientCall(path: method.path, message: message, timeout: Self.timeout)) { result in
+            completion(result.map(\.message).mapError { EsperError($0) })
         }
     }
 

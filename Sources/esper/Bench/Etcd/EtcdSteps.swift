@@ -14,11 +14,8 @@ struct EtcdPutStep: LoadStep {
         _ worker: LoadWorker<EtcdConnection>, completion: @escaping @Sendable (Result<Void, EsperError>) -> Void
     ) {
         let key = keys.name(Int.random(in: 0..<keys.count, using: &worker.random))
-        let request = EtcdPutRequest.with {
-            $0.key = Data(key.utf8)
-            $0.value = Data(keys.value(Int64(worker.random.next() >> 11)))
-        }
-        worker.client.start(.put, request, EtcdPutResponse.self) { completion($0.map { _ in }) }
+        let value = keys.value(Int64(worker.random.next() >> 11))
+        worker.client.start(.put, EtcdMessages.put(Array(key.utf8), value)) { completion($0.map { _ in }) }
     }
 }
 
@@ -31,14 +28,11 @@ struct EtcdRangeStep: LoadStep {
         _ worker: LoadWorker<EtcdConnection>, completion: @escaping @Sendable (Result<Void, EsperError>) -> Void
     ) {
         let key = keys.name(Int.random(in: 0..<keys.count, using: &worker.random))
-        let request = EtcdRangeRequest.with {
-            $0.key = Data(key.utf8)
-            $0.serializable = isSerializable
-        }
-        worker.client.start(.range, request, EtcdRangeResponse.self) { result in
+        let request = EtcdMessages.range(Array(key.utf8), isSerializable: isSerializable)
+        worker.client.start(.range, request) { result in
             completion(
                 result.flatMap { answer in
-                    answer.kvs.count == 1
+                    EtcdMessages.holdsOneKey(rangeAnswer: answer)
                         ? .success(())
                         : .failure(EsperError(code: "key_missing", message: key, outcome: .notCommitted))
                 })
@@ -55,31 +49,16 @@ struct EtcdSwapStep: LoadStep {
     ) {
         let state = worker.state ?? EtcdConnection.WorkerState()
         worker.state = state
-        let key = Data("\(keys.prefix)swap/\(worker.index)".utf8)
+        let key = "\(keys.prefix)swap/\(worker.index)"
         let value = keys.value(Int64(worker.random.next() >> 11))
-        let put = EtcdRequestOp.with {
-            $0.requestPut.key = key
-            $0.requestPut.value = Data(value)
-        }
-        let request = EtcdTxnRequest.with { request in
-            request.success = [put]
-            // The first swap finds whatever an earlier run has left.
-            guard let last = state.value else { return }
-            request.compare = [
-                .with {
-                    $0.key = key
-                    $0.target = .value
-                    $0.result = .equal
-                    $0.value = Data(last)
-                }
-            ]
-        }
-        worker.client.start(.txn, request, EtcdTxnResponse.self) { result in
+        // The first swap finds whatever an earlier run has left.
+        let request = EtcdMessages.swap(Array(key.utf8), from: state.value, to: value)
+        worker.client.start(.txn, request) { result in
             state.value = nil
             completion(
                 result.flatMap { answer in
-                    guard answer.succeeded else {
-                        return .failure(EsperError(code: "lost_update", message: "\(key)", outcome: .notCommitted))
+                    guard EtcdMessages.hasSucceeded(transactionAnswer: answer) else {
+                        return .failure(EsperError(code: "lost_update", message: key, outcome: .notCommitted))
                     }
                     state.value = value
                     return .success(())
