@@ -62,7 +62,6 @@ final class LeaderRequirement {
         guard let leaderless = lane.node.leaderless, leaderless >= patience else { return scheduleLook() }
         for caller in callers { lane.abandon(caller, .noLeader) }
         callers = []
-        lane.submitQuestions()
-        lane.flush()
+        lane.endTurn()
     }
 }
