@@ -1,4 +1,5 @@
 import EsperTypes
+import Glibc
 import RaftCore
 import RaftStorage
 import Testing
@@ -145,6 +146,33 @@ import Testing
         #expect(restored.entries.isEmpty)
         #expect(restored.compactedThrough == EntryID(term: Term(60), index: LogIndex(600)))
         #expect(restored.snapshot?.index == LogIndex(600))
+    }
+
+    @Test(arguments: [EIO, ENOSPC], 0..<24)
+    func `a removal that fails is tried again before later segments go`(code: Int32, operation: Int) throws {
+        let disk = SimulatedFileSystem()
+        try Store.create(on: disk)
+        let store = try Store(on: disk)
+        var index: UInt64 = 0
+        for round in 1...20 as ClosedRange<UInt64> {
+            var batch = WriteBatch(sequence: WriteSequence(round))
+            for _ in 0..<10 {
+                index += 1
+                batch.entries.append(entry(1, index, bytes: 100))
+            }
+            try store.write(batch)
+        }
+        let id = EntryID(term: Term(1), index: LogIndex(index - 5))
+        try store.write(
+            WriteBatch(sequence: WriteSequence(21), compaction: Compaction(snapshot: descriptor(id), through: id)),
+            snapshot: descriptor(id))
+        disk.failOperation(operation, code: code)
+        try? store.maintain()
+        disk.failOperation(nil)
+        try store.maintain()
+        disk.kill()
+        #expect(try Store(on: disk).restored.entries.count == 5)
+        #expect(disk.paths.filter { $0.hasSuffix(".segment") }.count <= 3)
     }
 
     @Test func `a directory is refused to a second process, to another cluster and to another node`() throws {

@@ -15,8 +15,10 @@ package final class SegmentPool: Sendable {
     private struct State {
         var nextOrdinal: UInt64
         var prepared: [Prepared] = []
-        /// Segments whose entries nobody needs, ascending.
+        /// Segments whose entries nobody needs, ascending. One stays listed until its file is gone: a later one that went before it
+        /// would leave a gap, which a start takes for damage.
         var discarded: [UInt64] = []
+        /// Files are being made or removed.
         var isPreparing = false
     }
 
@@ -86,24 +88,47 @@ package final class SegmentPool: Sendable {
     /// Prepares segments until enough are ready and removes what is not needed.
     package func maintain(pause: (@Sendable () -> Void)?) throws(FileError) {
         while state.withLock({ !$0.isPreparing && $0.prepared.count < spareSegments }) { try prepare(pause: pause) }
-        while let ordinal = state.withLock({ $0.discarded.isEmpty ? nil : $0.discarded.removeFirst() }) {
-            try fileSystem.remove(path(ordinal))
-            // Before the next one goes, so that a crash never leaves a gap in front of an older segment.
-            try fileSystem.synchronizeDirectory(directory)
+        while try removeNext() {}
+    }
+
+    /// - Returns: false when there is nothing to remove, or another thread is at work.
+    private func removeNext() throws(FileError) -> Bool {
+        let next: UInt64? = state.withLock { state in
+            guard !state.isPreparing, let first = state.discarded.first else { return nil }
+            state.isPreparing = true
+            return first
         }
+        guard let next else { return false }
+        let result = Result { () throws(FileError) in try remove(next) }
+        state.withLock {
+            $0.isPreparing = false
+            if case .success = result { $0.discarded.removeFirst() }
+        }
+        state.notify()
+        try result.get()
+        return true
+    }
+
+    /// Durable when it returns. An attempt before may have got as far as this.
+    private func remove(_ ordinal: UInt64) throws(FileError) {
+        do {
+            try fileSystem.remove(path(ordinal))
+        } catch  where error.isNotFound {}
+        try fileSystem.synchronizeDirectory(directory)
     }
 
     private func prepare(pause: (@Sendable () -> Void)?) throws(FileError) {
         let work: (ordinal: UInt64, recycled: UInt64?)? = state.withLock { state in
             guard !state.isPreparing else { return nil }
             state.isPreparing = true
-            return (state.nextOrdinal, state.discarded.isEmpty ? nil : state.discarded.removeFirst())
+            return (state.nextOrdinal, state.discarded.first)
         }
         guard let work else { return }
         do throws(FileError) {
             let file = try makeFile(work.ordinal, recycling: work.recycled, pause: pause)
             let size = Int(try file.sizeBytes())
             state.withLock {
+                if work.recycled != nil { $0.discarded.removeFirst() }
                 $0.prepared.append(Prepared(ordinal: work.ordinal, file: file, sizeBytes: size))
                 $0.nextOrdinal = work.ordinal + 1
                 $0.isPreparing = false
@@ -119,8 +144,7 @@ package final class SegmentPool: Sendable {
     private func makeFile(
         _ ordinal: UInt64, recycling old: UInt64?, pause: (@Sendable () -> Void)?
     ) throws(FileError) -> any File {
-        if let old {
-            let file = try fileSystem.open(path(old))
+        if let old, let file = try openIfPresent(path(old)) {
             if try file.sizeBytes() == UInt64(segmentBytes) {
                 try fileSystem.rename(path(old), to: path(ordinal))
                 try fileSystem.synchronizeDirectory(directory)
@@ -128,11 +152,19 @@ package final class SegmentPool: Sendable {
                 return try fileSystem.open(path(ordinal))
             }
             file.close()
-            try fileSystem.remove(path(old))
-            try fileSystem.synchronizeDirectory(directory)
+            try remove(old)
         }
         return try Self.makeFile(
             path(ordinal), sizeBytes: segmentBytes, in: fileSystem, directory: directory, pause: pause)
+    }
+
+    /// - Returns: nil for what an attempt before has renamed or removed.
+    private func openIfPresent(_ path: String) throws(FileError) -> (any File)? {
+        do {
+            return try fileSystem.open(path)
+        } catch  where error.isNotFound {
+            return nil
+        }
     }
 
     /// The first segment of a log, with its header and no group yet, durable with its name.
