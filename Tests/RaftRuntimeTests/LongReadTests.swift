@@ -1,26 +1,8 @@
 import Coordination
 import EsperTypes
 import RaftRuntime
-import Synchronization
 import TestSupport
 import Testing
-
-/// Keeps what each turn of the core loop delivered.
-private final class TurnSink: ReplySink {
-    private let turns = Mutex<[[ServiceReply]]>([])
-
-    func deliver(_ replies: [ServiceReply]) { turns.withLock { $0.append(replies) } }
-
-    /// The turn that answered this, and the answer.
-    func answer(to token: UInt64) -> (turn: Int, body: ServiceReply.Body)? {
-        turns.withLock { turns in
-            for (turn, replies) in turns.enumerated() {
-                if let reply = replies.first(where: { $0.token == token }) { return (turn, reply.body) }
-            }
-            return nil
-        }
-    }
-}
 
 @Suite(.timeLimit(.minutes(3)))
 struct LongReadTests {

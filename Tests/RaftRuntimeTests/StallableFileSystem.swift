@@ -1,9 +1,14 @@
 import RaftStorage
+import Synchronization
 
 /// The real file system, on a device that can be made to hang: what is to be durable waits until it works again.
 final class StallableFileSystem: FileSystem {
     private let base = POSIXFileSystem()
     fileprivate let isStalled = Monitor(false)
+    fileprivate let logWrites = Atomic<Int>(0)
+
+    /// Durable writes to segments of the log so far, one that hangs included.
+    var durableLogWrites: Int { logWrites.load(ordering: .relaxed) }
 
     func stall() { isStalled.withLock { $0 = true } }
 
@@ -45,6 +50,7 @@ private final class StallableFile: File {
         try base.write(bytes, at: offset)
     }
     func writeDurably(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) throws(FileError) {
+        if path.hasSuffix(".segment") { disk.logWrites.add(1, ordering: .relaxed) }
         wait()
         try base.writeDurably(bytes, at: offset)
     }
