@@ -46,8 +46,9 @@ extension NodeCore {
         if role == .leader {
             propose(numbers, foreign)
         } else {
-            // Too late: their origins are told.
+            // Too late: their origins are told, and what only the leader before could propose is forgotten.
             if !foreign.isEmpty { step(.propose(foreign)) }
+            let numbers = forgetExpiries(numbers)
             if let leader { forward(numbers, to: leader, now) } else { hold(numbers, now) }
         }
     }
