@@ -60,21 +60,12 @@ struct FaultTests {
 
     @Test func `a full disk is an alarm, as long as it is full`() async throws {
         try await LocalCluster.run(3, settings: "raft: {segment_size: 1MiB}", started: false) { cluster in
-            let directories = cluster.members.map { cluster.dataDirectory(of: $0.name) }
-            var mounted: [String] = []
-            defer { for directory in mounted { umount2(directory, Int32(MNT_DETACH)) } }
-            for directory in directories {
-                try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
-                guard mount("tmpfs", directory, "tmpfs", 0, "size=16m") == 0 else {
-                    print("skipped: mounting needs the rights of root (\(String(cString: strerror(errno))))")
-                    return
-                }
-                mounted.append(directory)
-            }
+            guard let disks = try SmallDisks(for: cluster) else { return }
+            defer { disks.unmount() }
             for member in cluster.members { try cluster.start(member.name) }
             let told = try await CompatibilitySuite.report(
                 "full_disk.py", ports: cluster.members.map(\.apiPort), in: cluster.root,
-                ["--directories", directories.joined(separator: ",")])
+                ["--directories", disks.directories.joined(separator: ",")])
             let noSpace = "RESOURCE_EXHAUSTED: etcdserver: mvcc: database space exceeded"
             #expect(
                 told == [

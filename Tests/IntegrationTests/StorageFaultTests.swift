@@ -167,17 +167,8 @@ struct StorageFaultTests {
     {
         let settings = "raft: {segment_size: 1MiB}"
         try await LocalCluster.run(3, settings: settings, started: false) { cluster in
-            let directories = cluster.members.map { cluster.dataDirectory(of: $0.name) }
-            var mounted: [String] = []
-            defer { for directory in mounted { umount2(directory, Int32(MNT_DETACH)) } }
-            for directory in directories {
-                try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
-                guard mount("tmpfs", directory, "tmpfs", 0, "size=16m") == 0 else {
-                    print("skipped: mounting needs the rights of root (\(String(cString: strerror(errno))))")
-                    return
-                }
-                mounted.append(directory)
-            }
+            guard let disks = try SmallDisks(for: cluster) else { return }
+            defer { disks.unmount() }
             for member in cluster.members { try cluster.start(member.name) }
             let leader = try await waitForLeader(cluster)
             var options = ClientOptions()
