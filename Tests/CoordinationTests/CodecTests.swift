@@ -1,3 +1,4 @@
+import CacheCore
 import Coordination
 import EsperTypes
 import Testing
@@ -59,7 +60,24 @@ import Testing
                     token: JoinTokenID(7), secretDigest: [UInt8](repeating: 5, count: 32),
                     keyDigest: [UInt8](repeating: 6, count: 32),
                     member: .init(name: "n4", peer: .init(host: "d", port: 7400), api: .init(host: "d", port: 7401)))),
-        ] + authCommands.map(Command.auth)
+        ] + authCommands.map(Command.auth) + cacheCommands.map(Command.cache)
+
+    private static let cacheCommands: [CacheCommand] = [
+        .change([
+            .bind(
+                CacheBind(
+                    name: "t/a".bytes, kind: .alias, manifest: Digest(words: 1, 2, 3, 4), size: 5, costMilliseconds: 6,
+                    mode: .archived, tiers: .all, lineage: Digest(words: 5, 6, 7, 8), expiry: .after(.seconds(1)),
+                    condition: .version(LogIndex(1)))),
+            .bind(
+                CacheBind(
+                    name: "t/b".bytes, kind: .action, manifest: Digest(words: 1, 2, 3, 4), size: 0, tiers: [],
+                    expiry: .at(9), condition: .version(nil))),
+            .evict("t/c".bytes, version: nil), .evict("t/d".bytes, version: LogIndex(3)),
+            .quarantine("t/e".bytes, version: LogIndex(4)),
+        ]), .expire([.init("t/a".bytes, LogIndex(1))]),
+        .noteTiers([.init("t/a".bytes, LogIndex(1), TierSet(.archive))]), .forgetTombstones(through: LogIndex(7)),
+    ]
 
     private static let authCommands: [AuthCommand] = [
         .enable(secret: [UInt8](repeating: 9, count: 32)), .disable, .addUser(name: "ä", passwordHash: [1, 2]),
@@ -205,8 +223,8 @@ import Testing
         }
         #expect(throws: SnapshotError.trailingBytes) { try decode(bytes + [0]) }
         var newer = bytes
-        newer[8] = 7
-        #expect(throws: SnapshotError.unsupportedVersion(7)) { try decode(newer) }
+        newer[8] = 8
+        #expect(throws: SnapshotError.unsupportedVersion(8)) { try decode(newer) }
         #expect(throws: SnapshotError.notASnapshot) { try decode([1, 2]) }
     }
 

@@ -139,7 +139,7 @@ struct CommandSource {
         let session = sessions.randomElement(using: &random) ?? SessionID(UInt64.random(in: 0...5, using: &random))
         let key = ["k1", "k2", "audit/1", "audit/2"].randomElement(using: &random)!.bytes
         let value = [UInt8](repeating: 7, count: Int.random(in: 0...40, using: &random))
-        switch Int.random(in: 0..<26, using: &random) {
+        switch Int.random(in: 0..<29, using: &random) {
         case 0..<4: return grant()
         case 4: return .revokeSession(session)
         case 5:
@@ -179,6 +179,7 @@ struct CommandSource {
         case 21: return .compact(through: Revision(UInt64.random(in: 1...40, using: &random)))
         case 22: return .registerClient
         case 23: return auth(name)
+        case 26..<29: return .cache(CacheStateTests.random(&random, versions: 60))
         case 24: return .acknowledgeOutbox(through: .all(of: LogIndex(UInt64.random(in: 0...60, using: &random))))
         default:
             return Bool.random(using: &random)

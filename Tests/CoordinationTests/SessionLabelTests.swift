@@ -48,9 +48,9 @@ import Testing
         // Its chain was made by another rule, until the next epoch.
         #expect(machine.comparableChain == nil && replica.machine.comparableChain != nil)
         // A newer one is not.
-        stream[8] = 7
+        stream[8] = 8
         var newer = SnapshotDecoder()
-        #expect(throws: SnapshotError.unsupportedVersion(7)) { try newer.feed(stream) }
+        #expect(throws: SnapshotError.unsupportedVersion(8)) { try newer.feed(stream) }
     }
 }
 
@@ -73,7 +73,8 @@ enum SnapshotFormatOne {
         digest.add(shorter)
         var hash = ByteWriter()
         hash.write(digest.value)
-        return Array(stream[..<8]) + [1, 0] + frame(shorter) + frame(end.dropLast(8) + hash.bytes)
+        // And there were no names of the cache to be counted.
+        return Array(stream[..<8]) + [1, 0] + frame(shorter) + frame(end.dropLast(16) + hash.bytes)
     }
 
     private static var emptyLabel: [UInt8] {
@@ -82,7 +83,7 @@ enum SnapshotFormatOne {
         return writer.bytes
     }
 
-    private static func frames(of stream: [UInt8]) throws -> [[UInt8]] {
+    static func frames(of stream: [UInt8]) throws -> [[UInt8]] {
         var frames: [[UInt8]] = []
         var reader = ByteReader(Array(stream[10...]))
         while reader.remaining > 0 {
@@ -93,7 +94,7 @@ enum SnapshotFormatOne {
         return frames
     }
 
-    private static func frame(_ body: some Sequence<UInt8>) -> [UInt8] {
+    static func frame(_ body: some Sequence<UInt8>) -> [UInt8] {
         let body = Array(body)
         var writer = ByteWriter()
         writer.write(UInt32(body.count))

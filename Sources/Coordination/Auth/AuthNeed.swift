@@ -1,3 +1,4 @@
+import CacheCore
 package import EsperTypes
 
 /// What a request needs while permissions are in force. The nodes themselves and users with role `root` may do everything.
@@ -47,6 +48,7 @@ extension StateMachine {
         case .expireSessions, .foundMembers, .admitMember, .noteMember, .forgetMember, .createJoinToken,
             .revokeJoinToken, .acknowledgeOutbox, .configure, .record, .auth:
             return .root
+        case .cache(let command): return need(of: command)
         }
     }
 
@@ -62,10 +64,26 @@ extension StateMachine {
         case .lock(let name, _): return .read(.prefix(ClaimIndex.queue(.lock, name)))
         case .election(let name, _), .electionLeader(let name):
             return .read(.prefix(ClaimIndex.queue(.election, name)))
-        case .members, .summary: return .nothing
+        case .binding(let name): return .read(.key(CacheKey.key(name)))
+        case .bindings(let prefix, _, _): return .read(.prefix(CacheKey.key(prefix)))
+        case .members, .summary, .cacheSummary, .shardMap: return .nothing
         case .user(let name): return .oneself(name)
         case .role(let name): return .role(name)
         case .outbox, .outboxStatus, .settings, .joinTokens, .auth, .authStatus: return .root
+        }
+    }
+
+    /// The name NAME of the cache is the key `_cache/NAME` of permissions. The answer tells what there is, so whoever may
+    /// change a name must be permitted to read it too.
+    private func need(of command: CacheCommand) -> AuthNeed {
+        switch command {
+        case .change(let changes):
+            return .keys(
+                changes.flatMap { change -> [AuthNeed.Key] in
+                    let key = KeyRange.key(CacheKey.key(change.name))
+                    return [.read(key), .write(key)]
+                })
+        case .expire, .noteTiers, .forgetTombstones, .map: return .root
         }
     }
 

@@ -1,3 +1,4 @@
+import CacheCore
 import EsperTypes
 
 // Command format 1: a tag, then the fields. A change of meaning is a new tag or a new envelope version.
@@ -48,6 +49,7 @@ extension Command {
         case .revokeJoinToken(let id): writer.write(id)
         case .redeemJoinToken(let redemption): redemption.encode(into: &writer)
         case .auth(let command): command.encode(into: &writer)
+        case .cache(let command): command.encode(into: &writer)
         }
     }
 
@@ -80,6 +82,7 @@ extension Command {
         case .revokeJoinToken: 26
         case .redeemJoinToken: 27
         case .auth: 30
+        case .cache: 31
         }
     }
 
@@ -145,6 +148,7 @@ extension Command {
             let knownThrough = try reader.read(LogIndex.self)
             self = try Self.readExpiry(&reader, knownThrough: knownThrough)
         case 30: self = .auth(try AuthCommand(from: &reader))
+        case 31: self = .cache(try CacheCommand(from: &reader))
         case let tag: throw .unknownTag(UInt64(tag))
         }
     }

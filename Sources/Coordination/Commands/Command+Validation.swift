@@ -1,3 +1,4 @@
+import CacheCore
 import EsperTypes
 
 extension Command {
@@ -42,6 +43,8 @@ extension Command {
         case .createJoinToken(let new): try new.validate()
         case .redeemJoinToken(let redemption): try redemption.validate()
         case .auth(let command): try command.validate()
+        case .cache(let command):
+            do throws(CacheCommandError) { try command.validate() } catch { throw .cache(error) }
         case .compact, .revokeSession, .registerClient, .acknowledgeOutbox, .noteMember, .forgetMember,
             .revokeJoinToken:
             break

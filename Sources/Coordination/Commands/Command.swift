@@ -1,3 +1,4 @@
+public import CacheCore
 public import EsperTypes
 
 /// Everything that can be asked of the replicated state machine through the log.
@@ -68,6 +69,9 @@ public enum Command: Hashable, Sendable {
 
     // Permissions
     case auth(AuthCommand)
+
+    // Cache
+    case cache(CacheCommand)
 
     // Outbox
     /// Forgets outbox records up to and with `through`. Idempotent.

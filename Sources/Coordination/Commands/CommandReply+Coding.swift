@@ -1,3 +1,4 @@
+import CacheCore
 import EsperTypes
 
 // Answers are kept in snapshots, for requests that are proposed again afterwards.
@@ -81,6 +82,9 @@ extension CommandResult {
         case .authChanged(let revision):
             writer.write(UInt8(23))
             writer.write(revision)
+        case .cache(let result):
+            writer.write(UInt8(24))
+            result.encode(into: &writer)
         }
     }
 
@@ -112,6 +116,7 @@ extension CommandResult {
         case 21: self = .joinTokenRevoked
         case 22: self = .joinTokenRedeemed(try reader.read())
         case 23: self = .authChanged(revision: try reader.read())
+        case 24: self = .cache(try CacheResult(from: &reader))
         case let tag: throw .unknownTag(UInt64(tag))
         }
     }

@@ -1,3 +1,4 @@
+public import CacheCore
 public import EsperTypes
 
 /// The one answer to a command: whoever asks again under the same request ID gets exactly this.
@@ -48,6 +49,7 @@ public enum CommandResult: Hashable, Sendable {
     case joinTokenRedeemed(NodeID)
     /// Users, roles or permissions are as asked; the revision is theirs.
     case authChanged(revision: UInt64)
+    case cache(CacheResult)
 
     /// The refusal, if it is one.
     public var refusal: Refusal? {

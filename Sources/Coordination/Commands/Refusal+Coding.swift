@@ -1,3 +1,4 @@
+import CacheCore
 import EsperTypes
 
 extension Refusal {
@@ -145,6 +146,7 @@ extension InvalidCommand {
         case .digestLength(let count): (24, count)
         case .sessionID: (25, 0)
         case .passwordHashTooLong(let count): (26, count)
+        case .cache(let error): (27, Int(error.rawValue))
         }
     }
 
@@ -175,6 +177,11 @@ extension InvalidCommand {
         case 24: self = .digestLength(detail)
         case 25: self = .sessionID
         case 26: self = .passwordHashTooLong(detail)
+        case 27:
+            guard let error = UInt8(exactly: detail).flatMap(CacheCommandError.init) else {
+                throw .unknownTag(UInt64(truncatingIfNeeded: detail))
+            }
+            self = .cache(error)
         default: throw .unknownTag(UInt64(tag))
         }
     }

@@ -1,3 +1,4 @@
+public import CacheCore
 public import EsperTypes
 
 /// Why the state machine did not do what a command or query asked; it changed nothing.
@@ -201,6 +202,7 @@ public enum InvalidCommand: Error, Hashable, Sendable {
     case passwordHashTooLong(Int)
     /// A transaction with writes was asked as a query.
     case notReadOnly
+    case cache(CacheCommandError)
 
     public var message: String {
         switch self {
@@ -233,6 +235,7 @@ public enum InvalidCommand: Error, Hashable, Sendable {
         case .digestLength(let count): "a digest of \(count) bytes is not one of \(CoordinationLimits.digestBytes)"
         case .memberCount(let count): "\(count) members are outside 1 to \(CoordinationLimits.members)"
         case .notReadOnly: "a transaction with writes is not a query"
+        case .cache(let error): error.message
         }
     }
 }

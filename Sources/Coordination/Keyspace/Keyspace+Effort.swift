@@ -41,8 +41,11 @@ extension StateMachine {
         case .range(let request): keyspace.effort(of: request)
         case .transaction(let transaction): keyspace.effort(of: transaction)
         case .sessions, .session, .locks, .lock, .elections, .election, .electionLeader, .outbox, .outboxStatus,
-            .settings, .members, .joinTokens, .auth, .authStatus, .user, .role, .summary:
+            .settings, .members, .joinTokens, .auth, .authStatus, .user, .role, .summary, .binding,
+            .cacheSummary, .shardMap:
             0
+        // What is evicted is looked at too.
+        case .bindings: min(cache.names.count, CacheTable.examinedNames)
         }
     }
 }

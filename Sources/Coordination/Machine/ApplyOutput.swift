@@ -28,6 +28,8 @@ public struct ApplyOutput: Sendable {
     /// Sessions that began and ended, for the ``SessionClock`` and for calls that wait on their behalf. One may end and
     /// another with its ID begin.
     public var sessionChanges: [SessionChange] = []
+    /// Every change of what a name of the cache stands for, with what is kept of it now.
+    public var cacheChanges: [NamedBinding] = []
     /// Whether the outbox has new records.
     public var outboxGrew = false
     /// Whether the address book is another one now.
@@ -51,6 +53,7 @@ public struct ApplyOutput: Sendable {
         grants.removeAll(keepingCapacity: true)
         departures.removeAll(keepingCapacity: true)
         sessionChanges.removeAll(keepingCapacity: true)
+        cacheChanges.removeAll(keepingCapacity: true)
         outboxGrew = false
         membersChanged = false
         malformedEntries.removeAll(keepingCapacity: true)

@@ -1,3 +1,4 @@
+public import CacheCore
 public import EsperTypes
 
 /// A read of the local replica; how fresh that is, is the caller's concern (ReadIndex).
@@ -30,6 +31,13 @@ public enum Query: Hashable, Sendable {
     case user(name: String)
     case role(name: String)
     case summary
+    /// What a name of the cache stands for now.
+    case binding([UInt8])
+    /// Live bindings whose full names start with `prefix` and are above `after`, in order.
+    case bindings(prefix: [UInt8], after: [UInt8]?, limit: Int)
+    case cacheSummary
+    /// Where blobs of the cache belong.
+    case shardMap
 }
 
 /// What a query found.
@@ -54,6 +62,12 @@ public enum QueryResult: Hashable, Sendable {
     case user(AuthUser)
     case role(AuthRole)
     case summary(StateSummary)
+    /// Live or quarantined; nil: nothing.
+    case binding(Binding?)
+    case bindings(CachePage)
+    case cacheSummary(CacheSummary)
+    /// Nil before there is one.
+    case shardMap(ShardMap?)
 }
 
 /// A query's result with the position it is true of.

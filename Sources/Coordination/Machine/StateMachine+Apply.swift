@@ -189,6 +189,7 @@ extension StateMachine {
         case .revokeJoinToken(let id): return try revokeJoinToken(id, &context, &output)
         case .redeemJoinToken(let redemption): return try redeemJoinToken(redemption, &context, &output)
         case .auth(let command): return try changeAuth(command, &context, &output)
+        case .cache(let command): return try changeCache(command, &context, &output)
         }
     }
 }

@@ -1,3 +1,4 @@
+import CacheCore
 import EsperTypes
 
 // The digest by which replicas find out that they have become different.
@@ -32,6 +33,12 @@ extension StateMachine {
             digest.add(event.key)
             digest.add(event.revision.rawValue)
             digest.add(event.keyValue.createRevision.rawValue ^ event.keyValue.version << 40)
+        }
+        if case .cache(let result) = result {
+            var writer = ByteWriter()
+            result.encode(into: &writer)
+            digest.add(writer.bytes)
+            digest.add(UInt64(cache.names.count) ^ cache.bytes << 20)
         }
         applyChain = digest.value
     }
@@ -70,6 +77,7 @@ extension CommandResult {
         case .joinTokenRevoked: 24
         case .joinTokenRedeemed: 25
         case .authChanged: 26
+        case .cache: 27
         }
     }
 }

@@ -61,6 +61,11 @@ extension StateMachine {
         case .user(let name): return .user(try authUser(name))
         case .role(let name): return .role(try authRole(name))
         case .summary: return .summary(summary)
+        case .binding(let name): return .binding(cache.binding(name, now: time))
+        case .bindings(let prefix, let after, let limit):
+            return .bindings(cache.bindings(prefix: prefix, after: after, limit: bounded(limit), now: time))
+        case .cacheSummary: return .cacheSummary(cache.summary)
+        case .shardMap: return .shardMap(cache.map)
         }
     }
 

@@ -30,6 +30,8 @@ public struct StateMachine: Sendable {
     public package(set) var joinTokens = JoinTokenTable()
     /// Who may do what.
     public package(set) var auth = AuthTable()
+    /// What the names of the cache stand for.
+    public package(set) var cache = CacheTable()
 
     public init() {}
 

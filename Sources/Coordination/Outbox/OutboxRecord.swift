@@ -33,6 +33,7 @@ public struct OutboxRecord: Hashable, Sendable {
         case keyPut, keyDeleted
         case leadershipStarted, membershipChanged, administration, compacted, settingsChanged
         case joinTokenCreated, joinTokenRevoked, joinTokenUsed
+        case cacheBound, cacheEvicted, cacheQuarantined, cacheExpired, cacheTiersNoted
 
         /// A stable word, for example `lock.acquired`.
         public var name: String {
@@ -58,6 +59,11 @@ public struct OutboxRecord: Hashable, Sendable {
             case .joinTokenCreated: "join_token.created"
             case .joinTokenRevoked: "join_token.revoked"
             case .joinTokenUsed: "join_token.used"
+            case .cacheBound: "cache.bound"
+            case .cacheEvicted: "cache.evicted"
+            case .cacheQuarantined: "cache.quarantined"
+            case .cacheExpired: "cache.expired"
+            case .cacheTiersNoted: "cache.tiers_noted"
             }
         }
     }

@@ -1,3 +1,4 @@
+import CacheCore
 package import EsperTypes
 
 /// The answers given to registered clients, so that a request proposed twice is executed once.
@@ -113,6 +114,7 @@ extension CommandResult {
         case .put(let reply): 96 + (reply.previous.map(\.bytes) ?? 0)
         case .deleted(let reply): 96 + reply.previous.reduce(0) { $0 + $1.bytes }
         case .transaction(let reply): 96 + reply.bytes
+        case .cache(.changed(let results)): 96 + results.count * MemoryLayout<CacheChangeResult>.stride
         default: 96
         }
     }

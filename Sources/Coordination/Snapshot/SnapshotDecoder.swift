@@ -1,3 +1,4 @@
+import CacheCore
 public import EsperTypes
 
 /// Why a snapshot cannot be restored. The bytes are damaged or from a newer version; nothing was changed.
@@ -125,7 +126,7 @@ public struct SnapshotDecoder: Sendable {
     private mutating func readEnd(_ reader: inout ByteReader) throws(DecodingError) {
         _ = try reader.read(UInt8.self)
         commitReplay()
-        let totals = try SnapshotTotals(from: &reader)
+        let totals = try SnapshotTotals(from: &reader, version: version)
         isMismatched = try reader.read(UInt64.self) != digest.value || totals != SnapshotTotals(state)
         isComplete = true
     }
@@ -141,6 +142,9 @@ public struct SnapshotDecoder: Sendable {
         case .state: try readState(&reader)
         case .base:
             let version = try KeyValue(from: &reader)
+            guard version.modRevision <= state.keyspace.compacted else {
+                throw .unknownTag(version.modRevision.rawValue)
+            }
             state.keyspace.restore(version)
             if version.modRevision == state.keyspace.compacted {
                 compactedEvents.append(WatchEvent(keyValue: version, previous: nil))
@@ -209,6 +213,20 @@ public struct SnapshotDecoder: Sendable {
         case .auth:
             guard version > 5, state.auth.revision == 1 else { throw .unknownTag(UInt64(tag)) }
             state.auth = try AuthTable(from: &reader)
+        case .cache:
+            guard version > 6 else { throw .unknownTag(UInt64(tag)) }
+            state.cache.differing = try reader.read()
+            state.cache.unprojected = try reader.read()
+            guard state.cache.differing != 0 || state.cache.unprojected != 0 else { throw .unknownTag(0) }
+        case .binding:
+            guard version > 6 else { throw .unknownTag(UInt64(tag)) }
+            let name = try reader.readBytes(atMost: CacheLimits.nameBytes)
+            let binding = try Binding(from: &reader)
+            guard CacheCommand.isName(name) else { throw .oversized(name.count) }
+            state.cache.set(name, binding)
+        case .shardMap:
+            guard version > 6, state.cache.map == nil else { throw .unknownTag(UInt64(tag)) }
+            state.cache.map = try ShardMap(from: &reader)
         case .mixedChain: state.isChainMixed = true
         case .end: throw .unknownTag(UInt64(tag))
         }

@@ -1,3 +1,4 @@
+import CacheCore
 import EsperTypes
 
 /// Writes a state machine as a stream of chunks, on any thread, while the machine it was copied from goes on.
@@ -17,6 +18,7 @@ public struct SnapshotEncoder: Sequence, IteratorProtocol, Sendable {
         case sessions(TreeCursor<UInt64, SessionTable.Record>)
         case clients(TreeCursor<UInt64, RequestTable.Client>)
         case outbox(TreeCursor<OutboxRecord.ID, [UInt8]>)
+        case names(TreeCursor<[UInt8], PackedBinding>)
         case end
         case done
     }
@@ -49,7 +51,7 @@ public struct SnapshotEncoder: Sequence, IteratorProtocol, Sendable {
             stateHash = hash
             phase = .done
             return Self.frame(writer.bytes)
-        case .state, .base, .deletions, .changes, .sessions, .clients, .outbox:
+        case .state, .base, .deletions, .changes, .sessions, .clients, .outbox, .names:
             let body = nextBody()
             digest.add(body)
             return Self.frame(body)
@@ -103,6 +105,15 @@ public struct SnapshotEncoder: Sequence, IteratorProtocol, Sendable {
                     writer.write(body)
                 }
                 phase = .outbox(cursor)
+                if writer.bytes.count < full { phase = .names(state.cache.names.cursor()) }
+            case .names(var cursor):
+                phase = .done
+                while writer.bytes.count < full, let (name, packed) = cursor.next() {
+                    writer.write(SnapshotTag.binding.rawValue)
+                    writer.write(name)
+                    packed.binding.encode(into: &writer)
+                }
+                phase = .names(cursor)
                 if writer.bytes.count < full {
                     phase = .end
                     return writer.bytes
@@ -153,6 +164,15 @@ public struct SnapshotEncoder: Sequence, IteratorProtocol, Sendable {
         if state.auth.status.revision > 1 {
             writer.write(SnapshotTag.auth.rawValue)
             state.auth.encode(into: &writer)
+        }
+        if state.cache.differing != 0 || state.cache.unprojected != 0 {
+            writer.write(SnapshotTag.cache.rawValue)
+            writer.write(state.cache.differing)
+            writer.write(state.cache.unprojected)
+        }
+        if let map = state.cache.map {
+            writer.write(SnapshotTag.shardMap.rawValue)
+            map.encode(into: &writer)
         }
     }
 
