@@ -59,6 +59,7 @@ extension RaftNode {
         accept(append, into: &effects)
         let known = min(append.commit, following.matched)
         if known > commit { commit = known }
+        if let grant = append.grant { leaseGranted(grant, at: now) }
     }
 
     /// Appends what is new. Entries already here are left alone, so that a late or repeated append never cuts off what a
@@ -104,7 +105,9 @@ extension RaftNode {
         unless before: RaftLog.ConfigurationRecord, into effects: inout [Effect]
     ) {
         let now = log.configuration
-        if now != before { effects.append(.configurationChanged(now.configuration, at: now.index)) }
+        guard now != before else { return }
+        if !now.configuration.contains(id) { held.drop() }
+        effects.append(.configurationChanged(now.configuration, at: now.index))
     }
 
     private static func isWellFormed(_ append: AppendEntries) -> Bool {
@@ -162,7 +165,8 @@ extension RaftNode {
         following.readAnswered = max(following.readAnswered, following.readSequence)
         let response = AppendEntriesResponse(
             term: hardState.term, session: following.session, readSequence: following.readSequence,
-            leaseWait: options.readLease, outcome: outcome)
+            leaseWait: options.readLease, holderWait: options.holderLease, leaseRequest: leaseRequest(),
+            outcome: outcome)
         effects.append(.send(.appendEntriesResponse(response), to: leader, after: barrier))
     }
 }

@@ -16,6 +16,7 @@ extension RaftNode {
         reads = ReadIndex()
         lease = ReadLease()
         commitsFrom = firstCommit(at: now)
+        beginRoster(at: now)
         transfer = nil
         lastStallAttempt = nil
         peers.removeAll(keepingCapacity: true)
@@ -96,8 +97,10 @@ extension RaftNode {
             node == id ? durable : peers.first { $0.id == node }?.match ?? .zero
         }
         guard let agreed, agreed > commit, log.term(at: agreed) == hardState.term else { return }
-        uncommittedBytes -= log.payloadBytes(from: commit.next, through: agreed)
-        commit = agreed
+        let allowed = allowedByHolders(agreed, at: now)
+        guard allowed > commit, allowed >= termStart else { return }
+        uncommittedBytes -= log.payloadBytes(from: commit.next, through: allowed)
+        commit = allowed
     }
 
     /// Steps down when no quorum has answered within an election timeout (dissertation §6.2): somebody else may lead by

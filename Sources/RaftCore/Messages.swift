@@ -87,10 +87,11 @@ public struct AppendEntries: Hashable, Sendable {
     /// How far the leader has committed; may lie beyond `entries`.
     public var commit: LogIndex
     public var entries: [Entry]
+    public var grant: LeaseGrant?
 
     public init(
         term: Term, session: SessionNonce, readSequence: ReadSequence, previous: EntryID, commit: LogIndex,
-        entries: [Entry] = []
+        entries: [Entry] = [], grant: LeaseGrant? = nil
     ) {
         self.term = term
         self.session = session
@@ -98,6 +99,7 @@ public struct AppendEntries: Hashable, Sendable {
         self.previous = previous
         self.commit = commit
         self.entries = entries
+        self.grant = grant
     }
 }
 
@@ -118,15 +120,22 @@ public struct AppendEntriesResponse: Hashable, Sendable {
     /// How long the follower, leading next, would wait for reads that are served by the strength of this leader's entries; in
     /// whole milliseconds.
     public var leaseWait: Duration
+    /// How long it would wait for holders of leases that this leader grants; in whole milliseconds.
+    public var holderWait: Duration
+    /// Asks for a lease: names the request; 0 asks for none.
+    public var leaseRequest: UInt64
     public var outcome: Outcome
 
     public init(
-        term: Term, session: SessionNonce, readSequence: ReadSequence, leaseWait: Duration = .zero, outcome: Outcome
+        term: Term, session: SessionNonce, readSequence: ReadSequence, leaseWait: Duration = .zero,
+        holderWait: Duration = .zero, leaseRequest: UInt64 = 0, outcome: Outcome
     ) {
         self.term = term
         self.session = session
         self.readSequence = readSequence
         self.leaseWait = leaseWait
+        self.holderWait = holderWait
+        self.leaseRequest = leaseRequest
         self.outcome = outcome
     }
 }

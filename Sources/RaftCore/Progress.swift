@@ -36,6 +36,10 @@ struct Progress: Sendable {
     var awaited: LogIndex = .zero
     /// How long the follower would wait for our reads if it led next.
     var leaseWait = Duration.zero
+    /// How long the follower would wait for holders of our leases.
+    var holderWait = Duration.zero
+    /// The lease that it asks for; 0: none, or it was granted.
+    var leaseRequest: UInt64 = 0
     var readSent: ReadSequence = .zero
     var readAcknowledged: ReadSequence = .zero
     /// A former member is told of its removal until then.

@@ -117,6 +117,7 @@ extension RaftNode {
                 deadline = min(deadline, round.since + options.readRoundPatience)
             }
             if let transfer { deadline = min(deadline, transfer.deadline) }
+            deadline = min(deadline, rosterDeadline)
             if let stall = stallDeadline { deadline = min(deadline, stall) }
         } else if mayCampaign {
             deadline = min(deadline, election.deadline)

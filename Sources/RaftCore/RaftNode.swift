@@ -49,6 +49,7 @@ public struct RaftNode: Sendable {
     var following = FollowerState()
     var inbound: InboundSnapshot?
     var forwardedReads: ForwardedReads
+    var held: HeldLease
     /// When this node last took in entries that another leader made, or it started.
     var entriesGainedAt: Instant
     /// Confirmed reads that wait for the state machine, by rising index.
@@ -58,6 +59,7 @@ public struct RaftNode: Sendable {
     var peers: [Progress] = []
     var reads = ReadIndex()
     var lease = ReadLease()
+    var roster = Roster()
     /// Nothing is committed before.
     package var commitsFrom = Instant.zero
     var transfer: LeadershipTransfer?
@@ -117,6 +119,7 @@ public struct RaftNode: Sendable {
         forwardedReads = ForwardedReads(firstNumber: generator.next())
         election = ElectionState(round: generator.next(), deadline: now)
         self.generator = generator
+        held = HeldLease(seed: seed)
         lastInstant = now
         entriesGainedAt = now
         precondition(

@@ -25,6 +25,9 @@ public struct RaftOptions: Hashable, Sendable {
     /// How long a new leader waits for reads that its predecessor may serve without asking anybody, and how long it
     /// would serve them itself; zero: every read is confirmed by a quorum. See ``ReadLease``.
     public var readLease: Duration = .zero
+    /// How long leases last by which nodes answer from their own state, and how long a new leader waits for those that its
+    /// predecessor may have granted to nodes that are silent; zero: there are none. See ``HolderLease``.
+    public var holderLease: Duration = .zero
     /// The most that a clock's rate is wrong by.
     public var clockDriftPermille = 5
 
@@ -63,6 +66,7 @@ public struct RaftOptions: Hashable, Sendable {
         heartbeatInterval > .zero && electionTimeout >= heartbeatInterval * 2 && linkHintDelay >= .zero
             && linkHintLimit >= linkHintDelay && linkHintLimit <= electionTimeout && linkHintRetries >= 0
             && commitNoticeDelay >= .zero && readRoundPatience >= .zero && readLease >= .zero
+            && (holderLease == .zero || holderLease >= heartbeatInterval * 2)
             && (0..<500).contains(clockDriftPermille)
             && maximumAppendBytes > 0 && maximumInFlightAppends > 0 && maximumInFlightBytes >= maximumAppendBytes
             && maximumUncommittedBytes >= Limits.entryPayloadBytes && maximumUncommittedEntries > 0

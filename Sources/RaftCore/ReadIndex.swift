@@ -31,9 +31,9 @@ struct ReadIndex: Sendable {
         waitingCount += 1
     }
 
-    /// Begins a round for all that wait, unless one is out.
-    mutating func begin(with commit: LogIndex, at now: Instant) {
-        guard round == nil, !waiting.isEmpty else { return }
+    /// Begins a round for all that wait, unless one is out; for nobody, when the leader itself has to know.
+    mutating func begin(with commit: LogIndex, at now: Instant, isForced: Bool = false) {
+        guard round == nil, !waiting.isEmpty || isForced else { return }
         sequence = sequence.next
         round = (commit, now, waiting)
         waiting = []
@@ -45,12 +45,20 @@ struct ReadIndex: Sendable {
         return (round?.waiters ?? []) + waiting
     }
 
+    /// Everything that waits; a round that is out goes on for nobody.
+    mutating func takeWaiters() -> [Waiter] {
+        let all = (round?.waiters ?? []) + waiting
+        round?.waiters = []
+        (waiting, waitingCount) = ([], 0)
+        return all
+    }
+
     /// Ends the round when `confirmed` reaches it.
-    mutating func finish(confirmed: ReadSequence) -> (index: LogIndex, waiters: [Waiter])? {
+    mutating func finish(confirmed: ReadSequence) -> (index: LogIndex, since: Instant, waiters: [Waiter])? {
         guard confirmed >= sequence, let finished = round else { return nil }
         round = nil
         for waiter in finished.waiters { waitingCount -= waiter.count }
-        return (finished.index, finished.waiters)
+        return finished
     }
 
 }
@@ -188,11 +196,14 @@ extension RaftNode {
         guard commit >= termStart else { return }
         if reads.waitingCount > 0 { renewLease(at: now) }
         if holdsLease(at: now) {
-            answer(reads.takeAll(), at: commit, into: &effects)
-            return
+            guard options.holderLease > .zero else {
+                answer(reads.takeAll(), at: commit, into: &effects)
+                return
+            }
+            answer(reads.takeWaiters(), at: commit, into: &effects)
         }
         finishReads(into: &effects)
-        reads.begin(with: commit, at: now)
+        reads.begin(with: commit, at: now, isForced: isConfirmationDue(at: now))
         // Alone, a leader is its own quorum.
         finishReads(into: &effects)
     }
@@ -234,6 +245,7 @@ extension RaftNode {
             node == id ? own : peers.first { $0.id == node }?.readAcknowledged ?? .zero
         }
         guard let finished = reads.finish(confirmed: confirmed ?? .zero) else { return }
+        if options.holderLease > .zero { roster.confirmed(at: finished.since, length: options.holderLease) }
         answer(finished.waiters, at: finished.index, into: &effects)
     }
 

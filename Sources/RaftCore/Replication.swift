@@ -125,7 +125,7 @@ extension RaftNode {
         peers[position].readSent = reads.sequence
         let append = AppendEntries(
             term: hardState.term, session: peers[position].session, readSequence: reads.sequence, previous: previous,
-            commit: commit, entries: entries)
+            commit: commit, entries: entries, grant: grant(to: position, at: now))
         effects.append(.send(.appendEntries(append), to: peers[position].id, after: nil))
     }
 
@@ -136,6 +136,8 @@ extension RaftNode {
     ) {
         guard let position = leaderHears(follower, term: response.term, at: now, into: &effects) else { return }
         peers[position].leaseWait = response.leaseWait
+        peers[position].holderWait = response.holderWait
+        if response.leaseRequest != 0 { peers[position].leaseRequest = response.leaseRequest }
         // Rounds are numbered within the term: an answer of any session proves that the follower had not moved on.
         if response.readSequence <= reads.sequence {
             peers[position].readAcknowledged = max(peers[position].readAcknowledged, response.readSequence)

@@ -96,6 +96,8 @@ extension RaftNode {
         inbound = nil
         guard role == .follower, descriptor.index > commit else { return }
         let before = log.configuration
+        // Until the state has followed, this node knows nothing.
+        held.drop()
         log.install(descriptor, agreed: commit)
         entriesGainedAt = lastInstant
         commit = descriptor.index

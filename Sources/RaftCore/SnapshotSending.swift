@@ -46,6 +46,12 @@ extension RaftNode {
     }
 
     mutating func advanceSnapshot(_ position: Int, at now: Instant, into effects: inout [Effect]) {
+        if let chosen = peers[position].transfer, chosen.step == .ready, chosen.acknowledged == 0, let snapshot,
+            snapshot.index > chosen.descriptor.index
+        {
+            // Chosen while the follower was away, and nothing of it has arrived.
+            beginSnapshot(position)
+        }
         guard let transfer = peers[position].transfer, transfer.step == .ready, now >= transfer.readableFrom,
             !peers[position].isLinkDown
         else { return }

@@ -128,6 +128,19 @@ import Testing
         #expect(cluster[straggler].restoredSnapshots == [first, cluster[leader].status.snapshot!.id])
     }
 
+    @Test func `a follower that was away gets the newest snapshot, not the one that was the newest when it went`() {
+        let (cluster, leader, straggler) = clusterWithStraggler()
+        // While its link is down no snapshot is kept up with, but one has been chosen for it.
+        cluster.run(for: .seconds(1))
+        cluster.propose(20, on: leader)
+        #expect(cluster.run { cluster[leader].appliedIndex == cluster[leader].status.last.index })
+        cluster.takeSnapshot(on: leader, bytes: 1500)
+        cluster.restart(straggler)
+        cluster.turn(cluster[leader], [.linkUp(straggler)])
+        #expect(cluster.run { cluster.hasConverged })
+        #expect(cluster[straggler].restoredSnapshots == [cluster[leader].status.snapshot!.id])
+    }
+
     @Test func `the log keeps what a follower needs after the snapshot on its way (C42)`() {
         let (cluster, leader, straggler) = clusterWithStraggler()
         cluster.restart(straggler)

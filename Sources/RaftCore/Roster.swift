@@ -1,0 +1,169 @@
+public import EsperTypes
+
+/// The leader's side of ``HolderLease``: who may hold a lease, and until when at the most.
+///
+/// A commit is made only when every one of them has its entry on disk, or cannot have a lease any more. That goes for
+/// leases of earlier leaders too: a new leader begins with every node that may have one.
+///
+/// A leader can tell what it promises only while nobody else can have been elected. So leases rest on a *confirmation*: at some
+/// moment a quorum still followed it. Whoever is elected later was elected after that moment, and counts the whole length from
+/// its election; all leases that rest on the confirmation end within that length of it, by the slowest clock here and the fastest there.
+struct Roster: Sendable {
+    struct Holder: Hashable, Sendable {
+        var node: NodeID
+        /// On the leader's clock.
+        var until: Instant
+    }
+
+    private(set) var holders: [Holder] = []
+    /// When a quorum last followed for certain.
+    private(set) var confirmedAt: Instant?
+    /// Since when that has gone on.
+    private(set) var confirmedSince: Instant?
+    /// Since when a commit that a quorum has waits for somebody here.
+    private(set) var heldSince: Instant?
+    /// What a quorum had at two moments: whoever keeps up has the earlier one.
+    private var mark: (index: LogIndex, since: Instant)?
+    private(set) var keepingUp = LogIndex.zero
+    /// Commits that had to wait, for metrics.
+    private(set) var held: UInt64 = 0
+
+    mutating func add(_ node: NodeID, until: Instant) {
+        for position in holders.indices where holders[position].node == node {
+            holders[position].until = max(holders[position].until, until)
+            return
+        }
+        holders.append(Holder(node: node, until: until))
+    }
+
+    mutating func remove(where isGone: (Holder) -> Bool) { holders.removeAll(where: isGone) }
+
+    mutating func confirmed(at moment: Instant, length: Duration) {
+        if confirmedAt.map({ moment - $0 > length }) ?? true { confirmedSince = moment }
+        confirmedAt = max(confirmedAt ?? .zero, moment)
+    }
+
+    mutating func agreed(on index: LogIndex, at now: Instant, patience: Duration) {
+        guard let mark else { return mark = (index, now) }
+        guard now - mark.since >= patience else { return }
+        keepingUp = mark.index
+        self.mark = (index, now)
+    }
+
+    mutating func isHeld(_ isHeld: Bool, at now: Instant) {
+        guard isHeld else { return heldSince = nil }
+        guard heldSince == nil else { return }
+        heldSince = now
+        held += 1
+    }
+
+    /// When the first of them cannot have a lease any more.
+    var nextEnd: Instant? {
+        holders.isEmpty ? nil : holders.reduce(.distantFuture) { min($0, $1.until) }
+    }
+}
+
+extension RaftNode {
+    /// How long leases may last altogether: as long as whoever leads next would wait, as far as that is known.
+    var rosterLength: Duration {
+        var length = options.holderLease
+        for voter in quorum.incoming.voters where voter != id {
+            if let position = peerIndex(voter), peers[position].hasAnswered {
+                length = min(length, peers[position].holderWait)
+            }
+        }
+        for voter in quorum.outgoing.voters where voter != id {
+            if let position = peerIndex(voter), peers[position].hasAnswered {
+                length = min(length, peers[position].holderWait)
+            }
+        }
+        return length
+    }
+
+    /// What a holder may count on from the confirmation on: a length less what clocks differ by.
+    var grantableLength: Duration {
+        let length = rosterLength
+        return length - length * max(2 * options.clockDriftPermille, Self.leaseMarginPermille) / 1000
+            - Self.leaseMargin
+    }
+
+    private static let leaseMarginPermille = 50
+    private static let leaseMargin: Duration = .milliseconds(10)
+
+    /// Begins with everybody who may have a lease of an earlier leader. Before the first commit of a cluster nobody has.
+    mutating func beginRoster(at now: Instant) {
+        roster = Roster()
+        guard options.holderLease > .zero, log.last.index > .zero else { return }
+        for record in log.configurations {
+            for member in record.configuration.members where member != id {
+                roster.add(member, until: now + options.holderLease)
+            }
+        }
+    }
+
+    /// How far a commit may go of what a quorum has: to where every holder has it too.
+    mutating func allowedByHolders(_ agreed: LogIndex, at now: Instant) -> LogIndex {
+        guard options.holderLease > .zero else { return agreed }
+        roster.agreed(on: agreed, at: now, patience: options.holderLease / 16)
+        guard !roster.holders.isEmpty else { return agreed }
+        let record = log.configuration
+        roster.remove { [peers] holder in
+            if holder.until <= now { return true }
+            // Whoever has the entry that leaves it out holds no lease any more.
+            guard !record.configuration.contains(holder.node) else { return false }
+            return peers.first { $0.id == holder.node }.map { $0.match >= record.index } ?? false
+        }
+        var allowed = agreed
+        for holder in roster.holders {
+            allowed = min(allowed, peerIndex(holder.node).map { peers[$0].match } ?? .zero)
+        }
+        roster.isHeld(allowed < agreed, at: now)
+        return allowed
+    }
+
+    /// The grant that goes with an append to a follower, if it asked for one and is fit to hold it.
+    mutating func grant(to position: Int, at now: Instant) -> LeaseGrant? {
+        let request = peers[position].leaseRequest
+        guard request != 0 else { return nil }
+        guard options.holderLease > .zero, commit >= termStart, let confirmed = roster.confirmedAt,
+            peers[position].state == .replicate, !peers[position].isDeparting,
+            peers[position].match >= roster.keepingUp,
+            log.configuration.configuration.contains(peers[position].id)
+        else { return nil }
+        let milliseconds = (grantableLength - (now - confirmed)).nanoseconds / 1_000_000
+        guard milliseconds > 0 else { return nil }
+        peers[position].leaseRequest = 0
+        roster.add(peers[position].id, until: confirmed + rosterLength)
+        return LeaseGrant(request: request, length: .milliseconds(milliseconds), base: commit)
+    }
+
+    /// Whether a quorum is to be asked whether it still follows, though nobody waits to read.
+    func isConfirmationDue(at now: Instant) -> Bool {
+        guard options.holderLease > .zero else { return false }
+        return roster.confirmedAt.map { now - $0 >= options.holderLease / 4 } ?? true
+    }
+
+    /// When the roster has something to do by itself.
+    var rosterDeadline: Instant {
+        guard options.holderLease > .zero, commit >= termStart || roster.heldSince != nil else { return .distantFuture }
+        var deadline = Instant.distantFuture
+        if roster.heldSince != nil, let end = roster.nextEnd, end > lastInstant { deadline = end }
+        if commit >= termStart, reads.round == nil {
+            deadline = min(deadline, (roster.confirmedAt ?? lastInstant) + options.holderLease / 4)
+        }
+        return deadline
+    }
+
+    /// Who may hold a lease of this leader or an earlier one, and until when.
+    package var leaseHolders: [(node: NodeID, until: Instant)] { roster.holders.map { ($0.node, $0.until) } }
+
+    /// Commits that waited for a holder, and since when one does.
+    public var commitsHeldByRoster: UInt64 { roster.held }
+    public var commitHeldSince: Instant? { roster.heldSince }
+
+    // MARK: Mistakes that tests make on purpose
+
+    package mutating func forgetHolders(where isGone: (NodeID) -> Bool = { _ in true }) {
+        roster.remove { isGone($0.node) }
+    }
+}

@@ -1,0 +1,173 @@
+import EsperTypes
+import RaftCore
+import Testing
+
+/// Leases by which nodes answer from their own state, and what keeps commits from contradicting them (Gray and Cheriton 1989).
+@Suite struct HolderLeaseTests {
+    let ada = LoneNode.ada
+    let bob = LoneNode.bob
+
+    private var options: RaftOptions {
+        var options = RaftOptions()
+        options.holderLease = .seconds(1)
+        return options
+    }
+
+    /// A follower's answer to the last append: everything through `index`, and a lease wanted.
+    private func answer(
+        _ lone: inout LoneNode, _ index: UInt64, from follower: NodeID, to effects: [Effect], request: UInt64 = 0
+    ) -> [Effect] {
+        guard let append = effects.appends(to: follower).last else { return lone.turn() }
+        return lone.receive(
+            .appendEntriesResponse(
+                AppendEntriesResponse(
+                    term: append.term, session: append.session, readSequence: append.readSequence,
+                    holderWait: .seconds(1), leaseRequest: request,
+                    outcome: .matched(durable: LogIndex(index), received: LogIndex(index)))), from: follower)
+    }
+
+    /// A leader of a new cluster that has committed its no-op and knows that a quorum follows.
+    private func leader() -> LoneNode {
+        var lone = LoneNode(options: options)
+        let elected = lone.becomeLeader()
+        _ = lone.sync()
+        let round = answer(&lone, 1, from: ada, to: elected) + answer(&lone, 1, from: bob, to: elected)
+        for follower in [ada, bob] { _ = answer(&lone, 1, from: follower, to: round) }
+        return lone
+    }
+
+    private func heartbeat(_ lone: inout LoneNode) -> [Effect] { lone.wait(options.heartbeatInterval) }
+
+    /// Grants a lease to Bob.
+    private func granted(_ lone: inout LoneNode) -> LeaseGrant? {
+        let beat = heartbeat(&lone)
+        let asked = answer(&lone, 1, from: bob, to: beat, request: 77)
+        let next = asked.appends(to: bob) + heartbeat(&lone).appends(to: bob)
+        return next.compactMap(\.grant).first
+    }
+
+    @Test func `a follower that asks is granted a lease that is over before the leader forgets it`() {
+        var lone = leader()
+        let grant = granted(&lone)
+        #expect(grant?.request == 77 && grant?.base == LogIndex(1))
+        // Five per cent, ten milliseconds, and what has passed since a quorum was heard.
+        #expect(grant.map { $0.length > .milliseconds(600) && $0.length <= .milliseconds(940) } == true)
+        #expect(lone.node.leaseHolders.map(\.node) == [bob])
+    }
+
+    @Test func `nothing is committed that a holder does not have, until its lease is over`() {
+        var lone = leader()
+        #expect(granted(&lone) != nil)
+        let proposed = lone.turn(.propose([Proposal(token: 1, payload: [1])]))
+        _ = lone.sync()
+        _ = answer(&lone, 2, from: ada, to: proposed)
+        #expect(lone.node.commitIndex == LogIndex(1), "a majority has it, and Bob may answer without it")
+        #expect(lone.node.commitHeldSince == lone.now)
+        let end = lone.node.leaseHolders[0].until
+        #expect(end <= lone.now + .seconds(1))
+        while lone.now < end {
+            #expect(lone.node.commitIndex == LogIndex(1))
+            let now = min(max(lone.node.nextDeadline, lone.now + .milliseconds(1)), end)
+            let beat = lone.wait(now - lone.now)
+            _ = answer(&lone, 2, from: ada, to: beat)
+        }
+        #expect(lone.node.commitIndex == LogIndex(2))
+    }
+
+    @Test func `a holder that has the entry costs nothing`() {
+        var lone = leader()
+        #expect(granted(&lone) != nil)
+        let proposed = lone.turn(.propose([Proposal(token: 1, payload: [1])]))
+        _ = lone.sync()
+        _ = answer(&lone, 2, from: bob, to: proposed)
+        #expect(lone.node.commitIndex == LogIndex(2) && lone.node.commitHeldSince == nil)
+    }
+
+    @Test func `a leader that nobody follows any more grants no lease for longer than it was followed`() {
+        var lone = leader()
+        let beat = heartbeat(&lone)
+        lone.now = lone.now + .milliseconds(949)
+        let late = answer(&lone, 1, from: bob, to: beat, request: 78)
+        #expect(late.appends(to: bob).allSatisfy { $0.grant == nil })
+    }
+
+    @Test func `a new leader waits for everybody who may hold a lease of the one before`() {
+        var lone = LoneNode(
+            hardState: HardState(term: Term(1)),
+            entries: [Entry(id: EntryID(term: Term(1), index: LogIndex(1)), kind: .noop)], options: options)
+        let elected = lone.becomeLeader()
+        let since = lone.now
+        _ = lone.sync()
+        _ = answer(&lone, 2, from: ada, to: elected)
+        #expect(lone.node.commitIndex == .zero, "Bob may hold a lease")
+        var other = lone
+        _ = answer(&other, 2, from: bob, to: elected)
+        #expect(other.node.commitIndex == LogIndex(2), "Bob has the entry")
+        while lone.now < since + .seconds(1) {
+            #expect(lone.node.commitIndex == .zero)
+            let beat = lone.wait(.milliseconds(50))
+            _ = answer(&lone, 2, from: ada, to: beat)
+        }
+        #expect(lone.node.commitIndex == LogIndex(2))
+    }
+
+    // MARK: The holder
+
+    private func append(_ grant: LeaseGrant? = nil, entries: [Entry] = [], commit: UInt64 = 0) -> Message {
+        .appendEntries(
+            AppendEntries(
+                term: Term(1), session: SessionNonce(1), readSequence: .zero, previous: .zero,
+                commit: LogIndex(commit), entries: entries, grant: grant))
+    }
+
+    private func request(in effects: [Effect]) -> UInt64 {
+        effects.sends.compactMap {
+            if case .appendEntriesResponse(let response) = $0.message { response.leaseRequest } else { nil }
+        }.last ?? 0
+    }
+
+    @Test func `a holder counts from before it asked`() {
+        var lone = LoneNode(options: options)
+        _ = lone.receive(append())
+        _ = lone.sync()
+        let askedAt = lone.now
+        let number = request(in: lone.receive(append()))
+        #expect(number != 0 && lone.node.holderLease == nil)
+        lone.now = lone.now + .milliseconds(100)
+        let grant = LeaseGrant(request: number, length: .milliseconds(900), base: LogIndex(3))
+        let answered = lone.receive(append(grant))
+        #expect(lone.node.holderLease?.until == askedAt + .milliseconds(900))
+        #expect(lone.node.holderLease?.base == LogIndex(3))
+        #expect(request(in: answered) == 0, "it asks again in a while")
+        lone.now = lone.now + .milliseconds(150)
+        #expect(request(in: lone.receive(append())) != 0)
+    }
+
+    @Test func `grants that come twice, late or for somebody else change nothing`() {
+        var lone = LoneNode(options: options)
+        _ = lone.receive(append())
+        _ = lone.sync()
+        let number = request(in: lone.receive(append()))
+        _ = lone.receive(append(LeaseGrant(request: number &+ 1, length: .seconds(1), base: .zero)))
+        #expect(lone.node.holderLease == nil)
+        _ = lone.receive(append(LeaseGrant(request: number, length: .milliseconds(500), base: .zero)))
+        let lease = lone.node.holderLease
+        lone.now = lone.now + .milliseconds(100)
+        _ = lone.receive(append(LeaseGrant(request: number, length: .milliseconds(500), base: .zero)))
+        #expect(lone.node.holderLease == lease && lease != nil)
+    }
+
+    @Test func `a node that is left out holds nothing`() {
+        var lone = LoneNode(options: options)
+        _ = lone.receive(append())
+        _ = lone.sync()
+        let number = request(in: lone.receive(append()))
+        _ = lone.receive(append(LeaseGrant(request: number, length: .milliseconds(500), base: .zero)))
+        #expect(lone.node.holderLease != nil)
+        let entry = Entry(
+            id: EntryID(term: Term(1), index: LogIndex(1)), kind: .configuration,
+            payload: Configuration(voters: [ada, bob]).encoded())
+        _ = lone.receive(append(entries: [entry]))
+        #expect(lone.node.holderLease == nil)
+    }
+}
