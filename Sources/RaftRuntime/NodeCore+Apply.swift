@@ -53,6 +53,7 @@ extension NodeCore {
         appliedIndex = unapplied[unapplied.startIndex + count - 1].index
         unapplied = unapplied.dropFirst(count)
         metrics.applied.increment(by: count)
+        names.applied(state)
         settleResults(now)
         settleSessions(now)
         for grant in output.grants { granted(grant) }

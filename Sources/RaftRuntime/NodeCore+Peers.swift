@@ -238,6 +238,7 @@ extension NodeCore: PeerDelegate {
     func report(_ now: Instant) {
         nextReport = now + options.reportInterval
         metrics.observe(watches)
+        observeNames()
         metrics.observe(raft.status, state.answer(.summary), pending: pendingCount, pendingBytes: proposals.bytes)
         let bytes = PeerQuestion.report(ownReport(raft.status)).encoded()
         for member in members where member.id != id { transport.send(.ask(0, bytes), to: member.id) }

@@ -146,6 +146,7 @@ extension NodeCore {
         snapshotWorker.submit { waste.value = nil }
         appliedIndex = state.applied.index
         appliedTerm = state.applied.term
+        names.applied(state, isRestored: true)
         agreement.stateRestored()
         logBytesSinceSnapshot = 0
         tailMarks.removeAll()

@@ -39,6 +39,10 @@ final class NodeCore {
     let heartbeat: Heartbeat
     let position: NodePosition
     let localReads: LocalReads
+    let names: NameBoard
+    /// What the metrics were told last.
+    var toldNames = NameLeaseState()
+    var toldHeldCommits: UInt64 = 0
     /// Whether ``localReads`` has what is now the state.
     var isStateLent = false
     let directory: DataDirectory
@@ -161,7 +165,7 @@ final class NodeCore {
 
     init(
         _ parts: NodeParts, eventLoop: any EventLoop, observer: any NodeObserver, log: LogWriter, mailbox: Mailbox,
-        heartbeat: Heartbeat, position: NodePosition, localReads: LocalReads
+        heartbeat: Heartbeat, position: NodePosition, localReads: LocalReads, names: NameBoard
     ) throws {
         self.eventLoop = eventLoop
         self.observer = observer
@@ -170,6 +174,7 @@ final class NodeCore {
         self.heartbeat = heartbeat
         self.position = position
         self.localReads = localReads
+        self.names = names
         options = parts.options
         watches = WatchRegistry(readerBytes: parts.options.watchBytesPerConnection)
         let identity = parts.recovery.identity
@@ -245,6 +250,7 @@ final class NodeCore {
         releaseWatches()
         if toldReadiness != .ready { noteReadiness() }
         publishPosition()
+        names.note(raft.holderLease)
         deliverReplies()
         transport.flush()
         schedule(now)
@@ -277,6 +283,8 @@ final class NodeCore {
         switch effect {
         case .persist(let batch):
             metrics.writes.increment()
+            // Before anything leaves that tells somebody of these entries.
+            names.note(batch, raft.holderLease)
             if let named = batch.compaction?.snapshot ?? batch.installedSnapshot {
                 pruneAfter = (batch.sequence, named)
             }

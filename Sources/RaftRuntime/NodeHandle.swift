@@ -18,6 +18,7 @@ public final class NodeHandle: Sendable {
     private let heartbeat: Heartbeat
     private let position: NodePosition
     private let localReads: LocalReads
+    let names: NameBoard
 
     public let clusterID: ClusterID
     public let nodeID: NodeID
@@ -26,7 +27,8 @@ public final class NodeHandle: Sendable {
 
     private init(
         identity: StorageIdentity, electionTimeout: Duration, position: NodePosition, localReads: LocalReads,
-        eventLoop: any EventLoop, mailbox: Mailbox, heartbeat: Heartbeat, core: NIOLoopBound<NodeCore>, log: LogWriter,
+        names: NameBoard, eventLoop: any EventLoop, mailbox: Mailbox, heartbeat: Heartbeat,
+        core: NIOLoopBound<NodeCore>, log: LogWriter,
         worker: SnapshotWorker, scrubber: Scrubber
     ) {
         self.eventLoop = eventLoop
@@ -35,6 +37,7 @@ public final class NodeHandle: Sendable {
         self.electionTimeout = electionTimeout
         self.position = position
         self.localReads = localReads
+        self.names = names
         self.heartbeat = heartbeat
         self.mailbox = mailbox
         self.core = core
@@ -60,11 +63,13 @@ public final class NodeHandle: Sendable {
         let position = NodePosition(
             term: parts.recovery.restored.hardState.term, parts.state)
         let localReads = LocalReads()
+        let names = NameBoard(
+            parts.state, parts.recovery.restored.entries, isLeased: parts.options.raft.holderLease > .zero)
         do {
             let core = try await eventLoop.submit {
                 let core = try NodeCore(
                     parts, eventLoop: eventLoop, observer: observer, log: log, mailbox: mailbox, heartbeat: heartbeat,
-                    position: position, localReads: localReads)
+                    position: position, localReads: localReads, names: names)
                 return NIOLoopBound(core, eventLoop: eventLoop)
             }.get()
             reports.attach(core)
@@ -73,7 +78,7 @@ public final class NodeHandle: Sendable {
             }.get()
             let handle = NodeHandle(
                 identity: parts.recovery.identity, electionTimeout: parts.options.raft.electionTimeout,
-                position: position, localReads: localReads, eventLoop: eventLoop, mailbox: mailbox,
+                position: position, localReads: localReads, names: names, eventLoop: eventLoop, mailbox: mailbox,
                 heartbeat: heartbeat, core: core, log: log, worker: worker,
                 scrubber: scrubber)
             let damage = parts.recovery.damage

@@ -47,6 +47,18 @@ struct RuntimeMetrics {
         uniqueKeysWithValues: ServiceFailure.Code.allCases.map {
             ($0, Metrics.Counter(label: "runtime.requests.failed", dimensions: [("code", $0.rawValue)]))
         })
+    /// Seconds for which this node may go on answering for names by itself; 0: it has to ask.
+    private let leaseRemaining = Gauge(label: "esper_cache_lease_remaining_seconds")
+    /// Seconds since when it has held leases without a gap.
+    private let leaseAge = Gauge(label: "esper_cache_lease_age_seconds")
+    /// Lookups of names that had to ask, by reason.
+    private let leaseRefusals = Metrics.Counter(label: "esper_cache_lookups_refused", dimensions: [("reason", "lease")])
+    private let pendingRefusals = Metrics.Counter(
+        label: "esper_cache_lookups_refused", dimensions: [("reason", "pending")])
+    /// At the leader: commits that a quorum had and that waited for a node with a lease.
+    private let heldCommits = Metrics.Counter(label: "esper_cache_commits_held")
+    /// For how many seconds one has been waiting.
+    private let heldFor = Gauge(label: "esper_cache_commit_held_seconds")
     private let term = Gauge(label: "raft.term")
     private let isLeader = Gauge(label: "raft.is_leader")
     private let commitIndex = Gauge(label: "raft.commit_index")
@@ -72,6 +84,18 @@ struct RuntimeMetrics {
 
     func failed(_ code: ServiceFailure.Code) { failures[code]?.increment() }
 
+    func observe(_ names: NameLeaseState, after told: NameLeaseState) {
+        leaseRemaining.record((names.remaining ?? .zero).seconds)
+        leaseAge.record((names.age ?? .zero).seconds)
+        leaseRefusals.increment(by: Int(names.refusals &- told.refusals))
+        pendingRefusals.increment(by: Int(names.pendingRefusals &- told.pendingRefusals))
+    }
+
+    func observe(heldCommits count: Int, for duration: Duration) {
+        heldCommits.increment(by: count)
+        heldFor.record(duration.seconds)
+    }
+
     func observe(_ watches: WatchRegistry) {
         self.watches.record(watches.count)
         watchBytes.record(watches.undeliveredBytes)
@@ -92,4 +116,8 @@ struct RuntimeMetrics {
         sessions.record(summary.sessions)
         outboxRecords.record(summary.outboxRecords)
     }
+}
+
+extension Duration {
+    fileprivate var seconds: Double { Double(nanoseconds) / 1e9 }
 }

@@ -1,3 +1,4 @@
+import CacheCore
 import Coordination
 import EsperTypes
 
@@ -37,6 +38,7 @@ extension Command {
         case .expireSessions(let sessions, _, _): sessions.count * 8
         case .grantSession(_, _, let label): label.utf8.count
         case .auth(let command): command.heldBytes
+        case .cache(let command): command.changedNames.reduce(0) { $0 + $1.count + 96 }
         case .compact, .revokeSession, .registerClient, .acknowledgeOutbox, .configure, .record, .foundMembers,
             .admitMember, .noteMember, .forgetMember, .createJoinToken, .revokeJoinToken, .redeemJoinToken:
             0

@@ -1,0 +1,40 @@
+public import CacheCore
+public import Coordination
+
+extension NodeHandle {
+    /// What a full name stands for, from this node's own copy, on the calling thread and without a word to anybody.
+    ///
+    /// Linearizable: the answer was true at some moment between the call and its return.
+    ///
+    /// - Returns: nil when this node cannot know: it holds no read lease, or the name is about to change, or was about to
+    ///   in an entry that is not committed yet. Then ask with a linearizable query, which waits for what is on its way.
+    public func binding(_ name: [UInt8]) -> BindingLookup? { names.lookup(name) }
+
+    /// What this node has applied of the name: once true, and perhaps not any more. For callers that allow that and say so.
+    public func staleBinding(_ name: [UInt8]) -> BindingLookup { names.staleLookup(name) }
+
+    /// All that this node has applied about names, placement included; as old as ``staleBinding(_:)``'s answers. O(1).
+    public var cacheTable: CacheTable { names.table.cache }
+
+    /// How this node stands with its read lease.
+    public var leaseState: NameLeaseState { names.leaseState }
+}
+
+/// How a node stands with the lease by which it answers for names.
+public struct NameLeaseState: Hashable, Sendable {
+    /// How long it goes on; nil: there is none.
+    public var remaining: Duration?
+    /// Since when it has held leases without a gap.
+    public var age: Duration?
+    /// Lookups that were not answered because there was no lease.
+    public var refusals: UInt64
+    /// Lookups that were not answered because the name was about to change.
+    public var pendingRefusals: UInt64
+
+    public init(remaining: Duration? = nil, age: Duration? = nil, refusals: UInt64 = 0, pendingRefusals: UInt64 = 0) {
+        self.remaining = remaining
+        self.age = age
+        self.refusals = refusals
+        self.pendingRefusals = pendingRefusals
+    }
+}

@@ -1,0 +1,124 @@
+import CacheCore
+import Coordination
+import EsperTypes
+import Foundation
+import RaftCore
+import RaftRuntime
+import TestSupport
+import Testing
+
+/// Lookups of names from a node's own state, by its lease.
+@Suite(.timeLimit(.minutes(2)))
+struct NameLookupTests {
+    private let name = Array("default/kernel".utf8)
+
+    private var options: RuntimeOptions {
+        var options = RuntimeOptions()
+        options.raft.holderLease = .seconds(1)
+        return options
+    }
+
+    private func bind(_ number: UInt64, _ name: [UInt8]? = nil) -> Command {
+        .cache(
+            .bind([
+                CacheBind(
+                    name: name ?? self.name, kind: .alias, manifest: Digest(words: number, 0, 0, 0), size: 1,
+                    mode: .memory, tiers: TierSet(.memory))
+            ]))
+    }
+
+    private func untilAllAnswer(_ cluster: TestCluster) async throws {
+        try await until("a lease of every node") { cluster.names.allSatisfy { cluster[$0].binding(name) != nil } }
+    }
+
+    @Test func `every node answers for what is there, and for what is not, as of the last change`() async throws {
+        try await TestCluster.run(3, options: options) { cluster in
+            try await untilAllAnswer(cluster)
+            #expect(cluster.names.allSatisfy { cluster[$0].binding(name) == .absent })
+            for round in 1...20 {
+                try await cluster.command(bind(UInt64(round)), on: cluster.names[round % 3])
+                for node in cluster.names {
+                    // By itself, or not at all: never what was there before.
+                    guard let found = cluster[node].binding(name) else { continue }
+                    guard case .found(let binding) = found, binding.manifest.prefix == UInt64(round) else {
+                        Issue.record("\(node) says \(found) after \(round) was bound")
+                        continue
+                    }
+                }
+            }
+            try await untilAllAnswer(cluster)
+            try await cluster.command(.cache(.evict(name)), on: cluster.names[0])
+            try await untilAllAnswer(cluster)
+            #expect(cluster.names.allSatisfy { cluster[$0].binding(name) == .absent })
+            #expect(cluster.names.allSatisfy { cluster[$0].leaseState.remaining != nil })
+        }
+    }
+
+    @Test func `a node that is cut off stops answering, and holds a change up no longer than its lease`() async throws {
+        try await TestCluster.run(3, options: options) { cluster in
+            try await cluster.command(bind(1), on: try await cluster.leader())
+            try await untilAllAnswer(cluster)
+            let node = try await cluster.follower()
+            guard case .done = await cluster[node].call(.isolate(fromPeers: []), principal: "t", timeout: .seconds(5))
+            else { throw TestCluster.Unexpected(body: "not isolated") }
+            let clock = ContinuousClock()
+            let begin = clock.now
+            try await cluster.command(bind(2), on: try await cluster.leader(otherThan: node))
+            #expect(clock.now - begin < .seconds(5))
+            #expect(cluster[node].binding(name) == nil, "another value is known elsewhere")
+            guard case .found(let old) = cluster[node].staleBinding(name) else {
+                Issue.record("nothing is known")
+                return
+            }
+            #expect(old.manifest.prefix == 1)
+            #expect(cluster[node].leaseState.remaining == nil && cluster[node].leaseState.refusals > 0)
+            guard case .done = await cluster[node].call(.heal, principal: "t", timeout: .seconds(5)) else {
+                throw TestCluster.Unexpected(body: "not healed")
+            }
+            try await untilAllAnswer(cluster)
+            guard case .found(let new)? = cluster[node].binding(name) else { return }
+            #expect(new.manifest.prefix == 2)
+        }
+    }
+
+    @Test func `without leases a node never answers by itself`() async throws {
+        try await TestCluster.run(1) { cluster in
+            try await cluster.command(bind(1), on: "n1")
+            #expect(cluster["n1"].binding(name) == nil)
+            guard case .found = cluster["n1"].staleBinding(name) else {
+                Issue.record("nothing is known")
+                return
+            }
+        }
+    }
+
+    /// With `ESPER_NAMES` in the environment as many names are bound; the figure is printed.
+    @Test func `a lookup costs little`() async throws {
+        let count = Int(ProcessInfo.processInfo.environment["ESPER_NAMES"] ?? "") ?? 2000
+        try await TestCluster.run(1, options: options) { cluster in
+            func full(_ number: Int) -> [UInt8] {
+                Array("default/\(number &* 2_654_435_761 % 1_000_000_007)/kernel".utf8)
+            }
+            for start in stride(from: 0, to: count, by: 100) {
+                let binds = (start..<min(start + 100, count)).map { number in
+                    CacheBind(
+                        name: full(number), kind: .alias, manifest: Digest(words: UInt64(number), 0, 0, 0), size: 1,
+                        mode: .memory, tiers: TierSet(.memory))
+                }
+                try await cluster.command(.cache(.bind(binds)), on: "n1")
+            }
+            let handle = cluster["n1"]
+            try await until("a lease") { handle.binding(full(0)) != nil }
+            let names = (0..<1024).map { full($0 * 7919 % count) }
+            let clock = ContinuousClock()
+            var (found, best) = (0, Duration.seconds(1))
+            for _ in 0..<50 {
+                let begin = clock.now
+                for name in names { if case .found? = handle.binding(name) { found += 1 } }
+                best = min(best, (clock.now - begin) / names.count)
+            }
+            print("a lookup among \(count) names: \(best)")
+            #expect(found > names.count * 25 && best < .microseconds(20))
+        }
+    }
+}
