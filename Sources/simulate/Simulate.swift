@@ -55,7 +55,8 @@ struct Run: AsyncParsableCommand {
             \(counters.installedSnapshots) installed, \(counters.undecided) histories undecided
             \(counters.keepAlives) keep-alives, \(counters.expiredSessions) sessions expired, \(counters.guardedWrites) writes \
             under locks, \(counters.staleWrites) refused, \(counters.watchEvents) events watched, \(counters.watchGaps) gaps, \
-            \(counters.keyCompactions) compactions of keys, \(counters.leaseReads) reads by leases; \
+            \(counters.keyCompactions) compactions of keys, \(counters.leaseReads) reads by leases, \(counters.heldReads) by holders \
+            (\(counters.pendingReads) pending, \(counters.leaselessReads) without a lease); \
             \(counters.diskFailures) failed disks, \(counters.fullDisks) full, \(counters.rots) rotten
             recovery after the last fault: \(counters.recoveryNanoseconds / UInt64(summary.seeds) / 1_000_000) ms on \
             average, \(summary.slowestRecovery.nanoseconds / 1_000_000) ms at most (seed \(summary.slowestRecovery.seed))

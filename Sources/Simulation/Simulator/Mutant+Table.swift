@@ -10,6 +10,10 @@ extension Mutant {
             .snapshotsFirstConfiguration, .learnersRefuseVotes, .removedNodesCampaign:
             .members
         case .deposedLeaderRenews, .deposedLeaderExpires, .newLeaderKeepsDeadlines, .graceShorterThanLease: .sessions
+        case .commitsWithoutHolders, .forgetsSilentHolders, .newLeaderForgetsHolders,
+            .leasesCountFromReceipt, .answersBeforeBase, .answersPending, .leaseKeptOverRestart,
+            .looksAtLeaseLast:
+            .names
         case .lateAnswersConfirmReads, .newLeaderIgnoresLease, .leaseSurvivesTransfer: .reads
         default: nil
         }
@@ -45,6 +49,14 @@ extension Mutant {
         case .lateAnswersConfirmReads: "etcd #20418 (Antithesis 2025); etcd-io/raft PR #397"
         case .newLeaderIgnoresLease: "LeaseGuard (2025); sofa-jraft #25"
         case .leaseSurvivesTransfer: "openraft PR #1748; tikv PR #1595"
+        case .commitsWithoutHolders: "Gray and Cheriton (1989); Hermes (2020)"
+        case .forgetsSilentHolders: "Gray and Cheriton (1989): a holder that cannot be reached"
+        case .newLeaderForgetsHolders: "LeaseGuard (2025), for leases of others"
+        case .leasesCountFromReceipt: "tikv PR #1595; Gray and Cheriton (1989)"
+        case .answersBeforeBase: "FusionCache #613, of a snapshot"
+        case .answersPending: "Hermes (2020): reads of what is not valid"
+        case .leaseKeptOverRestart: "LeaseGuard (2025)"
+        case .looksAtLeaseLast: "Kleppmann, How to do distributed locking (2016)"
         case .reportsWritesEarly: "etcd #14370"
         case .completionsNameLatest: "etcd-io/raft rawnode.go (ABA); openraft #1960"
         case .tearsCompaction: "nexus PR #4215"
@@ -107,7 +119,9 @@ extension Mutant {
                 .logMatching, .liveness,
             ]
         case .readsWithoutRound, .readsAnywhere, .readsBeforeOwnTerm, .forgetsRequestIDs, .newLeaderIgnoresLease,
-            .leaseSurvivesTransfer, .lateAnswersConfirmReads:
+            .leaseSurvivesTransfer, .lateAnswersConfirmReads, .commitsWithoutHolders, .forgetsSilentHolders,
+            .newLeaderForgetsHolders, .leasesCountFromReceipt,
+            .answersBeforeBase, .answersPending, .leaseKeptOverRestart, .looksAtLeaseLast:
             [.linearizability]
         case .forgetsAnswers: [.exactlyOnce]
         // Either an answer that belongs to another request, or none for ever.

@@ -55,6 +55,22 @@ package enum Mutant: String, CaseIterable, Sendable {
     case newLeaderIgnoresLease
     /// Whoever told another to take over at once goes on reading by its lease.
     case leaseSurvivesTransfer
+    /// A leader commits without the holders of leases.
+    case commitsWithoutHolders
+    /// A leader forgets holders that it does not hear any more.
+    case forgetsSilentHolders
+    /// A new leader commits without those who may hold leases of the one before.
+    case newLeaderForgetsHolders
+    /// Holders count from when the grant came.
+    case leasesCountFromReceipt
+    /// Holders answer before they have applied what their lease begins with.
+    case answersBeforeBase
+    /// Holders answer for names that are about to change.
+    case answersPending
+    /// A node that starts anew goes on with its lease, and knows only what it has applied.
+    case leaseKeptOverRestart
+    /// The lease is looked at after the table, by then an old one.
+    case looksAtLeaseLast
     /// A write counts as durable as soon as it is handed over.
     case reportsWritesEarly
     /// The end of one write is taken for the end of all that were handed over since.

@@ -35,6 +35,8 @@ extension RaftNode {
 
     mutating func readsByLease(at now: Instant) -> Bool { holdsLease(at: now) }
 
+    mutating func findLease() -> HolderLease? { holderLease }
+
     mutating func isDue(at now: Instant) -> Bool { now >= nextDeadline }
 
     mutating func verify(tail: Int) { checkInvariants(tail: tail) }

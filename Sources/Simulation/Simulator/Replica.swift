@@ -1,3 +1,4 @@
+import CacheCore
 import Coordination
 import EsperTypes
 import RaftCore
@@ -78,7 +79,14 @@ struct Replica {
         return (bytes, encoder.stateHash ?? 0)
     }
 
-    func read(key: Int) -> Int64? {
+    func read(key: Int, binds: Bool) -> Int64? { Self.read(key: key, in: state, binds: binds) }
+
+    /// - Parameter binds: whether some keys are names of the cache.
+    static func read(key: Int, in state: StateMachine, binds: Bool) -> Int64? {
+        if binds, isName(key) {
+            guard let found = state.cache.binding(name(key), now: state.time) else { return nil }
+            return Int64(bitPattern: found.manifest.prefix)
+        }
         guard case .range(let reply) = state.answer(.range(RangeRequest(.key(Self.key(key))))).result,
             let value = reply.keyValues.first?.value
         else { return nil }
@@ -86,13 +94,24 @@ struct Replica {
     }
 
     static func key(_ number: Int) -> [UInt8] { Array("k\(number)".utf8) }
+
+    /// Every other key is a name of the cache, in plans that have them; every other one of those an action, whose first value stays.
+    static func isName(_ key: Int) -> Bool { key % 2 == 1 }
+    static func isAction(_ key: Int) -> Bool { key % 4 == 3 }
+
+    static func name(_ key: Int) -> [UInt8] { Array("t/k\(key)".utf8) }
+
+    /// What entries are about, as ``NameChange`` has it.
+    static func mark(_ key: Int, binds: Bool) -> UInt64 {
+        NameChange.mark(binds && isName(key) ? name(key) : Self.key(key))
+    }
 }
 
 extension ClientRequest {
     /// The entry for a command.
     ///
     /// - Parameter time: the leader's wall clock.
-    func envelope(origin: NodeID, life: UInt32, padding: Int, time: UInt64) -> [UInt8] {
+    func envelope(origin: NodeID, life: UInt32, padding: Int, binds: Bool, time: UInt64) -> [UInt8] {
         let request =
             identity == 0 || command.isOfSession
             ? nil
@@ -100,14 +119,15 @@ extension ClientRequest {
                 client: ClientID(identity), sequence: sequence, acknowledgedThrough: acknowledgedThrough)
         let envelope = Envelope(
             time: time, proposal: ProposalID(origin: origin, boot: UInt64(life), number: attempt), request: request,
-            principal: "client/c", command: command.coordination(padding: padding))
+            principal: "client/c", command: command.coordination(padding: padding, binds: binds))
         return envelope.encoded()
     }
 }
 
 extension ClientCommand {
     /// What the state machine is asked to do; reads and keep-alives ask for nothing.
-    func coordination(padding: Int) -> Command {
+    func coordination(padding: Int, binds: Bool) -> Command {
+        if binds, let command = binding { return .cache(command) }
         func value(_ number: Int64) -> [UInt8] {
             withUnsafeBytes(of: number.littleEndian) { Array($0) } + [UInt8](repeating: 0, count: padding)
         }
@@ -125,6 +145,24 @@ extension ClientCommand {
         case .acquire(let lock, let session, let waits):
             return .acquireLock(LockRequest(name: "l\(lock)", session: session, waits: waits))
         case .release(let lock, let session): return .releaseLock(name: "l\(lock)", session: session)
+        }
+    }
+
+    /// The same for a name of the cache; nil when the key is none.
+    private var binding: CacheCommand? {
+        func bind(_ key: Int, _ value: Int64) -> CacheCommand {
+            .bind([
+                CacheBind(
+                    name: Replica.name(key), kind: Replica.isAction(key) ? .action : .alias,
+                    manifest: Digest(words: UInt64(bitPattern: value), 0, 0, UInt64(key)), size: 1, mode: .memory,
+                    tiers: TierSet(.memory))
+            ])
+        }
+        switch self {
+        case .write(let key, let value) where Replica.isName(key): return bind(key, value)
+        case .compareAndSet(let key, _, let new) where Replica.isName(key): return bind(key, new)
+        case .delete(let key) where Replica.isName(key): return .evict(Replica.name(key))
+        default: return nil
         }
     }
 }

@@ -55,4 +55,6 @@ struct ClientRequest: Sendable {
     var sentAt: UInt64
     /// What was committed when it was sent.
     var committed = LogIndex.zero
+    /// For a read: the last entry that had changed the key when it was sent, as far as anybody had applied it.
+    var changed = LogIndex.zero
 }

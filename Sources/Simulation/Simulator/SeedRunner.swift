@@ -67,6 +67,7 @@ public enum SeedRunner {
         case members
         case sessions
         case reads
+        case names
 
         package func plan(seed: UInt64) -> SimulationPlan {
             switch self {
@@ -74,6 +75,7 @@ public enum SeedRunner {
             case .members: SimulationPlan(membershipStorm: seed)
             case .sessions: SimulationPlan(sessionStorm: seed)
             case .reads: SimulationPlan(readStorm: seed)
+            case .names: SimulationPlan(nameStorm: seed)
             }
         }
     }

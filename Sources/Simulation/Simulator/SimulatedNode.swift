@@ -1,3 +1,4 @@
+import CacheCore
 import Coordination
 import EsperTypes
 import RaftCore
@@ -31,6 +32,12 @@ final class SimulatedNode {
     @exclusivity(unchecked) var seen: RaftGlance
     @exclusivity(unchecked) var replica = Replica()
     @exclusivity(unchecked) var disk: Disk
+    /// What it answers by its lease; nil in plans without leases.
+    @exclusivity(unchecked) var names: NameView<StateMachine>?
+    /// A table of some turns ago, for a mistake made on purpose.
+    @exclusivity(unchecked) var staleTable: StateMachine?
+    /// What it held when it went down, likewise.
+    @exclusivity(unchecked) var lostLease: HolderLease?
 
     /// Counts restarts; what was under way for an earlier life does not reach this one.
     @exclusivity(unchecked) var life: UInt32 = 0

@@ -68,6 +68,32 @@ extension SimulationPlan {
         if random.chance(1, in: 2) { readByLease(for: random.int(in: 20...200)) }
     }
 
+    /// The plan of a seed, with clients that read at every node by its lease while leaders and holders are cut off, stopped,
+    /// replaced and slow.
+    package init(nameStorm seed: UInt64) {
+        self.init(readStorm: seed)
+        var random = SeededRandom(seed: seed ^ 0x6e61_6d73)
+        let ms = Self.millisecond
+        workload.readPercent = random.int(in: 50...85)
+        workload.keys = random.int(in: 2...4)
+        workload.deletePercent = random.int(in: 0...20)
+        workload.timeout = random.int(in: 100...800) * ms
+        network.duplicatePerMille = random.chance(1, in: 2) ? 0 : random.int(in: 1...80)
+        network.tellsClosedLinks = random.chance(1, in: 2)
+        faults = []
+        for kind in [
+            Faults.isolate, .split, .partialCut, .oneWayCut, .transfer, .linkReset, .pause, .crash, .leaderCrash,
+            .diskStall,
+            .clockRate, .lossBurst,
+        ] where random.chance(1, in: 2) { faults.insert(kind) }
+        faultInterval = random.int(in: 30...200) * ms
+        faultDuration = random.int(in: 10...600) * ms
+        if random.chance(1, in: 3) { snapshotAfter = random.int(in: 3...20) }
+        clockDrift = random.chance(1, in: 2) ? 0 : random.int(in: 1...50_000)
+        if raft.readLease > .zero { readByLease(for: Int(raft.readLease.nanoseconds) / ms) }
+        answerByLease(for: random.int(in: 60...400))
+    }
+
     /// Five nodes with the timeouts and bounds of a node in service, for a minute, with a fault about every second.
     package init(benchmark seed: UInt64) {
         self.init(seed: seed)

@@ -172,6 +172,9 @@ public struct SimulationPlan: Hashable, Sendable {
     /// How long a recovered cluster is watched, in nanoseconds: longer than any of its timeouts.
     var calm: UInt64 { UInt64(raft.electionTimeout.nanoseconds) * 4 }
 
+    /// Whether some of the keys are names of the cache: wherever nodes answer for names.
+    var bindsNames: Bool { raft.holderLease > .zero }
+
     /// By how many parts per million a clock may be fast or slow.
     static let maximumDrift = 100_000
 
@@ -250,12 +253,23 @@ public struct SimulationPlan: Hashable, Sendable {
         }
         if random.chance(1, in: 4) { readByLease(for: heartbeat * random.int(in: 1...12)) }
         crashPointPerMille = faults.contains(.crashAtPoint) ? random.int(in: 1...200) : 0
+        var leases = SeededRandom(seed: seed ^ 0x6e61_6d65)
+        let length = heartbeat * leases.int(in: 4...20)
+        if leases.chance(1, in: 4) { answerByLease(for: length) }
         if random.chance(1, in: 8) {
             becomeElectionStorm()
         } else if random.chance(1, in: 3) {
             let interval = random.int(in: 30...500) * ms
             changeMembership(every: interval, &random)
         }
+    }
+
+    /// Nodes answer by leases; whatever clocks do stays within what the nodes count on.
+    mutating func answerByLease(for milliseconds: Int) {
+        // See below: a clock that leaps ahead of time is beyond every bound.
+        faults.remove(.clockLeap)
+        raft.holderLease = .milliseconds(milliseconds)
+        raft.clockDriftPermille = (greatestDrift + 999) / 1000
     }
 
     /// Leaders read without a round while a commit is young; whatever clocks do stays within what the nodes count on.

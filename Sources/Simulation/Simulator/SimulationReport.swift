@@ -22,6 +22,10 @@ public struct SimulationCounters: Hashable, Sendable {
     public var keyCompactions = 0
     /// Reads that needed no round of messages.
     public var leaseReads = 0
+    /// Reads that a node answered by a holder's lease; that it could not for want of one; and because of an entry on its way.
+    public var heldReads = 0
+    public var leaselessReads = 0
+    public var pendingReads = 0
     public var faults = 0
     public var crashes = 0
     public var transfers = 0
@@ -60,6 +64,9 @@ public struct SimulationCounters: Hashable, Sendable {
         left.watchGaps += right.watchGaps
         left.keyCompactions += right.keyCompactions
         left.leaseReads += right.leaseReads
+        left.heldReads += right.heldReads
+        left.leaselessReads += right.leaselessReads
+        left.pendingReads += right.pendingReads
         left.faults += right.faults
         left.crashes += right.crashes
         left.transfers += right.transfers

@@ -1,3 +1,4 @@
+import CacheCore
 import Coordination
 import EsperTypes
 import RaftCore
@@ -17,6 +18,7 @@ extension Simulator {
             settle(node)
             node.replica.publish(into: &node.deliveries)
         }
+        node.names?.applied(through: node.replica.applied, node.replica.state)
         node.appliedSinceSnapshot += entries.count
         step(node, .applied(through: node.replica.applied), now)
         snapshotIfDue(node)
@@ -25,6 +27,7 @@ extension Simulator {
     /// An entry was applied for the first time.
     private func happened(_ entry: Entry, _ node: Node) throws(SimulationFailure) {
         let output = node.replica.output
+        if case .names(let marks) = changeOfKeys(entry) { for mark in marks { changes[mark] = entry.index } }
         for result in output.results {
             try oracles.requests.answered(
                 entry.payload, at: entry.index, result.reply, isDuplicate: result.isDuplicate)
@@ -102,7 +105,7 @@ extension Simulator {
                     "n\(node.index + 1) reads at \(node.replica.applied); \(request.committed) was committed when it was asked"
                 )
             }
-            reply(to: request, .value(node.replica.read(key: key)))
+            reply(to: request, .value(node.replica.read(key: key, binds: plan.bindsNames)))
         default: break
         }
     }

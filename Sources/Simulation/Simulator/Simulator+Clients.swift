@@ -37,6 +37,7 @@ extension Simulator {
     func send(_ request: ClientRequest, to node: Int) {
         var request = request
         request.committed = oracles.committedThrough
+        if case .read(let key) = request.command { request.changed = lastChange(of: key) }
         clock.schedule(.request(node: node, request), after: clientDelay())
         clock.schedule(
             .timeout(request.asker, attempt: request.attempt),

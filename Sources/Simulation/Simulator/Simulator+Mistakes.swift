@@ -37,6 +37,7 @@ extension Simulator {
 
     /// What a broken leader would append without being asked.
     func mistakes(after node: Node, _ now: Instant) {
+        mistakesOfLeases(node, now)
         guard mutant == .leavesJointEarly, node.raft.currentRole == .leader, node.raft.configuration.autoLeave,
             node.raft.configurationIndex > node.raft.commitIndex,
             let left = try? Changer(node.raft.configuration).leaveJoint()

@@ -71,6 +71,7 @@ extension Simulator {
             try perform(node, now)
         } while !effects.isEmpty
         releaseWatches(node)
+        publishLease(of: node)
         // A core that is made to break its rules would trap; then the oracles are the ones to find out.
         if !(mutant?.breaksCore ?? false) {
             // The end of the log, where things change, every time; the whole of it now and then.
@@ -94,7 +95,10 @@ extension Simulator {
     private func take(_ input: Input, _ node: Node, _ now: Instant) throws(SimulationFailure) {
         switch input {
         case .event(.changeConfiguration(_, let request)) where mistakes(request, of: node, now): break
-        case .event(let event): step(node, event, now)
+        case .event(let event):
+            let lease = mutant == .leasesCountFromReceipt ? node.raft.findLease() : nil
+            step(node, event, now)
+            if mutant == .leasesCountFromReceipt { stretch(lease, by: event, node, now) }
         case .durable(let sequence):
             node.durableThrough = max(node.durableThrough, sequence)
             for held in node.held where held.after <= sequence { send(held.message, from: node, to: held.to) }
@@ -103,13 +107,15 @@ extension Simulator {
         case .write(let request):
             node.writes[request.attempt] = request
             let payload = request.envelope(
-                origin: node.id, life: node.life, padding: plan.workload.padding, time: node.clock.wall(clock.now))
+                origin: node.id, life: node.life, padding: plan.workload.padding,
+                binds: plan.bindsNames, time: node.clock.wall(clock.now))
             step(node, .propose([Proposal(token: request.attempt, payload: payload)]), now)
         case .propose(let proposal): step(node, .propose([proposal]), now)
         case .read(let request):
             if case .keepAlive(let session) = request.command, node.raft.currentRole != .leader {
                 return renew(session, for: request, at: node)
             }
+            if try answersByLease(request, node, now) { return }
             node.reads[request.attempt] = request
             if servesAtOnce(request.command, node) {
                 try serveRead(request.attempt, node)
@@ -177,6 +183,7 @@ extension Simulator {
             if change.role == .leader {
                 node.hasLed = true
                 if mutant == .newLeaderIgnoresLease { node.raft.commitsFrom = .zero }
+                if mutant == .newLeaderForgetsHolders { node.raft.forgetHolders() }
                 if mutant != .newLeaderKeepsDeadlines {
                     node.replica.sessions.becameLeader(at: now, grace: grace)
                 }
@@ -230,6 +237,7 @@ extension Simulator {
         if batch.installedSnapshot != nil { counters.installedSnapshots += 1 }
         if batch.compaction != nil { counters.compactions += 1 }
         say("n\(node.index + 1) writes \(batch.summary)")
+        noteNames(of: node, batch)
         node.disk.append(batch)
         if mutant == .reportsWritesEarly { receive(node, .durable(batch.sequence)) }
         // A vote given and not yet synced; the crash after its sync is drawn when that is done.

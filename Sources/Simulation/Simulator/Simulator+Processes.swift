@@ -27,6 +27,7 @@ extension Simulator {
 
     /// - Returns: how many writes were lost.
     func powerOff(_ node: Node) throws(SimulationFailure) -> Int {
+        node.lostLease = mutant == .leaseKeptOverRestart ? node.raft.findLease() : nil
         node.isUp = false
         node.isPaused = false
         node.life += 1
@@ -79,6 +80,8 @@ extension Simulator {
         node.raft = RaftNode(
             options: plan.raft, id: node.id, restored: restored, seed: random.next(), at: node.clock.local(clock.now))
         node.seen = node.raft.glance
+        beginNames(of: node, mutant == .leaseKeptOverRestart ? [] : image.entries)
+        if let lost = node.lostLease { node.raft.pretendLease(lost) }
         say(
             "n\(node.index + 1) restarts: \(image.hardState), snapshot \(image.snapshot?.id.description ?? "none"), log to \(image.last)"
         )

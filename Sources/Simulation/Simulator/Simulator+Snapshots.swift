@@ -1,3 +1,4 @@
+import CacheCore
 import EsperTypes
 import RaftCore
 
@@ -77,6 +78,7 @@ extension Simulator {
         _ node: Node, _ descriptor: SnapshotDescriptor, _ now: Instant
     ) throws(SimulationFailure) {
         node.replica.restore(try load(descriptor, at: node), forgetsWatchers: mutant == .watchesForgetRestore)
+        node.names?.applied(through: descriptor.index, node.replica.state, isRestored: true)
         say("n\(node.index + 1) restored its state at \(descriptor.id)")
         node.appliedSinceSnapshot = 0
         step(node, .applied(through: descriptor.index), now)

@@ -31,6 +31,8 @@ final class Simulator {
     @exclusivity(unchecked) var spareEffects: [Effect] = []
     @exclusivity(unchecked) var spareInbox: [Input] = []
     @exclusivity(unchecked) var holders: [Holder] = []
+    /// The last entry that somebody has applied and that changed the key, by the key's mark.
+    @exclusivity(unchecked) var changes: [UInt64: LogIndex] = [:]
     @exclusivity(unchecked) var watchers: [Watcher] = []
     /// What each lock guards, and the tokens that sessions have been given.
     @exclusivity(unchecked) var resources: [GuardedResource] = []
@@ -50,7 +52,7 @@ final class Simulator {
         var random = SeededRandom(seed: plan.seed ^ plan.variation << 48)
         network = Network(plan: plan.network, nodes: plan.nodes, random: random.split())
         workload = Workload(
-            plan: plan.workload, nodes: plan.nodes, random: random.split(),
+            plan: plan.workload, nodes: plan.nodes, random: random.split(), binds: plan.bindsNames,
             reusesNumbers: mutant == .reusesRequestNumbers)
         self.random = random.split()
         chaos = random.split()
@@ -83,8 +85,9 @@ final class Simulator {
                 node: id, configuration: restored.configuration, segmentBytes: plan.disk.segmentBytes,
                 random: random.split())
         }
-        return SimulatedNode(
-            index: index, raft: raft, disk: Disk(mutant, files: files), clock: clock)
+        let node = SimulatedNode(index: index, raft: raft, disk: Disk(mutant, files: files), clock: clock)
+        beginNames(of: node, [])
+        return node
     }
 
     /// Runs to the end.

@@ -1,3 +1,4 @@
+import CacheCore
 import Coordination
 import EsperTypes
 
@@ -38,6 +39,8 @@ struct Workload {
     private let plan: SimulationPlan.WorkloadPlan
     /// Clients that begin anew keep their name and count from the beginning: a mistake made on purpose.
     private let reusesNumbers: Bool
+    /// Some keys are names of the cache.
+    private let binds: Bool
     private(set) var random: SeededRandom
     private(set) var clients: [SimulatedClient]
     private(set) var operations: [HistoryOperation] = []
@@ -51,9 +54,13 @@ struct Workload {
     /// What each client last saw of each key, for compare-and-set that may succeed.
     private var lastSeen: [Int64?]
 
-    init(plan: SimulationPlan.WorkloadPlan, nodes: Int, random: SeededRandom, reusesNumbers: Bool = false) {
+    init(
+        plan: SimulationPlan.WorkloadPlan, nodes: Int, random: SeededRandom, binds: Bool = false,
+        reusesNumbers: Bool = false
+    ) {
         self.plan = plan
         self.reusesNumbers = reusesNumbers
+        self.binds = binds
         self.random = random
         nextProcess = Int64(plan.clients)
         clients = []
@@ -121,6 +128,11 @@ struct Workload {
         if rest < plan.deletePercent { return .delete(key: key) }
         let value = nextValue
         nextValue += 1
+        if binds, Replica.isName(key) {
+            // The first value of an action stays; an alias is replaced.
+            return Replica.isAction(key)
+                ? .compareAndSet(key: key, old: nil, new: value) : .write(key: key, value: value)
+        }
         if rest < plan.deletePercent + plan.comparePercent {
             return .compareAndSet(key: key, old: lastSeen[key], new: value)
         }
@@ -140,6 +152,19 @@ struct Workload {
         case .put: record(client, pending, output: nil, now: now, status: .ok)
         case .transaction(let reply): record(client, pending, output: .bool(reply.succeeded), now: now, status: .ok)
         case .deleted(let reply): record(client, pending, output: .bool(reply.count > 0), now: now, status: .ok)
+        case .cache(.changed(let results)):
+            switch results.first {
+            case .bound:
+                if case .compareAndSet = pending.command {
+                    record(client, pending, output: .bool(true), now: now, status: .ok)
+                } else {
+                    record(client, pending, output: nil, now: now, status: .ok)
+                }
+            case .kept: record(client, pending, output: .bool(false), now: now, status: .ok)
+            case .evicted(let before):
+                record(client, pending, output: .bool(before != nil), now: now, status: .ok)
+            default: gaveUp(client, now: now)
+            }
         case .refused(let refusal):
             if refusal.outcome == .unknown { gaveUp(client, now: now) } else { refused(client, now: now) }
         default: gaveUp(client, now: now)
