@@ -1,7 +1,7 @@
 internal import EsperTypes
 
 /// One step of the schema, applied once and never changed afterwards.
-struct Migration: Sendable {
+package struct Migration: Sendable {
     var number: Int
     var name: String
     /// Run in order, in one transaction with every other step that is due.
@@ -18,7 +18,7 @@ struct Migration: Sendable {
     }
 
     /// Every step, numbered from 1 without gaps.
-    static let all = [first]
+    package static let all = [first, bindings]
 
     /// Nodes, terms, membership, the audit trail, and how far it was written by whom.
     private static let first = Migration(

@@ -48,6 +48,8 @@ package struct OutboxWriter: Sendable {
             statements.append(
                 Self.nodes(records.filter { $0.kind == .leadershipStarted || $0.kind == .membershipChanged }))
         }
+        let names = BindingRow.rows(of: records)
+        if !names.isEmpty { statements.append(Self.bindings(names)) }
         statements.append(
             Statement(
                 """

@@ -18,7 +18,7 @@ import Testing
             }
             #expect(errors == [nil, nil, nil, nil])
             let steps = try await server.sql("SELECT number FROM esper.schema_migrations ORDER BY 1")
-            #expect(steps == "1")
+            #expect(steps == (1...Migration.all.count).map(String.init).joined(separator: "\n"))
             #expect(try await server.sql("SELECT cluster_id FROM esper.cluster") == cluster.description)
             for client in clients.dropFirst() { await client.shutdown(drainingFor: .zero) }
         }
@@ -30,12 +30,14 @@ import Testing
             try await migrator.migrate()
             let other = Migrator(client: client, cluster: ClusterID(1))
             #expect(await failure { try await other.migrate() } == .otherCluster(cluster.description))
-            _ = try await server.sql("INSERT INTO esper.schema_migrations VALUES (9, 'later', 0)")
-            #expect(await failure { try await migrator.migrate() } == .newerSchema(found: 9, known: 1))
+            _ = try await server.sql("INSERT INTO esper.schema_migrations VALUES (99, 'later', 0)")
+            #expect(
+                await failure { try await migrator.migrate() } == .newerSchema(found: 99, known: Migration.all.count))
             _ = try await server.sql(
-                "DELETE FROM esper.schema_migrations WHERE number = 9; UPDATE esper.schema_migrations SET checksum = 1")
+                "DELETE FROM esper.schema_migrations WHERE number = 99; UPDATE esper.schema_migrations SET checksum = 1 WHERE number = 1"
+            )
             #expect(await failure { try await migrator.migrate() } == .changedMigration(1))
-            #expect(try await server.sql("SELECT count(*) FROM esper.schema_migrations") == "1")
+            #expect(try await server.sql("SELECT count(*) FROM esper.schema_migrations") == "\(Migration.all.count)")
         }
     }
 
