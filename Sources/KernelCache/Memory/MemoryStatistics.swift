@@ -1,0 +1,24 @@
+public import CacheCore
+
+/// A memory tier at one moment; stripes are asked one after the other.
+public struct MemoryStatistics: Sendable {
+    public var limitBytes: UInt64
+    public var stripes: Int
+    public var entries = 0
+    public var accountedBytes: UInt64 = 0
+    /// Not durable yet.
+    public var pinnedEntries = 0
+    public var pinnedBytes: UInt64 = 0
+    /// Admissions of what had been let go shortly before.
+    public var ghostHits: UInt64 = 0
+    public var counts = MemoryCounts()
+    /// Bytes handed out and not given back; see ``MemoryTier/lend(_:)``.
+    public var lentBytes: UInt64 = 0
+    /// What other policies would have done, of one key in 64.
+    public var shadows: [(policy: EvictionPolicy, counts: HitCounts)] = []
+
+    init(limitBytes: UInt64, stripes: Int) {
+        self.limitBytes = limitBytes
+        self.stripes = stripes
+    }
+}

@@ -1,0 +1,159 @@
+public import CacheCore
+public import EsperTypes
+
+/// What nodes ask each other. A failure says nothing about what the other has.
+public protocol PeerExchange: AnyObject, Sendable {
+    /// Those of the digests that the peer has, checked against their names.
+    func fetch(
+        _ digests: [Digest], from node: NodeID, deadline: Instant
+    ) async throws(PeerFailure) -> [Digest: [UInt8]]
+
+    /// Returns when the peer keeps all of them: in memory, or written through to its disk.
+    func push(_ blobs: [Blob], to node: NodeID, isSynced: Bool, deadline: Instant) async throws(PeerFailure)
+
+    /// What the peer has of them; it keeps those that it has for the time of a store.
+    func holdings(
+        _ digests: [Digest], at node: NodeID, deadline: Instant
+    ) async throws(PeerFailure) -> PeerHoldings
+
+    func token(_ request: PeerTokenRequest, at node: NodeID, deadline: Instant) async throws(PeerFailure)
+        -> PeerTokenReply
+
+    /// What the peer has of a shard, the most used first.
+    func digests(
+        of shard: ShardID, at node: NodeID, deadline: Instant
+    ) async throws(PeerFailure) -> [BlobReference]
+
+    /// For each shard a sum over what the peer has of it.
+    func summaries(at node: NodeID, deadline: Instant) async throws(PeerFailure) -> [ShardSummary]
+
+    /// Names that are worth most at the peer, the most worthy first.
+    func hottest(_ count: Int, at node: NodeID, deadline: Instant) async throws(PeerFailure) -> [[UInt8]]
+
+    /// Who there is to talk to; called when the members change.
+    func update(_ members: [CacheMember])
+
+    var statistics: [CacheStatistics.Peer] { get }
+
+    func close() async
+}
+
+public struct PeerFailure: Error, Hashable, Sendable, CustomStringConvertible {
+    public var message: String
+    /// The peer has not seen the request.
+    public var isUnsent: Bool
+
+    public init(_ message: String, isUnsent: Bool = false) {
+        self.message = message
+        self.isUnsent = isUnsent
+    }
+
+    public var description: String { message }
+}
+
+public struct PeerHoldings: Hashable, Sendable {
+    public var memory: Set<Digest>
+    public var disk: Set<Digest>
+
+    public init(memory: Set<Digest> = [], disk: Set<Digest> = []) {
+        self.memory = memory
+        self.disk = disk
+    }
+}
+
+/// A sum over all blobs of a shard that a node has: equal sums, equal sets.
+public struct ShardSummary: Hashable, Sendable {
+    public var shard: ShardID
+    public var count: UInt32
+    /// Of the digests' halves, modulo 2⁶⁴ each: equal entries add up and do not cancel.
+    public var sum: (UInt64, UInt64) { (high, low) }
+    public var high: UInt64
+    public var low: UInt64
+
+    public init(shard: ShardID, count: UInt32 = 0, high: UInt64 = 0, low: UInt64 = 0) {
+        self.shard = shard
+        self.count = count
+        self.high = high
+        self.low = low
+    }
+}
+
+/// About the right to make what is missing; answered by the coordinator of the name's shard.
+public struct PeerTokenRequest: Hashable, Sendable {
+    public enum Action: Hashable, Sendable {
+        case ask(expected: Duration?)
+        case renew(number: UInt64)
+        case failed(number: UInt64, message: String, isDeterministic: Bool)
+        case stored
+    }
+
+    public var name: [UInt8]
+    public var holder: String
+    public var action: Action
+    /// Of the asker's map.
+    public var epoch: UInt64
+    public var hop: Int
+
+    public init(name: [UInt8], holder: String, action: Action, epoch: UInt64, hop: Int = 0) {
+        self.name = name
+        self.holder = holder
+        self.action = action
+        self.epoch = epoch
+        self.hop = hop
+    }
+}
+
+public enum PeerTokenReply: Hashable, Sendable {
+    case answer(CompileTokens.Answer)
+    /// For how long; nil: it is over.
+    case renewed(Duration?)
+    case done
+    case notOwner(epoch: UInt64, owner: NodeID?)
+}
+
+/// What a node answers its peers. Called on any thread.
+public protocol PeerResponder: AnyObject, Sendable {
+    /// From memory alone, at once.
+    func memoryBlob(_ digest: Digest) -> [UInt8]?
+    func diskBlobs(_ digests: [Digest], deadline: Instant) async -> [Digest: [UInt8]]
+    func take(_ blobs: [Blob], isSynced: Bool, deadline: Instant) async throws(PeerFailure)
+    func holdings(_ digests: [Digest], deadline: Instant) async -> PeerHoldings
+    func token(_ request: PeerTokenRequest) -> PeerTokenReply
+    func digests(of shard: ShardID) async -> [BlobReference]
+    func summaries() async -> [ShardSummary]
+    func hottest(_ count: Int) -> [[UInt8]]
+    /// Whether a node of this name is a member.
+    func isMember(_ name: String) -> Bool
+}
+
+/// For a cluster of one.
+public final class NoPeers: PeerExchange {
+    public init() {}
+
+    private static let nobody = PeerFailure("there is no other node", isUnsent: true)
+
+    public func fetch(
+        _ digests: [Digest], from node: NodeID, deadline: Instant
+    ) async throws(PeerFailure) -> [Digest: [UInt8]] { throw Self.nobody }
+    public func push(_ blobs: [Blob], to node: NodeID, isSynced: Bool, deadline: Instant) async throws(PeerFailure) {
+        throw Self.nobody
+    }
+    public func holdings(
+        _ digests: [Digest], at node: NodeID, deadline: Instant
+    ) async throws(PeerFailure) -> PeerHoldings { throw Self.nobody }
+    public func token(
+        _ request: PeerTokenRequest, at node: NodeID, deadline: Instant
+    ) async throws(PeerFailure) -> PeerTokenReply { throw Self.nobody }
+    public func digests(
+        of shard: ShardID, at node: NodeID, deadline: Instant
+    ) async throws(PeerFailure) -> [BlobReference] { throw Self.nobody }
+    public func summaries(at node: NodeID, deadline: Instant) async throws(PeerFailure) -> [ShardSummary] {
+        throw Self.nobody
+    }
+    public func hottest(_ count: Int, at node: NodeID, deadline: Instant) async throws(PeerFailure) -> [[UInt8]] {
+        throw Self.nobody
+    }
+    public func update(_ members: [CacheMember]) {}
+    public var statistics: [CacheStatistics.Peer] { [] }
+    public func close() async {}
+}

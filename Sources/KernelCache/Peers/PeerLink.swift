@@ -1,0 +1,104 @@
+import CacheCore
+import EsperTypes
+import GRPCTransport
+import NIOCore
+import NIOSSL
+import RaftRuntime
+import Synchronization
+
+/// The connection to one other node: made when it is needed, made again after pauses that double, used by many calls at once.
+final class PeerLink: Sendable {
+    private struct State {
+        var connection: ClientConnection?
+        var connecting: EventLoopFuture<ClientConnection>?
+        var failures = 0
+        var notBefore = Instant.zero
+        var isClosed = false
+    }
+
+    let member: CacheMember
+    let counts = PeerCounts()
+    private let group: any EventLoopGroup
+    private let state = Mutex(State())
+
+    init(_ member: CacheMember, on group: any EventLoopGroup) {
+        self.member = member
+        self.group = group
+    }
+
+    var isConnected: Bool { state.withLock { $0.connection?.isUsable ?? false } }
+
+    private static let firstPause: Duration = .milliseconds(50)
+    private static let longestPause: Duration = .seconds(5)
+
+    func connection(_ tls: NIOSSLContext) async throws(PeerFailure) -> ClientConnection {
+        let now = NodeClock.now()
+        enum Way {
+            case ready(ClientConnection)
+            case connecting(EventLoopFuture<ClientConnection>)
+            case refused(String)
+        }
+        let way: Way = state.withLock { state in
+            if state.isClosed { return .refused("the node is stopping") }
+            if let connection = state.connection, connection.isUsable { return .ready(connection) }
+            state.connection = nil
+            if let connecting = state.connecting { return .connecting(connecting) }
+            guard now >= state.notBefore else { return .refused("could not be reached a moment ago") }
+            var options = TransportOptions.client
+            options.keepAliveInterval = .seconds(2)
+            options.keepAliveTimeout = .seconds(2)
+            let connecting = ClientConnection.connect(
+                host: member.api.host, port: member.api.port, tls: tls, on: group.any(), timeout: .seconds(1),
+                options: options)
+            state.connecting = connecting
+            connecting.whenComplete { self.connected($0) }
+            return .connecting(connecting)
+        }
+        switch way {
+        case .ready(let connection): return connection
+        case .refused(let reason): throw PeerFailure("\(member.name): \(reason)", isUnsent: true)
+        case .connecting(let future):
+            do { return try await future.get() } catch {
+                throw PeerFailure("\(member.name): \(error)", isUnsent: true)
+            }
+        }
+    }
+
+    private func connected(_ result: Result<ClientConnection, any Error>) {
+        let unwanted: ClientConnection? = state.withLock { state in
+            state.connecting = nil
+            switch result {
+            case .success(let connection):
+                state.failures = 0
+                if state.isClosed { return connection }
+                state.connection = connection
+            case .failure:
+                state.failures += 1
+                let pause = min(Self.firstPause * (1 << min(state.failures, 10)), Self.longestPause)
+                state.notBefore = NodeClock.now() + pause
+            }
+            return nil
+        }
+        unwanted?.close()
+    }
+
+    func close() {
+        let connection = state.withLock { state in
+            state.isClosed = true
+            defer { state.connection = nil }
+            return state.connection
+        }
+        connection?.close()
+    }
+}
+
+/// What went over a link.
+final class PeerCounts: Sendable {
+    let fetchedBlobs = Atomic<UInt64>(0)
+    let fetchedBytes = Atomic<UInt64>(0)
+    let pushedBlobs = Atomic<UInt64>(0)
+    let pushedBytes = Atomic<UInt64>(0)
+    let failures = Atomic<UInt64>(0)
+    let corrupt = Atomic<UInt64>(0)
+    let microseconds = Atomic<UInt64>(0)
+}

@@ -1,0 +1,263 @@
+import CacheCore
+public import EsperTypes
+import Glibc
+import NIOPosix
+import RaftRuntime
+import Synchronization
+
+/// Blobs on this node's own disk, one file each: `ab/cdef….SIZE` by the digits of the digest. What is there stands in memory
+/// too (about 64 bytes for each), so that only reading and writing blobs touches the disk.
+///
+/// A blob is written beside its place, synced when that is asked for, and moved there: under a digest there is the whole of it
+/// or nothing. What is read is checked, and a damaged file is removed.
+public final class BlobDirectory: Sendable {
+    public struct Entry: Hashable, Sendable {
+        public var digest: Digest
+        public var size: UInt32
+        /// Since a store wanted it last, or since this process began.
+        public var idle: Duration
+    }
+
+    private struct Record {
+        var size: UInt32
+        var touched: Instant
+        /// By this process; what an earlier one wrote may not have been.
+        var isSynced: Bool
+    }
+
+    private struct Index {
+        var records: [Digest: Record] = [:]
+        var bytes: UInt64 = 0
+    }
+
+    private let path: String
+    private let pool: NIOThreadPool
+    private let counter = Atomic<UInt64>(0)
+    private let damagedCount = Atomic<UInt64>(0)
+    private let index = Mutex(Index())
+
+    /// Makes the directory if it has to be made, and reads what there is; blocks while it does.
+    ///
+    /// - Throws: ``PeerFailure`` with the reason in words.
+    public init(path: String, threads: Int = 2) throws {
+        self.path = path
+        pool = NIOThreadPool(numberOfThreads: threads)
+        for number in 0..<256 {
+            let directory = path + "/" + Self.hex(UInt8(number))
+            if mkdir(directory, 0o700) != 0, errno == ENOENT {
+                try Self.makeAll(path)
+                _ = mkdir(directory, 0o700)
+            }
+        }
+        guard access(path + "/00", W_OK) == 0 else { throw Self.failure("cannot write in \(path)") }
+        scan()
+        pool.start()
+    }
+
+    public var size: (blobs: UInt64, bytes: UInt64) { index.withLock { (UInt64($0.records.count), $0.bytes) } }
+    public var damaged: UInt64 { damagedCount.load(ordering: .relaxed) }
+
+    public func has(_ digest: Digest) -> Bool { index.withLock { $0.records[digest] != nil } }
+
+    /// Those that are there; a store wants them, so they count as used now.
+    public func touch(_ digests: [Digest]) -> Set<Digest> {
+        let now = NodeClock.now()
+        return index.withLock { index in
+            Set(
+                digests.filter { digest in
+                    guard index.records[digest] != nil else { return false }
+                    index.records[digest]?.touched = now
+                    return true
+                })
+        }
+    }
+
+    /// Those of the digests that are known to outlive a loss of power.
+    public func synced(_ digests: [Digest]) -> Set<Digest> {
+        index.withLock { index in Set(digests.filter { index.records[$0]?.isSynced ?? false }) }
+    }
+
+    /// Everything, or what belongs to one shard.
+    public func entries(of shard: ShardID? = nil) -> [Entry] {
+        let now = NodeClock.now()
+        return index.withLock { index in
+            index.records.compactMap { digest, record in
+                if let shard, ShardID(of: digest) != shard { return nil }
+                return Entry(digest: digest, size: record.size, idle: now - record.touched)
+            }
+        }
+    }
+
+    public func get(_ digests: [Digest]) async -> [Digest: [UInt8]] {
+        let there = digests.compactMap { digest in
+            index.withLock { $0.records[digest] }.map { (digest, $0.size) }
+        }
+        if there.isEmpty { return [:] }
+        return await run { directory in
+            var found: [Digest: [UInt8]] = [:]
+            for (digest, size) in there {
+                if let bytes = directory.read(digest, size), Digest(hashing: bytes) == digest {
+                    found[digest] = bytes
+                } else {
+                    directory.damagedCount.add(1, ordering: .relaxed)
+                    directory.remove(digest)
+                }
+            }
+            return found
+        } ?? [:]
+    }
+
+    /// - Parameter isSynced: returns when the blobs outlive a loss of power; otherwise when they outlive this process.
+    public func put(_ blobs: [Blob], isSynced: Bool) async throws(PeerFailure) {
+        let outcome = await run { directory -> Result<Void, PeerFailure> in
+            do throws(PeerFailure) {
+                for blob in blobs { try directory.write(blob, isSynced: isSynced) }
+                if isSynced { try directory.syncParents(of: blobs) }
+                return .success(())
+            } catch { return .failure(error) }
+        }
+        guard let outcome else { throw PeerFailure("the directory is closed") }
+        try outcome.get()
+        let now = NodeClock.now()
+        index.withLock { index in
+            for blob in blobs {
+                let known = index.records[blob.digest]
+                if known == nil { index.bytes += UInt64(blob.bytes.count) }
+                index.records[blob.digest] = Record(
+                    size: UInt32(blob.bytes.count), touched: now, isSynced: isSynced || known?.isSynced ?? false)
+            }
+        }
+    }
+
+    public func delete(_ digests: [Digest]) async { _ = await run { directory in digests.forEach(directory.remove) } }
+
+    public func close() async { try? await pool.shutdownGracefully() }
+
+    // MARK: On the threads
+
+    private func run<Value: Sendable>(_ body: @escaping @Sendable (BlobDirectory) -> Value) async -> Value? {
+        try? await pool.runIfActive { body(self) }
+    }
+
+    private func place(of digest: Digest, _ size: UInt32) -> String {
+        let name = digest.description
+        return "\(path)/\(name.prefix(2))/\(name.dropFirst(2)).\(size)"
+    }
+
+    /// Nil when it is not there or has another length.
+    private func read(_ digest: Digest, _ size: UInt32) -> [UInt8]? {
+        let file = open(place(of: digest, size), O_RDONLY | O_CLOEXEC)
+        guard file >= 0 else { return nil }
+        defer { Glibc.close(file) }
+        let bytes = [UInt8](unsafeUninitializedCapacity: Int(size)) { room, count in
+            while count < room.count {
+                let read = Glibc.read(file, room.baseAddress! + count, room.count - count)
+                if read <= 0 { break }
+                count += read
+            }
+        }
+        return bytes.count == Int(size) ? bytes : nil
+    }
+
+    private func write(_ blob: Blob, isSynced: Bool) throws(PeerFailure) {
+        let place = place(of: blob.digest, UInt32(blob.bytes.count))
+        if let known = index.withLock({ $0.records[blob.digest] }) {
+            guard isSynced, !known.isSynced else { return }
+            // Whoever wrote it may not have waited for the disk.
+            let file = open(place, O_RDONLY | O_CLOEXEC)
+            if file >= 0 {
+                defer { Glibc.close(file) }
+                guard fdatasync(file) == 0 else { throw Self.failure("cannot sync \(place)") }
+                return
+            }
+        }
+        let number = counter.add(1, ordering: .relaxed).newValue
+        let draft = "\(path)/\(Self.hex(UInt8(blob.digest.prefix >> 56)))/.\(number)"
+        let file = open(draft, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
+        guard file >= 0 else { throw Self.failure("cannot make \(draft)") }
+        var failed: PeerFailure?
+        blob.bytes.withUnsafeBytes { bytes in
+            var written = 0
+            while written < bytes.count {
+                let count = Glibc.write(file, bytes.baseAddress! + written, bytes.count - written)
+                if count <= 0 {
+                    failed = Self.failure("cannot write \(draft)")
+                    return
+                }
+                written += count
+            }
+        }
+        if failed == nil, isSynced, fdatasync(file) != 0 { failed = Self.failure("cannot sync \(draft)") }
+        Glibc.close(file)
+        if failed == nil, rename(draft, place) != 0 { failed = Self.failure("cannot name \(place)") }
+        if let failed {
+            unlink(draft)
+            throw failed
+        }
+    }
+
+    private func syncParents(of blobs: [Blob]) throws(PeerFailure) {
+        for first in Set(blobs.map { UInt8($0.digest.prefix >> 56) }) {
+            let directory = open("\(path)/\(Self.hex(first))", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+            guard directory >= 0 else { throw Self.failure("cannot open a directory of \(path)") }
+            defer { Glibc.close(directory) }
+            guard fsync(directory) == 0 else { throw Self.failure("cannot sync a directory of \(path)") }
+        }
+    }
+
+    private func remove(_ digest: Digest) {
+        let record = index.withLock { index in
+            let record = index.records.removeValue(forKey: digest)
+            index.bytes -= UInt64(record?.size ?? 0)
+            return record
+        }
+        // Not there any more: just as well.
+        if let record { unlink(place(of: digest, record.size)) }
+    }
+
+    private func scan() {
+        let now = NodeClock.now()
+        var found = Index()
+        for number in 0...255 {
+            let prefix = Self.hex(UInt8(number))
+            guard let directory = opendir("\(path)/\(prefix)") else { continue }
+            defer { closedir(directory) }
+            while let entry = readdir(directory) {
+                let name = withUnsafePointer(to: &entry.pointee.d_name) {
+                    $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+                }
+                if name == "." || name == ".." { continue }
+                let parts = name.split(separator: ".", omittingEmptySubsequences: false)
+                guard parts.count == 2, let digest = Digest(prefix + parts[0]), let size = UInt32(parts[1]),
+                    size <= UInt32(CacheLimits.blobBytes)
+                else {
+                    // A draft of a process that ended.
+                    if name.hasPrefix(".") { unlink("\(path)/\(prefix)/\(name)") }
+                    continue
+                }
+                found.records[digest] = Record(size: size, touched: now, isSynced: false)
+                found.bytes += UInt64(size)
+            }
+        }
+        index.withLock { $0 = found }
+    }
+
+    // MARK: Helpers
+
+    private static func makeAll(_ path: String) throws(PeerFailure) {
+        var made = ""
+        for part in path.split(separator: "/", omittingEmptySubsequences: true) {
+            made += (made.isEmpty && !path.hasPrefix("/") ? "" : "/") + part
+            if mkdir(made, 0o700) != 0, errno != EEXIST { throw failure("cannot make \(made)") }
+        }
+    }
+
+    private static func failure(_ words: String) -> PeerFailure {
+        PeerFailure("\(words): \(String(cString: strerror(errno)))")
+    }
+
+    private static func hex(_ byte: UInt8) -> String {
+        let digits = String(byte, radix: 16)
+        return digits.utf8.count == 1 ? "0" + digits : digits
+    }
+}

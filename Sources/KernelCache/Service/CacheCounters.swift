@@ -1,0 +1,68 @@
+import CacheCore
+import Metrics
+import Synchronization
+
+/// What the service counts: for its statistics, and as metrics.
+final class CacheCounters: Sendable {
+    final class Count: Sendable {
+        private let value = Atomic<UInt64>(0)
+        private let counter: Counter?
+
+        init(_ name: String? = nil, _ dimensions: [(String, String)] = []) {
+            counter = name.map { Counter(label: $0, dimensions: dimensions) }
+        }
+
+        func add(_ count: UInt64 = 1) {
+            value.add(count, ordering: .relaxed)
+            counter?.increment(by: Int64(clamping: count))
+        }
+
+        var current: UInt64 { value.load(ordering: .relaxed) }
+    }
+
+    struct Reads: Sendable {
+        let count: Count
+        let bytes: Count
+        let cost: Count
+
+        init(_ tier: CacheTier) {
+            let dimensions = [("tier", tier.name)]
+            count = Count("esper_cache_hits", dimensions)
+            bytes = Count("esper_cache_hit_bytes", dimensions)
+            cost = Count("esper_cache_hit_cost_milliseconds", dimensions)
+        }
+
+        func add(bytes size: UInt64, cost milliseconds: UInt32) {
+            count.add()
+            bytes.add(size)
+            cost.add(UInt64(milliseconds))
+        }
+    }
+
+    private let reads = CacheTier.allCases.map(Reads.init)
+    subscript(tier: CacheTier) -> Reads { reads[Int(tier.rawValue)] }
+
+    let localHits = Count()
+    let absent = Count("esper_cache_absent")
+    let lost = Count("esper_cache_lost")
+    let coalesced = Count("esper_cache_coalesced")
+    let leaseRefusals = Count("esper_cache_lease_refusals")
+    let stores = Count("esper_cache_stores")
+    let storesLost = Count("esper_cache_stores_differing")
+    let evictions = Count("esper_cache_name_evictions")
+    let closureFailures = Count("esper_cache_closure_failures")
+    let quarantined = Count("esper_cache_quarantined")
+    let corruptPeer = Count("esper_cache_corrupt", [("tier", "peer")])
+    let staleEpoch = Count("esper_cache_stale_epoch_refusals")
+    let garbageBlobs = Count("esper_cache_garbage_blobs")
+    let garbageBytes = Count("esper_cache_garbage_bytes")
+    let warmedBytes = Count("esper_cache_warmed_bytes")
+    let warmedHits = Count("esper_cache_warmed_hits")
+    let syncDifferences = Count("esper_cache_sync_differences")
+    let tokensGranted = Count("esper_cache_tokens_granted")
+    let retrieveTime = Timer(label: "esper_cache_retrieve_duration")
+    let storeTime = Timer(label: "esper_cache_store_duration")
+    let memoryBytes = Gauge(label: "esper_cache_memory_bytes")
+    let diskBytes = Gauge(label: "esper_cache_disk_bytes")
+    let waiters = Gauge(label: "esper_cache_waiters")
+}

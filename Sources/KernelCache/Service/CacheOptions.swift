@@ -1,0 +1,28 @@
+public import CacheCore
+import EsperTypes
+
+/// How a node's cache behaves; what has no meaning for other nodes.
+public struct CacheOptions: Sendable {
+    public var node = ""
+    /// Copies of a blob in the cluster.
+    public var copies = 2
+    public var limits = RetrievalPlan.Limits()
+    /// No load takes longer, whatever its callers' deadlines.
+    public var loadLimit: Duration = .seconds(15)
+    public var maximumLoads = 16_384
+    /// Of one blob, or of one name that is being made.
+    public var maximumWaiters = 16_384
+    /// A retrieval brings all blobs of an artifact up to this size, and checks that those of a larger one are there.
+    public var prefetchBytes: UInt64 = 8 << 20
+    public var tokens = CompileTokens.Settings()
+    /// How long a blob that nothing refers to is kept: longer than the longest store takes.
+    public var garbageGrace: Duration = .seconds(24 * 3600)
+    public var garbageInterval: Duration = .seconds(3600)
+    /// How long what `add` took is held for its store.
+    public var addHold: Duration = .seconds(3600)
+    /// Of warming, when the request does not say.
+    public var warmBytesPerSecond: UInt64 = 32 << 20
+    public var seed: UInt64 = 0
+
+    public init() {}
+}

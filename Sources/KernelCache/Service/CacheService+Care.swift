@@ -1,0 +1,282 @@
+import CacheCore
+import EsperTypes
+import RaftRuntime
+import Synchronization
+
+/// Warming, comparing, telling, and throwing away.
+extension CacheService {
+    // MARK: Warming
+
+    public func warm(_ request: WarmRequest) async throws(CacheFailure) -> WarmReply {
+        try Self.checkTime(request.deadline)
+        let names = try await namesToWarm(request)
+        let rate = max(1, request.bytesPerSecond ?? options.warmBytesPerSecond)
+        var reply = WarmReply()
+        let start = NodeClock.now()
+        for name in names {
+            guard NodeClock.now() < request.deadline, reply.bytes < request.maximumBytes else { break }
+            await warm(name, request, &reply)
+            // As long as the bytes so far may take, less what they took.
+            let due = start + .nanoseconds(Int64(Double(reply.bytes) / Double(rate) * 1e9))
+            let pause = min(due, request.deadline) - NodeClock.now()
+            if pause > .zero { try? await Task.sleep(for: pause) }
+            if Task.isCancelled { break }
+        }
+        counters.warmedBytes.add(reply.bytes)
+        reply.warmedBytes = counters.warmedBytes.current
+        reply.warmedHits = counters.warmedHits.current
+        return reply
+    }
+
+    private func namesToWarm(_ request: WarmRequest) async throws(CacheFailure) -> [[UInt8]] {
+        switch request.subject {
+        case .names(let names): return names
+        case .hottest(let count):
+            // By cost, from what the cluster knows of all names; uses are known to each node alone.
+            return try await bindings(request).sorted { $0.binding.costMilliseconds > $1.binding.costMilliseconds }
+                .prefix(count).map(\.name)
+        case .lineage(let lineage):
+            return try await bindings(request).filter { $0.binding.lineage == lineage }.map(\.name)
+        }
+    }
+
+    private func bindings(_ request: WarmRequest) async throws(CacheFailure) -> [(name: [UInt8], binding: Binding)] {
+        var found: [(name: [UInt8], binding: Binding)] = []
+        var after: [UInt8]?
+        while true {
+            let page = try await names.list(
+                prefix: [], after: after, limit: 1000, principal: request.principal, deadline: request.deadline)
+            found += page.bindings
+            guard page.more, let last = page.bindings.last?.name else { return found }
+            after = last
+        }
+    }
+
+    private func warm(_ name: [UInt8], _ request: WarmRequest, _ reply: inout WarmReply) async {
+        guard
+            let binding = try? await names.look(name, principal: request.principal, deadline: request.deadline),
+            binding.state == .live
+        else {
+            reply.missing += 1
+            return
+        }
+        let first = await load([binding.manifest], binding, request.deadline, &reply)
+        guard let first, let encoded = first.first, let manifest = try? Manifest(decoding: encoded) else {
+            reply.missing += 1
+            return
+        }
+        let (before, blobs) = (reply.blobs, Array(Set(manifest.blobs.map(\.digest))))
+        guard await load(blobs, binding, request.deadline, &reply) != nil else {
+            reply.missing += 1
+            return
+        }
+        if reply.blobs == before, first.isEmpty { reply.present += 1 } else { reply.artifacts += 1 }
+        state.withLock { state in
+            if state.warmed.count > 65_536 { state.warmed = [:] }
+            state.warmed[binding.manifest] = Int(clamping: manifest.size)
+        }
+    }
+
+    private func load(
+        _ digests: [Digest], _ binding: Binding, _ deadline: Instant, _ reply: inout WarmReply
+    ) async -> [[UInt8]]? {
+        let result = await loader.load(digests, costMilliseconds: binding.costMilliseconds, deadline: deadline)
+        for blob in result.found.values where blob.tier != .memory {
+            reply.blobs += 1
+            reply.bytes += UInt64(blob.bytes.count)
+        }
+        return result.lost.isEmpty && result.unreached.isEmpty ? digests.compactMap { result.found[$0]?.bytes } : nil
+    }
+
+    // MARK: Comparing
+
+    public func sync(_ request: SyncRequest) async throws(CacheFailure) -> SyncReply {
+        try Self.checkTime(request.deadline)
+        guard let disk else { throw CacheFailure(.disabled, "this node keeps no blobs on its disk") }
+        var reply = SyncReply()
+        var theirs: [NodeID: [ShardID: ShardSummary]] = [:]
+        for node in placements.others {
+            do throws(PeerFailure) {
+                let sums = try await peers.summaries(
+                    at: node, deadline: min(request.deadline, NodeClock.now() + .seconds(10)))
+                theirs[node] = Dictionary(sums.map { ($0.shard, $0) }) { $1 }
+            } catch { reply.unreachable.append(placements.name(of: node) ?? "\(node)") }
+        }
+        let mine = Dictionary(await summaries().map { ($0.shard, $0) }) { $1 }
+        let all = (0..<ShardID.count).compactMap { ShardID($0) }
+        for shard in request.shard.map({ [$0] }) ?? all where placements.holds(shard) {
+            reply.shards += 1
+            let others = placements.writers(of: shard).filter { theirs[$0] != nil }
+            let empty = ShardSummary(shard: shard)
+            if others.allSatisfy({ (theirs[$0]?[shard] ?? empty) == (mine[shard] ?? empty) }) {
+                reply.equal += 1
+                continue
+            }
+            for node in others where (theirs[node]?[shard] ?? empty) != (mine[shard] ?? empty) {
+                await repair(shard, with: node, disk, request, &reply)
+            }
+        }
+        counters.syncDifferences.add(UInt64(reply.differences))
+        return reply
+    }
+
+    /// Union of the two: what one lacks, the other gives.
+    private func repair(
+        _ shard: ShardID, with node: NodeID, _ disk: BlobDirectory, _ request: SyncRequest, _ reply: inout SyncReply
+    ) async {
+        do throws(PeerFailure) {
+            let theirs = Set(try await peers.digests(of: shard, at: node, deadline: request.deadline).map(\.digest))
+            let mine = Set(disk.entries(of: shard).map(\.digest))
+            let (wanted, given) = (theirs.subtracting(mine).sorted(), mine.subtracting(theirs).sorted())
+            reply.differences += wanted.count + given.count
+            if request.isDryRun { return }
+            for start in stride(from: 0, to: wanted.count, by: 16) {
+                let part = Array(wanted[start..<min(start + 16, wanted.count)])
+                let bytes = try await peers.fetch(part, from: node, deadline: request.deadline)
+                let blobs = bytes.map { Blob(digest: $0.key, bytes: $0.value) }
+                try await disk.put(blobs, isSynced: true)
+                reply.note(blobs)
+            }
+            for start in stride(from: 0, to: given.count, by: 16) {
+                let bytes = await disk.get(Array(given[start..<min(start + 16, given.count)]))
+                let blobs = bytes.map { Blob(digest: $0.key, bytes: $0.value) }
+                try await peers.push(blobs, to: node, isSynced: true, deadline: request.deadline)
+                reply.note(blobs)
+            }
+        } catch {
+            let name = placements.name(of: node) ?? "\(node)"
+            if !reply.unreachable.contains(name) { reply.unreachable.append(name) }
+        }
+    }
+
+    // MARK: Telling
+
+    public func stat(_ request: StatRequest) async throws(CacheFailure) -> StatReply {
+        let statistics = statistics()
+        guard let name = request.name else { return StatReply(statistics: statistics) }
+        try Self.check(name)
+        guard let binding = try await names.look(name, principal: request.principal, deadline: request.deadline) else {
+            return StatReply(statistics: statistics)
+        }
+        let loaded = await loader.load([binding.manifest], deadline: request.deadline)
+        let manifest = loaded.found[binding.manifest].flatMap { try? Manifest(decoding: $0.bytes) }
+        let digests = [binding.manifest] + Set(manifest?.blobs.map(\.digest) ?? []).subtracting([binding.manifest])
+        let (holdings, _) = await locate(digests, deadline: request.deadline)
+        var held: [CacheTier: Int] = [:]
+        for digest in digests {
+            let holding = holdings[digest] ?? BlobHolding()
+            if holding.memory.contains(names.nodeID) { held[.memory, default: 0] += 1 }
+            if !holding.synced.isEmpty || !holding.memory.subtracting([names.nodeID]).isEmpty {
+                held[.peer, default: 0] += 1
+            }
+            for tier in holding.tiers.tiers { held[tier, default: 0] += 1 }
+        }
+        return StatReply(
+            statistics: statistics,
+            artifact: ArtifactStatus(binding: binding, manifest: manifest, blobs: digests.count, held: held))
+    }
+
+    private func statistics() -> CacheStatistics {
+        var statistics = CacheStatistics()
+        statistics.node = options.node
+        for tier in CacheTier.allCases {
+            var reads = CacheStatistics.Reads()
+            reads.count = counters[tier].count.current
+            reads.bytes = counters[tier].bytes.current
+            reads.costMilliseconds = counters[tier].cost.current
+            statistics.hits[tier] = reads
+        }
+        statistics.absent = counters.absent.current
+        statistics.lost = counters.lost.current
+        statistics.coalesced = counters.coalesced.current
+        statistics.localHits = counters.localHits.current
+        statistics.leaseRefusals = counters.leaseRefusals.current
+        statistics.stores = counters.stores.current
+        statistics.storesLost = counters.storesLost.current
+        statistics.evictions = counters.evictions.current
+        statistics.closureFailures = counters.closureFailures.current
+        statistics.quarantined = counters.quarantined.current
+        let memory = memory.stat()
+        statistics.memory.policy = "\(self.memory.options.policy)"
+        statistics.memory.entries = memory.entries
+        statistics.memory.bytes = memory.accountedBytes
+        statistics.memory.limitBytes = memory.limitBytes
+        statistics.memory.ghostHits = memory.ghostHits
+        statistics.tiers = outer.map { tier in
+            let guarded = tier as? GuardedTier
+            return CacheStatistics.Tier(tier: tier.tier, breaker: guarded?.health.name ?? "closed")
+        }
+        statistics.peers = peers.statistics
+        let load = loader.load
+        statistics.loads = load.loads
+        statistics.waiters = load.waiters + making.waiterCount
+        state.withLock { state in
+            statistics.tokens = state.tokens.count
+            statistics.tokensGranted = state.tokens.granted
+            statistics.tokensExpired = state.tokens.expired
+        }
+        if let disk { (statistics.diskBlobs, statistics.diskBytes) = disk.size }
+        statistics.mapEpoch = placements.epoch
+        statistics.shardsOwned = placements.ownedCount
+        statistics.staleEpochRefusals = counters.staleEpoch.current
+        statistics.garbageBlobs = counters.garbageBlobs.current
+        statistics.garbageBytes = counters.garbageBytes.current
+        statistics.warmedBytes = counters.warmedBytes.current
+        statistics.warmedHits = counters.warmedHits.current
+        statistics.syncDifferences = counters.syncDifferences.current
+        return statistics
+    }
+
+    // MARK: Garbage
+
+    /// Deletes blobs of this node's disk that no name refers to and no store has wanted for the whole time of grace.
+    ///
+    /// Names are read first: a binding that is made meanwhile is of a store that holds its blobs, here too, since the gate of
+    /// its closure asked this node or wrote here.
+    func collectGarbage() async {
+        guard let disk else { return }
+        let old = disk.entries().filter { $0.idle >= options.garbageGrace }
+        if old.isEmpty { return }
+        guard let referenced = await referencedDigests() else { return }
+        // Looked at again: a store may have come while the names were read.
+        let candidates = disk.entries().map { (digest: $0.digest, idle: $0.idle) }
+        let sizes = Dictionary(old.map { ($0.digest, $0.size) }) { $1 }
+        let garbage = state.withLock { state in
+            state.holds.garbage(candidates, referenced: referenced, grace: options.garbageGrace)
+        }
+        await disk.delete(garbage)
+        for digest in garbage { memory.drop(digest) }
+        counters.garbageBlobs.add(UInt64(garbage.count))
+        counters.garbageBytes.add(garbage.reduce(0) { $0 + UInt64(sizes[$1] ?? 0) })
+    }
+
+    /// Nil when a manifest could not be read: then nothing is known to be garbage.
+    private func referencedDigests() async -> Set<Digest>? {
+        var referenced: Set<Digest> = []
+        var after: [UInt8]?
+        while true {
+            let deadline = NodeClock.now() + .seconds(30)
+            guard
+                let page = try? await names.list(
+                    prefix: [], after: after, limit: 1000, principal: "node/" + options.node, deadline: deadline)
+            else { return nil }
+            let manifests = page.bindings.map(\.binding.manifest)
+            referenced.formUnion(manifests)
+            let loaded = await loader.load(manifests, deadline: deadline)
+            guard loaded.unreached.isEmpty else { return nil }
+            for blob in loaded.found.values {
+                guard let manifest = try? Manifest(decoding: blob.bytes) else { continue }
+                referenced.formUnion(manifest.blobs.map(\.digest))
+            }
+            guard page.more, let last = page.bindings.last?.name else { return referenced }
+            after = last
+        }
+    }
+}
+
+extension SyncReply {
+    fileprivate mutating func note(_ blobs: [Blob]) {
+        repairedBlobs += blobs.count
+        repairedBytes += blobs.reduce(0) { $0 + UInt64($1.bytes.count) }
+    }
+}

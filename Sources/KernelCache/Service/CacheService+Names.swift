@@ -1,0 +1,103 @@
+import CacheCore
+import EsperTypes
+import RaftRuntime
+
+extension CacheService {
+    public func evict(_ request: EvictRequest) async throws(CacheFailure) -> EvictReply {
+        try Self.check(request.name)
+        try Self.checkTime(request.deadline)
+        switch request.subject {
+        case .name(let version): return try await evictName(request, version)
+        case .copy: return try await evictCopy(request)
+        case .tier(let tier): return try await evict(request, from: tier)
+        }
+    }
+
+    private func evictName(_ request: EvictRequest, _ version: LogIndex?) async throws(CacheFailure) -> EvictReply {
+        let result = try await names.change(
+            .evict(request.name, version: version), request: nil, principal: request.principal,
+            deadline: request.deadline)
+        switch result {
+        case .evicted(let previous):
+            counters.evictions.add()
+            let bytes = memory.drop(name: request.name)
+            return EvictReply(previous: previous, copies: bytes > 0 ? 1 : 0, bytes: bytes)
+        case .conflict(let current):
+            throw CacheFailure(.conflict, "the name has another version", current: current)
+        case .bound, .kept, .quarantined, .full: throw CacheFailure(.invalid, "an answer to another question")
+        }
+    }
+
+    /// The manifest and everything that it names, as far as it is found.
+    private func closure(_ request: EvictRequest) async throws(CacheFailure) -> (binding: Binding, digests: [Digest])? {
+        let binding = try await names.look(request.name, principal: request.principal, deadline: request.deadline)
+        guard let binding else { return nil }
+        let loaded = await loader.load([binding.manifest], deadline: request.deadline)
+        let manifest = loaded.found[binding.manifest].flatMap { try? Manifest(decoding: $0.bytes) }
+        let blobs = Set(manifest?.blobs.map(\.digest) ?? []).subtracting([binding.manifest])
+        return (binding, [binding.manifest] + blobs.sorted())
+    }
+
+    private func evictCopy(_ request: EvictRequest) async throws(CacheFailure) -> EvictReply {
+        var reply = EvictReply()
+        let hot = memory.drop(name: request.name)
+        if hot > 0 { reply.add(hot) }
+        guard let closure = try await closure(request) else { return reply }
+        for digest in closure.digests {
+            let bytes = memory.drop(digest)
+            if bytes > 0 { reply.add(bytes) }
+        }
+        return reply
+    }
+
+    /// Only what the next tier below is known to have, checked just before.
+    private func evict(_ request: EvictRequest, from kind: CacheTier) async throws(CacheFailure) -> EvictReply {
+        if kind == .memory { return try await evictCopy(request) }
+        guard let closure = try await closure(request) else { return EvictReply() }
+        let (holdings, _) = await locate(closure.digests, deadline: request.deadline)
+        let safe = closure.digests.filter { digest in
+            guard let holding = holdings[digest] else { return false }
+            return switch kind {
+            case .memory: true
+            case .redis: !holding.synced.isEmpty || !holding.tiers.subtracting(TierSet(.redis)).isEmpty
+            case .peer: !holding.tiers.subtracting(TierSet(.redis)).isEmpty
+            case .catalog: holding.tiers.contains(TierSet(.archive))
+            case .archive: false
+            }
+        }
+        guard safe.count == closure.digests.count else {
+            throw CacheFailure(
+                .closureIncomplete,
+                "the tier below \(kind.name) has not got \(closure.digests.count - safe.count) of the blobs")
+        }
+        var reply = EvictReply()
+        if kind == .peer {
+            guard let disk else { return reply }
+            let held = disk.entries().filter { safe.contains($0.digest) }
+            await disk.delete(held.map(\.digest))
+            for entry in held { reply.add(UInt64(entry.size)) }
+            return reply
+        }
+        guard let tier = tier(kind) else { throw CacheFailure(.invalid, "there is no tier \(kind.name)") }
+        do throws(TierFailure) {
+            let held = try await tier.has(safe, deadline: request.deadline)
+            try await tier.delete(Array(held), deadline: request.deadline)
+            reply.copies = held.count
+        } catch { throw CacheFailure(.tierUnavailable, "\(error)", outcome: .unknown) }
+        return reply
+    }
+
+    public func list(_ request: ListRequest) async throws(CacheFailure) -> ListReply {
+        try Self.checkTime(request.deadline)
+        return try await names.list(
+            prefix: request.prefix, after: request.after, limit: request.limit, principal: request.principal,
+            deadline: request.deadline)
+    }
+}
+
+extension EvictReply {
+    fileprivate mutating func add(_ bytes: UInt64) {
+        copies += 1
+        self.bytes += bytes
+    }
+}

@@ -1,0 +1,195 @@
+public import CacheCore
+public import EsperTypes
+import Logging
+import Metrics
+import RaftRuntime
+import Synchronization
+
+extension CacheService {
+    public func hit(_ name: [UInt8]) -> CacheHit? {
+        guard let lookup = names.binding(name, principal: nil) else {
+            counters.leaseRefusals.add()
+            return nil
+        }
+        guard case .found(let binding) = lookup, binding.state == .live else {
+            counters.absent.add()
+            return .absent
+        }
+        if let value = memory.value(of: name, version: binding.version) {
+            note(binding, UInt64(value.count))
+            return .found(binding, value: value)
+        }
+        guard let value = valueInMemory(of: binding) else { return nil }
+        memory.put(value, of: name, version: binding.version, costMilliseconds: binding.costMilliseconds)
+        note(binding, UInt64(value.count))
+        return .found(binding, value: value)
+    }
+
+    private func note(_ binding: Binding, _ bytes: UInt64) {
+        counters.localHits.add()
+        counters[.memory].add(bytes: bytes, cost: binding.costMilliseconds)
+    }
+
+    private func valueInMemory(of binding: Binding) -> [UInt8]? {
+        guard binding.size <= UInt64(CacheLimits.blobBytes), let encoded = memory.get(binding.manifest),
+            let manifest = try? Manifest(decoding: encoded), manifest.files.count == 1
+        else { return nil }
+        switch manifest.files[0].content {
+        case .inline(let bytes): return bytes
+        case .blobs(let blobs): return blobs.count == 1 ? memory.get(blobs[0].digest) : nil
+        }
+    }
+
+    public func retrieve(_ request: RetrieveRequest) async throws(CacheFailure) -> RetrieveReply {
+        try Self.check(request.name)
+        if !request.allowsStale { try await checkMembers() }
+        let start = NodeClock.now()
+        defer { counters.retrieveTime.recordNanoseconds((NodeClock.now() - start).nanoseconds) }
+        while true {
+            try Self.checkTime(request.deadline)
+            let (binding, isStale) = try await look(request)
+            if let binding, binding.state == .live {
+                switch await open(request.name, binding, deadline: request.deadline) {
+                case .found(let manifest, let tier):
+                    return RetrieveReply(result: .found(binding, manifest, tier: tier), isStale: isStale)
+                case .lost:
+                    counters.lost.add()
+                    try await quarantine(request.name, binding, deadline: request.deadline)
+                case .unreached:
+                    // To whoever asks it is as good as absent; what the name stands for stays.
+                    counters.lost.add()
+                    return RetrieveReply(result: .absent(binding), isStale: isStale)
+                }
+            }
+            let remains = binding.map { binding in
+                var binding = binding
+                if binding.state == .live { binding.state = .quarantined }
+                return binding
+            }
+            if binding?.state != .live { counters.absent.add() }
+            guard request.wantsToMake, !isStale else {
+                return RetrieveReply(result: .absent(remains), isStale: isStale)
+            }
+            if let token = try await waitForTurn(request) { return RetrieveReply(result: .make(token)) }
+        }
+    }
+
+    private func look(_ request: RetrieveRequest) async throws(CacheFailure) -> (Binding?, isStale: Bool) {
+        if let lookup = names.binding(request.name, principal: request.principal) {
+            return (lookup.binding, false)
+        }
+        counters.leaseRefusals.add()
+        do throws(CacheFailure) {
+            return (
+                try await names.look(request.name, principal: request.principal, deadline: request.deadline), false
+            )
+        } catch {
+            guard request.allowsStale, error.isRetryable else { throw error }
+            return (names.staleBinding(request.name).binding, true)
+        }
+    }
+
+    // MARK: From the binding to the bytes
+
+    private enum Opened {
+        case found(Manifest, CacheTier)
+        case lost
+        case unreached
+    }
+
+    /// Brings the manifest, and everything that it names or the knowledge that it is there.
+    private func open(_ name: [UInt8], _ binding: Binding, deadline: Instant) async -> Opened {
+        let cost = binding.costMilliseconds
+        let first = await loader.load([binding.manifest], costMilliseconds: cost, deadline: deadline)
+        guard let encoded = first.found[binding.manifest] else {
+            return first.lost.contains(binding.manifest) ? .lost : .unreached
+        }
+        // Its digest is right, so whoever stored it stored nonsense; there is nothing to find.
+        guard let manifest = try? Manifest(decoding: encoded.bytes) else { return .lost }
+        var tier = encoded.tier
+        let digests = Array(Set(manifest.blobs.map(\.digest)))
+        if manifest.size <= options.prefetchBytes {
+            let rest = await loader.load(digests, costMilliseconds: cost, deadline: deadline)
+            if !rest.lost.isEmpty { return .lost }
+            if !rest.unreached.isEmpty { return .unreached }
+            if !digests.isEmpty { tier = max(tier, rest.tier) }
+            keepHot(name, binding, manifest, rest)
+        } else {
+            switch await presence(of: digests, deadline: deadline) {
+            case .all: break
+            case .lost: return .lost
+            case .unreached: return .unreached
+            }
+        }
+        counters[tier].add(bytes: manifest.size, cost: cost)
+        noteWarmed(binding.manifest, bytes: manifest.size)
+        return .found(manifest, tier)
+    }
+
+    /// A small value stands in memory under its name too, for ``hit(_:)``.
+    private func keepHot(_ name: [UInt8], _ binding: Binding, _ manifest: Manifest, _ loaded: LoadResult) {
+        guard manifest.files.count == 1, manifest.size <= Self.hotBytes else { return }
+        switch manifest.files[0].content {
+        case .inline(let bytes):
+            memory.put(bytes, of: name, version: binding.version, costMilliseconds: binding.costMilliseconds)
+        case .blobs(let blobs):
+            guard blobs.count == 1, let blob = loaded.found[blobs[0].digest] else { return }
+            memory.put(blob.bytes, of: name, version: binding.version, costMilliseconds: binding.costMilliseconds)
+        }
+    }
+
+    static let hotBytes: UInt64 = 64 << 10
+
+    private enum Presence {
+        case all
+        case lost
+        case unreached
+    }
+
+    private func presence(of digests: [Digest], deadline: Instant) async -> Presence {
+        let (holdings, isCertain) = await locate(digests, deadline: deadline)
+        let absent = digests.filter { holdings[$0].map { $0 == BlobHolding() } ?? true }
+        return absent.isEmpty ? .all : isCertain ? .lost : .unreached
+    }
+
+    private func quarantine(_ name: [UInt8], _ binding: Binding, deadline: Instant) async throws(CacheFailure) {
+        let result = try await names.change(
+            .quarantine(name, version: binding.version), request: nil, principal: "node/" + options.node,
+            deadline: deadline)
+        // A conflict: somebody has stored it anew, or marked it already.
+        guard case .quarantined = result else { return }
+        counters.quarantined.add()
+        logger.warning(
+            "the bytes of a name were found in no tier; it is quarantined until it is made again",
+            metadata: ["cache.version": "\(binding.version)"])
+    }
+
+    // MARK: Blobs
+
+    public func blob(_ reference: BlobReference, deadline: Instant) async throws(CacheFailure) -> CachedBlob {
+        let digest = reference.digest
+        if let bytes = memory.get(digest) { return CachedBlob(bytes: bytes, tier: .memory) }
+        try Self.checkTime(deadline)
+        let result = await loader.load([digest], deadline: deadline)
+        if let blob = result.found[digest] { return blob }
+        try await checkMembers()
+        if result.lost.contains(digest) { throw CacheFailure(.bytesLost, "no tier has \(digest)") }
+        if NodeClock.now() >= deadline { throw CacheFailure(.timedOut, "the blob was not there in time") }
+        throw CacheFailure(.tierUnavailable, "a tier that may have \(digest) does not answer")
+    }
+
+    func noteWarmed(_ digest: Digest, bytes: UInt64) {
+        guard counters.warmedBytes.current > 0 else { return }
+        let wasWarmed = state.withLock { $0.warmed[digest] != nil }
+        if wasWarmed { counters.warmedHits.add() }
+    }
+}
+
+extension BindingLookup {
+    var binding: Binding? {
+        switch self {
+        case .found(let binding): binding
+        case .absent: nil
+        }
+    }
+}

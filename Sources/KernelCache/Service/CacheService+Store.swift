@@ -1,0 +1,174 @@
+public import CacheCore
+public import EsperTypes
+import Metrics
+import RaftRuntime
+import Synchronization
+
+extension CacheService {
+    public func missing(
+        _ blobs: [BlobReference], deadline: Instant
+    ) async throws(CacheFailure) -> [BlobReference] {
+        try Self.checkTime(deadline)
+        try await checkMembers()
+        let digests = Array(Set(blobs.map(\.digest)))
+        hold(digests, until: NodeClock.now() + options.addHold)
+        let (holdings, _) = await locate(digests, deadline: deadline)
+        noteEvidence(holdings)
+        let gate = makeGate([], mode: .durable)
+        return blobs.filter { blob in !gate.isSatisfied(by: holdings[blob.digest] ?? BlobHolding()) }
+    }
+
+    public func add(
+        _ bytes: [UInt8], mode: StoreMode, deadline: Instant
+    ) async throws(CacheFailure) -> BlobReference {
+        guard (1...CacheLimits.blobBytes).contains(bytes.count) else {
+            throw CacheFailure(.oversized, "a blob has 1 to \(CacheLimits.blobBytes) bytes, not \(bytes.count)")
+        }
+        try checkWritable(deadline)
+        try await checkMembers()
+        let blob = Blob(digest: Digest(hashing: bytes), bytes: bytes)
+        hold([blob.digest], until: NodeClock.now() + options.addHold)
+        noteEvidence(await distribute([blob], mode: mode, deadline: deadline))
+        return BlobReference(digest: blob.digest, size: UInt32(bytes.count))
+    }
+
+    public func store(_ request: StoreRequest) async throws(CacheFailure) -> StoreReply {
+        try Self.check(request.name)
+        try checkWritable(request.deadline)
+        try await checkMembers()
+        do throws(ManifestError) { try request.manifest.validate() } catch {
+            throw CacheFailure(.invalid, error.description)
+        }
+        let encoded = request.manifest.encoded()
+        guard encoded.count <= CacheLimits.manifestBytes else {
+            throw CacheFailure(.oversized, ManifestError.manifestTooLarge(encoded.count).description)
+        }
+        let start = NodeClock.now()
+        defer { counters.storeTime.recordNanoseconds((NodeClock.now() - start).nanoseconds) }
+        let manifest = Blob(digest: Digest(hashing: encoded), bytes: encoded)
+        let closure = [manifest.digest] + Set(request.manifest.blobs.map(\.digest)).subtracting([manifest.digest])
+        let now = NodeClock.now()
+        let until = max(request.deadline, now) + .seconds(60)
+        guard let holder = state.withLock({ $0.holds.hold(closure, until: until, now: now) }) else {
+            throw CacheFailure(.overloaded, "too many stores are under way")
+        }
+        defer { state.withLock { $0.holds.release(holder) } }
+        let tiers = try await secure(closure, manifest, request)
+        return try await bind(request, manifest, tiers)
+    }
+
+    // MARK: The closure
+
+    /// Returns when every blob is held as the mode asks.
+    private func secure(
+        _ closure: [Digest], _ manifest: Blob, _ request: StoreRequest
+    ) async throws(CacheFailure) -> TierSet {
+        var gate = makeGate(closure, mode: request.mode)
+        state.withLock { state in
+            for digest in closure { if let known = state.evidence[digest] { gate.note(digest, known.holding) } }
+        }
+        note(await distribute([manifest], mode: request.mode, deadline: request.deadline), in: &gate)
+        var lacking = gate.lacking.filter { $0 != manifest.digest }
+        if !lacking.isEmpty {
+            note(await locate(lacking, deadline: request.deadline).holdings, in: &gate)
+            lacking = gate.lacking.filter { $0 != manifest.digest }
+        }
+        if !lacking.isEmpty {
+            // Somewhere, though not where the mode wants it.
+            let loaded = await loader.load(lacking, deadline: request.deadline)
+            let blobs = loaded.found.map { Blob(digest: $0.key, bytes: $0.value.bytes) }
+            note(await distribute(blobs, mode: request.mode, deadline: request.deadline), in: &gate)
+            if let absent = lacking.first(where: { loaded.found[$0] == nil }) {
+                counters.closureFailures.add()
+                throw CacheFailure(
+                    .closureIncomplete, "the blob \(absent) of the manifest is nowhere; send it first")
+            }
+        }
+        guard gate.isOpen else {
+            counters.closureFailures.add()
+            throw CacheFailure(
+                .tierUnavailable,
+                "\(gate.lacking.count) of \(closure.count) blobs are held by too few for mode \(request.mode.name)")
+        }
+        return gate.tiers
+    }
+
+    private func note(_ holdings: [Digest: BlobHolding], in gate: inout ClosureGate) {
+        for (digest, holding) in holdings { gate.note(digest, holding) }
+    }
+
+    func makeGate(_ closure: [Digest], mode: StoreMode) -> ClosureGate {
+        ClosureGate(
+            closure, mode: mode, members: placements.memberCount, copies: options.copies,
+            hasArchive: tier(.archive) != nil)
+    }
+
+    private func checkWritable(_ deadline: Instant) throws(CacheFailure) {
+        try Self.checkTime(deadline)
+        guard !state.withLock({ $0.isDraining }) else {
+            throw CacheFailure(.draining, "the node is stopping; ask another one")
+        }
+    }
+
+    private func hold(_ digests: [Digest], until: Instant) {
+        state.withLock { _ = $0.holds.hold(digests, until: until, now: NodeClock.now()) }
+    }
+
+    private static let maximumEvidence = 262_144
+
+    private func noteEvidence(_ holdings: [Digest: BlobHolding]) {
+        let now = NodeClock.now()
+        state.withLock { state in
+            for (digest, holding) in holdings where holding != BlobHolding() {
+                if state.evidence.count >= Self.maximumEvidence { state.evidence = [:] }
+                var known = state.evidence[digest]?.holding ?? BlobHolding()
+                known.formUnion(holding)
+                state.evidence[digest] = (known, now)
+            }
+        }
+    }
+
+    // MARK: The name
+
+    private func bind(
+        _ request: StoreRequest, _ manifest: Blob, _ tiers: TierSet
+    ) async throws(CacheFailure) -> StoreReply {
+        let condition: CacheBind.Condition =
+            switch request.condition {
+            case .byKind: .byKind
+            case .version(let version): .version(version)
+            }
+        let bind = CacheBind(
+            name: request.name, kind: request.kind, manifest: manifest.digest, size: request.manifest.size,
+            costMilliseconds: request.costMilliseconds, mode: request.mode, tiers: tiers, lineage: request.lineage,
+            expiry: request.lifetime.map { .after($0) } ?? .never, condition: condition)
+        let result = try await names.change(
+            .bind(bind), request: request.request, principal: request.principal, deadline: request.deadline)
+        switch result {
+        case .bound(let binding):
+            counters.stores.add()
+            stored(request, binding)
+            return StoreReply(binding: binding, isStored: true, tiers: tiers)
+        case .kept(let binding):
+            let isSame = binding.manifest == manifest.digest
+            if !isSame { counters.storesLost.add() }
+            stored(request, binding)
+            return StoreReply(binding: binding, isStored: isSame, tiers: isSame ? tiers : binding.tiers)
+        case .conflict(let current):
+            throw CacheFailure(.conflict, "the name has another version", current: current)
+        case .full: throw CacheFailure(.storageFull, "as many names as a cluster may have are bound")
+        case .evicted, .quarantined: throw CacheFailure(.invalid, "an answer to another question")
+        }
+    }
+
+    private func stored(_ request: StoreRequest, _ binding: Binding) {
+        let name = request.name
+        for blob in request.manifest.blobs { memory.unpin(blob.digest) }
+        state.withLock { $0.tokens.stored(name) }
+        if placements.coordinator(of: Self.homeShard(of: name)) != names.nodeID {
+            background.start { [weak self] in
+                _ = await self?.exchange(name, .stored, deadline: NodeClock.now() + .seconds(1))
+            }
+        }
+    }
+}

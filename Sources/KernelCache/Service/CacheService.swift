@@ -1,0 +1,167 @@
+import CacheCore
+import EsperTypes
+public import Logging
+public import NIOCore
+import Metrics
+import RaftRuntime
+import Synchronization
+
+/// The cache of one node: names from the cluster's agreement, bytes from the nearest place that has them.
+///
+/// Names are decided by ``NameAuthority`` alone; everything here concerns bytes under digests, which are never stale, and so
+/// every shortcut here can at worst miss. What is acknowledged as stored is held as its mode asks (``ClosureGate``); what is
+/// read is checked when it enters the process.
+public final class CacheService: ArtifactCache, PeerResponder {
+    /// What a cache is made of.
+    public struct Parts: Sendable {
+        public var names: any NameAuthority
+        public var memory: MemoryTier
+        public var disk: BlobDirectory?
+        /// Redis, the catalog and the archive, as far as there are any; guarded ones.
+        public var outer: [any BlobTier]
+        public var peers: any PeerExchange
+        /// For deadlines.
+        public var eventLoop: any EventLoop
+        public var options: CacheOptions
+        public var logger: Logger
+
+        public init(
+            names: any NameAuthority, memory: MemoryTier, disk: BlobDirectory?, outer: [any BlobTier] = [],
+            peers: any PeerExchange = NoPeers(), eventLoop: any EventLoop, options: CacheOptions = CacheOptions(),
+            logger: Logger
+        ) {
+            self.names = names
+            self.memory = memory
+            self.disk = disk
+            self.outer = outer
+            self.peers = peers
+            self.eventLoop = eventLoop
+            self.options = options
+            self.logger = logger
+        }
+    }
+
+    struct State {
+        var tokens: CompileTokens
+        var holds = BlobHolds()
+        /// Where blobs of coming stores were put; bounded, forgotten with their holds.
+        var evidence: [Digest: (holding: BlobHolding, at: Instant)] = [:]
+        /// Brought by warming and not read since.
+        var warmed: [Digest: Int] = [:]
+        var isDraining = false
+    }
+
+    let names: any NameAuthority
+    let memory: MemoryTier
+    let disk: BlobDirectory?
+    let outer: [any BlobTier]
+    let peers: any PeerExchange
+    let eventLoop: any EventLoop
+    let options: CacheOptions
+    let logger: Logger
+    let counters = CacheCounters()
+    let placements: Placements
+    let loader: BlobLoader
+    let background = BackgroundWork()
+    let making: MakeQueue
+    let state: Mutex<State>
+    /// Cancelled and awaited by ``stop()``.
+    private let chores = Mutex<Task<Void, Never>?>(nil)
+
+    public init(_ parts: Parts) {
+        names = parts.names
+        memory = parts.memory
+        disk = parts.disk
+        outer = parts.outer.sorted { $0.tier < $1.tier }
+        peers = parts.peers
+        eventLoop = parts.eventLoop
+        options = parts.options
+        logger = parts.logger
+        placements = Placements(me: parts.names.nodeID, copies: parts.options.copies)
+        loader = BlobLoader(
+            memory: memory, disk: disk, outer: outer, peers: peers, placements: placements, options: options,
+            counters: counters, background: background, eventLoop: eventLoop)
+        making = MakeQueue(maximumWaiters: options.maximumWaiters, eventLoop: eventLoop)
+        state = Mutex(State(tokens: CompileTokens(settings: options.tokens, seed: options.seed)))
+    }
+
+    /// Learns who the members are, and begins the chores: who is there, what may go.
+    /// Does not wait for the cluster: until this node knows the members, calls that need them ask again or fail.
+    public func start() {
+        chores.withLock { chores in
+            guard chores == nil else { return }
+            chores = Task { await self.runChores() }
+        }
+    }
+
+    /// Takes no new calls that write; reads go on until ``stop()``.
+    public func drain() { state.withLock { $0.isDraining = true } }
+
+    public func stop() async {
+        drain()
+        let task = chores.withLock { chores in
+            defer { chores = nil }
+            return chores
+        }
+        task?.cancel()
+        await task?.value
+        await background.close()
+        await peers.close()
+        await disk?.close()
+    }
+
+    /// Asks who the members are; called by itself twice a second.
+    public func refreshMembers() async {
+        // At the next time then.
+        let deadline = NodeClock.now() + .seconds(2)
+        guard let members = try? await names.members(deadline: deadline),
+            let map = try? await names.shardMap(deadline: deadline) as ShardMap??
+        else { return }
+        if placements.update(members, map: map ?? nil) { peers.update(members) }
+    }
+
+    private func runChores() async {
+        var lastGarbage = NodeClock.now()
+        while !Task.isCancelled {
+            await refreshMembers()
+            memory.maintain()
+            let now = NodeClock.now()
+            state.withLock { state in
+                state.holds.sweep(now)
+                state.tokens.sweep(now)
+                state.evidence = state.evidence.filter { now - $0.value.at < options.addHold }
+            }
+            counters.memoryBytes.record(memory.stat().accountedBytes)
+            if let disk { counters.diskBytes.record(disk.size.bytes) }
+            counters.waiters.record(loader.load.waiters)
+            if now - lastGarbage >= options.garbageInterval {
+                lastGarbage = now
+                await collectGarbage()
+            }
+            // Cancelled: the loop ends.
+            try? await Task.sleep(for: .milliseconds(500))
+        }
+    }
+
+    // MARK: Small helpers of all parts
+
+    static func homeShard(of name: [UInt8]) -> ShardID { ShardID(of: Digest(hashing: name)) }
+
+    static func check(_ name: [UInt8]) throws(CacheFailure) {
+        guard CacheCommand.isName(name) else { throw CacheFailure(.invalid, CacheCommandError.name.message) }
+    }
+
+    /// Without the members nobody can say how many copies are enough, or that everybody was asked.
+    func checkMembers() async throws(CacheFailure) {
+        if placements.members.isEmpty { await refreshMembers() }
+        guard !placements.members.isEmpty else {
+            throw CacheFailure(.noLeader, "this node does not know the members of the cluster yet; ask again")
+        }
+    }
+
+    static func checkTime(_ deadline: Instant) throws(CacheFailure) {
+        guard NodeClock.now() < deadline else { throw CacheFailure(.timedOut, "the time given is over") }
+    }
+
+    func tier(_ kind: CacheTier) -> (any BlobTier)? { outer.first { $0.tier == kind } }
+}

@@ -1,0 +1,125 @@
+public import CacheCore
+import Coordination
+public import EsperTypes
+public import RaftRuntime
+
+/// ``NameAuthority`` of a running node.
+public final class NodeNames: NameAuthority {
+    private let node: NodeHandle
+
+    public init(_ node: NodeHandle) { self.node = node }
+
+    public var nodeID: NodeID { node.nodeID }
+
+    public func binding(_ name: [UInt8], principal: String?) -> BindingLookup? {
+        // Where permissions are in force, the state machine judges who may read.
+        if node.auth.isEnabled, !(principal?.utf8.starts(with: "node/".utf8) ?? false) { return nil }
+        return node.binding(name)
+    }
+
+    public func staleBinding(_ name: [UInt8]) -> BindingLookup { node.staleBinding(name) }
+
+    public func look(
+        _ name: [UInt8], principal: String, deadline: Instant
+    ) async throws(CacheFailure) -> Binding? {
+        guard case .binding(let binding) = try await query(.binding(name), principal, deadline) else {
+            throw Self.nonsense
+        }
+        return binding
+    }
+
+    public func list(
+        prefix: [UInt8], after: [UInt8]?, limit: Int, principal: String, deadline: Instant
+    ) async throws(CacheFailure) -> ListReply {
+        let query = Query.bindings(prefix: prefix, after: after, limit: limit)
+        guard case .bindings(let page) = try await self.query(query, principal, deadline) else { throw Self.nonsense }
+        return ListReply(bindings: page.bindings.map { ($0.name, $0.binding) }, more: page.next != nil)
+    }
+
+    public func members(deadline: Instant) async throws(CacheFailure) -> [CacheMember] {
+        let body = await node.call(
+            .query(.members, linearizable: false), principal: Self.principal, timeout: deadline - NodeClock.now())
+        guard case .members(let table) = try Self.result(of: body) else { throw Self.nonsense }
+        return table.records.filter(\.isEnrolled).map {
+            CacheMember(id: $0.id, name: $0.name, api: $0.api, zone: $0.zone)
+        }
+    }
+
+    public func shardMap(deadline: Instant) async throws(CacheFailure) -> ShardMap? {
+        let body = await node.call(
+            .query(.shardMap, linearizable: false), principal: Self.principal, timeout: deadline - NodeClock.now())
+        guard case .shardMap(let map) = try Self.result(of: body) else { throw Self.nonsense }
+        return map
+    }
+
+    public func change(
+        _ change: CacheChange, request: StoreRequest.RequestName?, principal: String, deadline: Instant
+    ) async throws(CacheFailure) -> CacheChangeResult {
+        let identity = request.map {
+            RequestID(client: $0.client, sequence: $0.sequence, acknowledgedThrough: $0.acknowledgedThrough)
+        }
+        let body = await node.call(
+            .command(.cache(.change([change])), identity), principal: principal, timeout: deadline - NodeClock.now())
+        switch body {
+        case .command(let reply):
+            switch reply.result {
+            case .cache(.changed(let results)):
+                guard let result = results.first else { throw Self.nonsense }
+                return result
+            case .refused(let refusal): throw CacheFailure(refusal)
+            default: throw Self.nonsense
+            }
+        case .failed(let failure): throw CacheFailure(failure)
+        default: throw Self.nonsense
+        }
+    }
+
+    private static let principal = "node/cache"
+    private static let nonsense = CacheFailure(.invalid, "the node answered another question", outcome: .unknown)
+
+    private func query(
+        _ query: Query, _ principal: String, _ deadline: Instant
+    ) async throws(CacheFailure) -> QueryResult {
+        let body = await node.call(
+            .query(query, linearizable: true), principal: principal, timeout: deadline - NodeClock.now())
+        return try Self.result(of: body)
+    }
+
+    private static func result(of body: ServiceReply.Body) throws(CacheFailure) -> QueryResult {
+        switch body {
+        case .query(let reply):
+            if case .refused(let refusal) = reply.result { throw CacheFailure(refusal) }
+            return reply.result
+        case .failed(let failure): throw CacheFailure(failure)
+        default: throw nonsense
+        }
+    }
+}
+
+extension CacheFailure {
+    init(_ failure: ServiceFailure) {
+        let code: Code =
+            switch failure.code {
+            case .noLeader: .noLeader
+            case .timedOut: .timedOut
+            case .overloaded: .overloaded
+            case .storageFull: .storageFull
+            case .draining: .draining
+            case .leadershipChanged, .unconfirmed: .unconfirmed
+            case .permissionDenied, .userUnknown: .permissionDenied
+            case .oversized: .oversized
+            default: .invalid
+            }
+        self.init(code, failure.message, outcome: failure.outcome)
+    }
+
+    init(_ refusal: Refusal) {
+        let code: Code =
+            switch refusal {
+            case .outboxFull: .outboxFull
+            case .permissionDenied, .auth: .permissionDenied
+            default: .invalid
+            }
+        self.init(code, refusal.message, outcome: refusal.outcome)
+    }
+}

@@ -1,0 +1,105 @@
+import CacheCore
+import Coordination
+import EsperTypes
+import KernelCache
+import Synchronization
+
+/// What a cluster agrees on, without the cluster: one state machine that several caches look at, each as a node of its own.
+final class Agreement: Sendable {
+    private struct State {
+        var machine = StateMachine()
+        var index: UInt64 = 0
+        var members: [CacheMember] = []
+    }
+
+    private let state = Mutex(State())
+
+    func become(_ members: [CacheMember]) { state.withLock { $0.members = members } }
+
+    var members: [CacheMember] { state.withLock { $0.members } }
+
+    func binding(_ name: [UInt8]) -> Binding? {
+        state.withLock { state in
+            guard case .binding(let binding) = state.machine.answer(.binding(name), to: "node/test").result else {
+                return nil
+            }
+            return binding
+        }
+    }
+
+    func list(_ query: Query) -> CachePage {
+        state.withLock { state in
+            guard case .bindings(let page) = state.machine.answer(query, to: "node/test").result else {
+                return CachePage()
+            }
+            return page
+        }
+    }
+
+    func apply(_ change: CacheChange, _ principal: String) -> CommandResult {
+        state.withLock { state in
+            state.index += 1
+            let envelope = Envelope(
+                time: state.index,
+                proposal: ProposalID(origin: NodeID(1), boot: 1, number: state.index), principal: principal,
+                command: .cache(.change([change])))
+            var output = ApplyOutput()
+            state.machine.apply(
+                index: LogIndex(state.index), term: Term(1), payload: envelope.encoded(), into: &output)
+            return output.results.last?.reply.result ?? .recorded
+        }
+    }
+}
+
+/// A node's view of an agreement.
+final class AgreedNames: NameAuthority {
+    let nodeID: NodeID
+    private let agreement: Agreement
+    /// Without a lease, lookups have to be asked for.
+    let hasLease = Atomic<Bool>(true)
+    /// Without a quorum they have no answer.
+    let hasQuorum = Atomic<Bool>(true)
+
+    init(_ node: NodeID, _ agreement: Agreement) {
+        nodeID = node
+        self.agreement = agreement
+    }
+
+    func binding(_ name: [UInt8], principal: String?) -> BindingLookup? {
+        guard hasLease.load(ordering: .relaxed) else { return nil }
+        return staleBinding(name)
+    }
+
+    func staleBinding(_ name: [UInt8]) -> BindingLookup { agreement.binding(name).map { .found($0) } ?? .absent }
+
+    private func checkQuorum() throws(CacheFailure) {
+        guard hasQuorum.load(ordering: .relaxed) else { throw CacheFailure(.unconfirmed, "no quorum") }
+    }
+
+    func look(_ name: [UInt8], principal: String, deadline: Instant) async throws(CacheFailure) -> Binding? {
+        try checkQuorum()
+        return agreement.binding(name)
+    }
+
+    func change(
+        _ change: CacheChange, request: StoreRequest.RequestName?, principal: String, deadline: Instant
+    ) async throws(CacheFailure) -> CacheChangeResult {
+        try checkQuorum()
+        guard case .cache(.changed(let results)) = agreement.apply(change, principal), let first = results.first else {
+            throw CacheFailure(.invalid, "refused")
+        }
+        return first
+    }
+
+    func list(
+        prefix: [UInt8], after: [UInt8]?, limit: Int, principal: String, deadline: Instant
+    ) async throws(CacheFailure) -> ListReply {
+        try checkQuorum()
+        let page = agreement.list(.bindings(prefix: prefix, after: after, limit: limit))
+        return ListReply(bindings: page.bindings.map { ($0.name, $0.binding) }, more: page.next != nil)
+    }
+
+    func members(deadline: Instant) async throws(CacheFailure) -> [CacheMember] { agreement.members }
+
+    func shardMap(deadline: Instant) async throws(CacheFailure) -> ShardMap? { nil }
+}

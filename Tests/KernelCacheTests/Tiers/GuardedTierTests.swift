@@ -1,0 +1,131 @@
+import CacheCore
+import EsperTypes
+import KernelCache
+import Logging
+import RaftRuntime
+import Synchronization
+import TestSupport
+import Testing
+
+@Suite(.timeLimit(.minutes(1))) struct GuardedTierTests {
+    private func guarded(_ tier: ScriptedTier, _ change: (inout GuardedTier.Settings) -> Void = { _ in }) -> GuardedTier
+    {
+        var settings = GuardedTier.Settings()
+        settings.breaker.failures = 2
+        settings.breaker.firstPause = .milliseconds(5)
+        settings.breaker.longestPause = .milliseconds(20)
+        change(&settings)
+        return GuardedTier(tier, settings: settings, seed: 1, logger: silent)
+    }
+
+    @Test func `right bytes pass; wrong ones are dropped, discarded and absent`() async throws {
+        let tier = ScriptedTier()
+        let (right, wrong) = (Blob.sample(1), Blob.sample(2))
+        tier.plant(right.digest, right.bytes)
+        tier.plant(wrong.digest, right.bytes)
+        let guarded = guarded(tier)
+        let found = try await guarded.get([right.digest, wrong.digest, Blob.sample(3).digest], deadline: .soon)
+        #expect(found == [right.digest: right.bytes])
+        #expect(tier.discarded == [wrong.digest])
+        #expect(try await guarded.has([right.digest, wrong.digest], deadline: .soon) == [right.digest])
+    }
+
+    @Test func `a tier that hangs costs no more than the deadline, and then nothing`() async throws {
+        let tier = ScriptedTier()
+        tier.behave(.hang)
+        let guarded = guarded(tier) { $0.patience = .milliseconds(10) }
+        for _ in 0..<2 {
+            let start = NodeClock.now()
+            let failure = await #expect(throws: TierFailure.self) {
+                try await guarded.get([Blob.sample(1).digest], deadline: NodeClock.now() + .milliseconds(50))
+            }
+            #expect(failure?.code == .timedOut)
+            #expect(NodeClock.now() - start < .seconds(5))
+        }
+        let failure = await #expect(throws: TierFailure.self) {
+            try await guarded.get([Blob.sample(1).digest], deadline: .soon)
+        }
+        #expect(failure?.code == .suspended)
+        #expect(tier.calls == 2)
+        tier.release()
+    }
+
+    @Test func `a caller with too little time does not speak against the tier`() async throws {
+        let tier = ScriptedTier()
+        tier.behave(.hang)
+        let guarded = guarded(tier) { $0.patience = .seconds(1) }
+        for _ in 0..<10 {
+            _ = try? await guarded.has([Blob.sample(1).digest], deadline: NodeClock.now() + .milliseconds(2))
+        }
+        #expect(guarded.health == .closed)
+        tier.release()
+    }
+
+    @Test func `a tier that is down at the start comes back without a restart`() async throws {
+        let tier = ScriptedTier()
+        tier.behave(.fail(.unavailable))
+        let guarded = guarded(tier)
+        let runner = Task { await guarded.run() }
+        for _ in 0..<4 { _ = try? await guarded.get([Blob.sample(1).digest], deadline: .soon) }
+        #expect(guarded.isSuspended)
+        tier.behave(.work)
+        try await until("the tier to be back") { guarded.health == .closed }
+        try await guarded.put([.sample(1)], deadline: .soon)
+        #expect(try await guarded.get([Blob.sample(1).digest], deadline: .soon).count == 1)
+        runner.cancel()
+        await runner.value
+    }
+
+    @Test func `calls that were given up count until they end`() async throws {
+        let tier = ScriptedTier()
+        tier.behave(.hang)
+        let guarded = guarded(tier) {
+            $0.maximumCalls = 3
+            $0.patience = .seconds(1)
+        }
+        for _ in 0..<3 {
+            _ = try? await guarded.has([Blob.sample(1).digest], deadline: NodeClock.now() + .milliseconds(2))
+        }
+        let failure = await #expect(throws: TierFailure.self) {
+            try await guarded.has([Blob.sample(1).digest], deadline: .soon)
+        }
+        #expect(failure?.code == .overloaded)
+        tier.behave(.work)
+        tier.release()
+        try await until("the calls to end") {
+            (try? await guarded.has([Blob.sample(1).digest], deadline: .soon)) != nil
+        }
+    }
+
+    @Test func `a full tier still serves reads`() async throws {
+        let tier = ScriptedTier()
+        tier.behave(.fail(.full))
+        let guarded = guarded(tier)
+        for _ in 0..<10 { _ = try? await guarded.put([.sample(1)], deadline: .soon) }
+        #expect(guarded.health == .closed)
+    }
+
+    @Test func `a rate is kept`() async throws {
+        let guarded = guarded(ScriptedTier()) {
+            $0.operationsPerSecond = 0.001
+            $0.burst = 2
+        }
+        _ = try await guarded.has([Blob.sample(1).digest, Blob.sample(2).digest], deadline: .soon)
+        let failure = await #expect(throws: TierFailure.self) {
+            try await guarded.has([Blob.sample(1).digest], deadline: .soon)
+        }
+        #expect(failure?.code == .overloaded)
+    }
+
+    @Test func `a caller that is cancelled is let go at once`() async throws {
+        let tier = ScriptedTier()
+        tier.behave(.hang)
+        let guarded = guarded(tier)
+        let call = Task { try await guarded.has([Blob.sample(1).digest], deadline: .distantFuture) }
+        try await until("the call") { tier.calls == 1 }
+        call.cancel()
+        let failure = await #expect(throws: TierFailure.self) { try await call.value }
+        #expect(failure?.code == .cancelled)
+        tier.release()
+    }
+}
