@@ -175,6 +175,35 @@ struct HTTPRouteTests {
         ]
     }
 
+    /// In order too.
+    private static let cacheRows: [Row] = [
+        .post(
+            "/v1/cache/store",
+            #"{"name":"k","files":[{"name":"a.cubin","content":"A"},{"name":"b/c.json","content_base64":"/wA="}],"cost_ms":7}"#,
+            says: [#""outcome":"committed""#, #""stored":true"#, #""cost_ms":7"#, #""size":3"#],
+            bad: #"{"name":"k","files":[{"name":"../x","content":"A"}]}"#, 400, "invalid"),
+        .post(
+            "/v1/cache/retrieve", #"{"name":"k"}"#,
+            says: [#""result":"found""#, #""content_base64":"/wA=""#, #""name":"b/c.json""#],
+            bad: #"{"name":"k","files":["none"]}"#),
+        .post(
+            "/v1/cache/retrieve", #"{"name":"none","tenant":"other"}"#, says: [#""result":"absent""#],
+            bad: #"{"name":"k","tenant":"a/b"}"#, 400, "invalid"),
+        .post(
+            "/v1/cache/list", #"{"prefix":"","limit":5}"#, says: [#""name":"k""#, #""more":false"#],
+            bad: #"{"prefix":1}"#),
+        .post(
+            "/v1/cache/stat", #"{"name":"k"}"#, says: [#""node":"memory""#, #""kind":"action""#],
+            bad: #"{"name":""}"#, 400, "invalid"),
+        .post(
+            "/v1/cache/warm", #"{"names":["k","none"]}"#, says: [#""artifacts":1"#, #""missing":1"#],
+            bad: #"{"top":1,"names":["k"]}"#),
+        .post("/v1/cache/sync", #"{"shard":7,"dry_run":true}"#, says: [#""shards":1"#], bad: #"{"shard":1024}"#),
+        .post(
+            "/v1/cache/evict", #"{"name":"k"}"#, says: [#""outcome":"committed""#, #""size":3"#],
+            bad: #"{"name":"k","copy":true,"tier":"redis"}"#),
+    ]
+
     @Test func `every route answers as openapi says, and refuses as it says`() async throws {
         try await TestDoor.run { (door) async throws in
             let description = try OpenAPIDocument(try await door.get("/openapi.json").body)
@@ -183,7 +212,7 @@ struct HTTPRouteTests {
                 let granted = try await door.post("/v1/sessions/grant", #"{"ttl_ms":600000,"label":"\#(label)"}"#)
                 sessions.append(try #require(try granted.number("session_id")))
             }
-            let rows = Self.rows(sessions)
+            let rows = Self.rows(sessions) + Self.cacheRows
             // One node cannot hand its vote on: that is tried with real clusters.
             let expected = HTTPDoor.servedRoutes.filter { $0.contains(" /v1/") && !$0.hasSuffix("/members/replace") }
             #expect(Set(rows.map(\.route)) == Set(expected))

@@ -8,6 +8,14 @@ import Synchronization
 struct HTTPAnswer: Sendable {
     var status: Int
     var body: String
+    /// Lines of the head, the first included.
+    var head: [String] = []
+
+    /// A field of the head.
+    func field(_ name: String) -> String? {
+        head.first { $0.lowercased().hasPrefix(name.lowercased() + ":") }
+            .map { $0.dropFirst(name.count + 1).trimmingCharacters(in: .whitespaces) }
+    }
 
     /// The value at a path of member names.
     func json(_ path: String...) throws -> Any? {
@@ -99,7 +107,7 @@ final class RawClient: Sendable {
         else { return nil }
         let body = text[end.upperBound...]
         guard body.utf8.count >= length else { return nil }
-        return HTTPAnswer(status: status, body: String(decoding: body.utf8.prefix(length), as: UTF8.self))
+        return HTTPAnswer(status: status, body: String(decoding: body.utf8.prefix(length), as: UTF8.self), head: lines)
     }
 
     /// Collects what arrives. Shared with the waiting test under a lock.

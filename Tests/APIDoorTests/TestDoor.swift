@@ -1,5 +1,6 @@
 import APIDoor
 import Coordination
+import EsperClient
 import EsperTypes
 import Foundation
 import GRPCTransport
@@ -29,6 +30,8 @@ final class TestDoor: Sendable {
     let grpcServer: GRPCServer
     let health: Health
     let node: NodeHandle
+    let cache: MemoryCache
+    let cacheDoor: CacheDoor
     private let directory: DataDirectory
     private let group: MultiThreadedEventLoopGroup
     /// The node's own loop, which a test may stall.
@@ -82,15 +85,21 @@ final class TestDoor: Sendable {
             peerOptions: PeerOptions(host: "127.0.0.1", port: 0), seed: entropy(), logger: logger, date: { Date() })
         node = try await NodeHandle.start(parts, on: coreGroup.next(), observer: SilentObserver())
         health = Health()
+        cache = MemoryCache()
+        cacheDoor = CacheDoor(cache: cache)
         var options = APIOptions(host: "127.0.0.1", port: 0)
         change(&options)
         let door = HTTPDoor(
             node: node, health: health, registry: Self.registry,
             facts: { NodeFacts(catalog: .disabled) }, options: options,
-            logger: logger)
+            cache: cache, logger: logger)
         let grpc = GRPCServer(
-            service: try await GRPCDoor(node: node, group: group, facts: { NodeFacts(catalog: .disabled) }),
-            methods: GRPCDoor.methods(development: true), options: GRPCDoor.transportOptions)
+            services: [
+                (
+                    try await GRPCDoor(node: node, group: group, facts: { NodeFacts(catalog: .disabled) }),
+                    GRPCDoor.methods(development: true)
+                ), (cacheDoor, CacheDoor.methods),
+            ], options: GRPCDoor.transportOptions)
         grpcServer = grpc
         listener = try await APIListener.start(
             options, credentials: credentials, door: door, on: group, logger: logger, date: { Date() },
@@ -165,6 +174,28 @@ final class TestDoor: Sendable {
             host: "127.0.0.1", port: listener.port, tls: NIOSSLContext(configuration: clientTLS(["h2"])),
             on: group.next(), options: options
         ).get()
+    }
+
+    /// The client library, on a certificate for `alice`.
+    func client() throws -> EsperClient {
+        let issued = try authority.issue(.client, name: "alice", validFor: 3600, now: Date())
+        var files: [String: String] = [:]
+        for (name, text) in [
+            ("ca", try authority.certificatePEM), ("certificate", issued.certificatePEM), ("key", issued.privateKeyPEM),
+        ] {
+            let file = "\(path)/\(name).pem"
+            try Data(text.utf8).write(to: URL(filePath: file))
+            try FileManager.default.setAttributes([.posixPermissions: 0o600], ofItemAtPath: file)
+            files[name] = file
+        }
+        var options = ClientOptions()
+        options.firstPause = .milliseconds(1)
+        options.longestPause = .milliseconds(20)
+        return try EsperClient(
+            ClientSettings(
+                endpoints: ["127.0.0.1:\(listener.port)"], authority: files["ca"] ?? "",
+                certificate: files["certificate"] ?? "", privateKey: files["key"] ?? ""),
+            options: options, eventLoop: group.next())
     }
 
     /// One request on a connection of its own.

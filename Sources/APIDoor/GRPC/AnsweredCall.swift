@@ -139,7 +139,7 @@ enum AnsweredCall {
             }.serializedBytes()
         case .joinTokenRevoked: return try ProtoRevokeJoinTokenResponse.with { $0.commit = commit }.serializedBytes()
         case .sessionsExpired, .outboxAcknowledged, .configured, .recorded, .memberAdmitted, .joinTokenRedeemed,
-            .authChanged:
+            .authChanged, .cache:
             throw CallFailure(.done)
         }
     }
@@ -210,8 +210,7 @@ enum AnsweredCall {
                 }
             }.serializedBytes()
         case .transaction, .session, .lock, .elections, .election, .outbox, .outboxStatus, .settings, .members, .auth,
-            .authStatus, .user, .role,
-            .summary:
+            .authStatus, .user, .role, .summary, .binding, .bindings, .cacheSummary, .shardMap:
             throw CallFailure(.done)
         }
     }

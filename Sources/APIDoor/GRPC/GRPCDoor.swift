@@ -70,6 +70,10 @@ public final class GRPCDoor: GRPCService {
     }
 
     public func trailers(of refusal: TransportRefusal, _ status: GRPCStatus) -> Metadata {
+        Self.trailers(of: refusal, status)
+    }
+
+    static func trailers(of refusal: TransportRefusal, _ status: GRPCStatus) -> Metadata {
         let (word, isRetryable) =
             switch refusal {
             case .tooLarge: (ServiceFailure.Code.oversized.rawValue, false)

@@ -1,6 +1,7 @@
 internal import EsperTypes
 internal import HTTPTypes
 internal import HummingbirdCore
+public import KernelCache
 public import Logging
 internal import Metrics
 internal import NIOCore
@@ -19,6 +20,8 @@ public final class HTTPDoor: Sendable {
     private let facts: @Sendable () -> NodeFacts
     private let options: APIOptions
     private let gateway: (any HTTPGateway)?
+    private let cache: (any ArtifactCache)?
+    private let artifacts: ArtifactPaths?
     private let logger: Logger
     private let routes: [String: [Route]]
     private let duration = Metrics.Timer(label: "api.http.request.duration")
@@ -28,11 +31,13 @@ public final class HTTPDoor: Sendable {
         })
     private let streams = Counter(label: "api.http.streams")
 
-    /// - Parameter gateway: whoever serves other paths to clients with a certificate.
+    /// - Parameters:
+    ///   - gateway: whoever serves other paths to clients with a certificate.
+    ///   - cache: what `/v1/cache` serves.
     public init(
         node: NodeHandle, health: Health, registry: PrometheusRegistry,
         facts: @escaping @Sendable () -> NodeFacts, options: APIOptions, gateway: (any HTTPGateway)? = nil,
-        logger: Logger
+        cache: (any ArtifactCache)? = nil, logger: Logger
     ) {
         self.node = node
         self.health = health
@@ -41,6 +46,8 @@ public final class HTTPDoor: Sendable {
         core = health.component("core", scope: .liveness, state: .ok)
         self.options = options
         self.gateway = gateway
+        self.cache = cache
+        artifacts = cache.map { ArtifactPaths(cache: $0, options: options) }
         self.logger = logger
         routes = Dictionary(grouping: Route.all, by: \.path)
     }
@@ -60,6 +67,12 @@ public final class HTTPDoor: Sendable {
         let start = ContinuousClock.now
         if let gateway, let principal = connection.principal, gateway.serves(path: request.uri.path) {
             return try await pass(request, to: gateway, principal, writer, start, channel, connection)
+        }
+        if let artifacts, let principal = connection.principal, ArtifactPaths.serves(path: request.uri.path) {
+            let status = try await artifacts.respond(to: request, principal, writer, on: channel)
+            requests[status / 100]?.increment()
+            duration.recordNanoseconds(Self.nanoseconds(since: start))
+            return
         }
         switch await answer(request, channel, connection) {
         case .whole(let status, let contentType, let text, let closes, let allow):
@@ -174,7 +187,7 @@ public final class HTTPDoor: Sendable {
             }
             var query = try QueryParameters(request.uri.query ?? "")
             var context = CallContext(
-                node: node, principal: connection.principal ?? "", facts: facts,
+                node: node, cache: cache, principal: connection.principal ?? "", facts: facts,
                 timeout: options.defaultTimeout,
                 isTimeoutGiven: false, maximumTimeout: options.maximumTimeout,
                 lastEventID: request.headers[.lastEventID])

@@ -1,10 +1,12 @@
 internal import Coordination
 internal import EsperTypes
+internal import KernelCache
 internal import RaftRuntime
 
 /// What an operation knows besides its fields: who asks, of which node, and for how long.
 struct CallContext: Sendable {
     var node: NodeHandle
+    var cache: (any ArtifactCache)?
     var principal: String
     var facts: @Sendable () -> NodeFacts
     /// The client's `timeout`, or the default.

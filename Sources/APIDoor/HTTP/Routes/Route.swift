@@ -33,7 +33,7 @@ extension Route {
     /// Every route the door serves.
     static let all: [Route] =
         keyspace + sessions + locks + elections + watches + cluster + membership + joinTokens
-        + probes
+        + cache + probes
 
     static let requestID = Field(
         "request_id",
