@@ -16,6 +16,8 @@ final class CallEngine: @unchecked Sendable {
     private let backoff: Backoff
     private var identities = RequestIdentities()
     private var waitingForIdentity: [OperationRun] = []
+    /// Callers of ``takeIdentity(_:)`` that wait for a client id.
+    private var identityWaiters: [@Sendable (Result<RequestIdentities.RequestID, EsperError>) -> Void] = []
     private var registration: OperationRun?
     private var generator = SystemRandomNumberGenerator()
     private let closedFlag = Atomic<Bool>(false)
@@ -99,6 +101,13 @@ final class CallEngine: @unchecked Sendable {
         }
     }
 
+    /// As ``afterPause(attempt:_:)``, for a task.
+    func pause(after attempt: Int) async {
+        await withCheckedContinuation { continuation in
+            afterPause(attempt: attempt) { continuation.resume() }
+        }
+    }
+
     /// Closed by its user, or its event loop has been shut down: nothing goes on. From any thread.
     var isClosed: Bool { closedFlag.load(ordering: .acquiring) }
 
@@ -171,14 +180,64 @@ final class CallEngine: @unchecked Sendable {
         registration = nil
         let waiting = waitingForIdentity
         waitingForIdentity = []
+        let waiters = identityWaiters
+        identityWaiters = []
         switch result.flatMap({ Self.clientID(in: $0) }) {
         case .failure(let error):
             // Nothing of theirs was sent.
             for run in waiting { end(run, .failure(error.with(.notCommitted))) }
+            for waiter in waiters { waiter(.failure(error.with(.notCommitted))) }
         case .success(let client):
             identities.add(client)
             for run in waiting where !run.isDone { begin(run) }
+            for waiter in waiters { takeIdentity(waiter) }
         }
+    }
+
+    // MARK: For calls that their callers repeat themselves
+
+    /// A request id, to be given back by ``finish(_:)`` or ``forget(_:)``.
+    func takeIdentity(_ body: @escaping @Sendable (Result<RequestIdentities.RequestID, EsperError>) -> Void) {
+        let refuse: @Sendable () -> Void = { body(.failure(Self.closed(.notCommitted))) }
+        onLoop(dropped: refuse) {
+            guard !self.isClosed else { return refuse() }
+            if let id = self.identities.take() { return body(.success(id)) }
+            self.identityWaiters.append(body)
+            self.register()
+        }
+    }
+
+    /// The caller has the answer, or has given up.
+    func finish(_ id: RequestIdentities.RequestID) { onLoop { self.identities.finish(id) } }
+
+    /// The cluster does not know the client of this id any more.
+    func forget(_ id: RequestIdentities.RequestID) { onLoop { self.identities.forget(client: id.client) } }
+
+    /// A connection to a node that can be reached, and where it goes.
+    func connect(_ body: @escaping @Sendable (Result<(HostPort, ClientConnection), EsperError>) -> Void) {
+        let refuse: @Sendable () -> Void = { body(.failure(Self.closed(.notCommitted))) }
+        onLoop(dropped: refuse) {
+            guard !self.isClosed else { return refuse() }
+            let endpoint = self.endpoints.choose(preferLeader: false, now: .now())
+            self.endpoints.connection(to: endpoint).whenComplete { result in
+                switch result {
+                case .success(let connection): body(.success((endpoint, connection)))
+                case .failure(let error):
+                    self.endpoints.avoid(endpoint, for: .milliseconds(500), now: .now())
+                    body(
+                        .failure(
+                            EsperError(
+                                code: EsperError.Code.unavailable,
+                                message: "\(endpoint): \(Self.callFailure(error).status.message)",
+                                outcome: .notCommitted, isRetryable: true)))
+                }
+            }
+        }
+    }
+
+    /// Passes an endpoint over for a while.
+    func avoid(_ endpoint: HostPort, for period: TimeAmount) {
+        onLoop { self.endpoints.avoid(endpoint, for: period, now: .now()) }
     }
 
     private static func clientID(in reply: ClientReply) -> Result<UInt64, EsperError> {
@@ -244,7 +303,7 @@ final class CallEngine: @unchecked Sendable {
         let left = run.deadline - now
         let patience = run.mayRepeat ? min(left, TimeAmount(options.attemptTimeout + run.operation.wait)) : left
         let call = ClientCall(
-            path: run.operation.method.path, message: request, timeout: max(patience, .milliseconds(1)))
+            path: run.operation.path, message: request, timeout: max(patience, .milliseconds(1)))
         run.call = connection.start(call) { result in
             run.call = nil
             guard !run.isDone else { return }

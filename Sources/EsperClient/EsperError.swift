@@ -37,6 +37,10 @@ public struct EsperError: Error, Hashable, Sendable, CustomStringConvertible {
         public static let lockLost = "lock_lost"
         /// The leadership was given up under the work that depended on it.
         public static let leadershipLost = "leadership_lost"
+        /// A file of this host cannot be read or written.
+        public static let file = "file"
+        /// Bytes came that are not what their digest says.
+        public static let wrongDigest = "wrong_digest"
         /// The lock was held by others all the time.
         public static let notGranted = "not_granted"
     }

@@ -62,7 +62,10 @@ package final class MessageStream: Sendable {
         finish(.ended(CallFailure(GRPCStatus(.cancelled), mayHaveArrived: true)))
     }
 
-    private func opened(_ stream: ClientStream) {
+    /// Whether the end has come, though messages before it may wait to be taken.
+    var hasEnded: Bool { state.withLock { $0.ending != nil } }
+
+    func opened(_ stream: ClientStream) {
         let isCancelled = state.withLock { state in
             state.stream = stream
             return state.isCancelled

@@ -5,7 +5,8 @@ internal import SwiftProtobuf
 
 /// What a caller wants done: a method, its request, and how often it may be asked for.
 struct Operation: Sendable {
-    let method: ProtoMethod
+    /// `/package.Service/Method`.
+    let path: String
     /// Whether a second asking could have a second effect unless it carries a request id.
     let isMutating: Bool
     /// Makes the request, with a request id when ``needsRequestID`` says so.
@@ -23,9 +24,15 @@ struct Operation: Sendable {
     static func repeatable(
         _ method: ProtoMethod, _ request: some Message, prefersLeader: Bool, timeout: Duration? = nil
     ) -> Operation {
+        repeatable(path: method.path, request, prefersLeader: prefersLeader, timeout: timeout)
+    }
+
+    static func repeatable(
+        path: String, _ request: some Message, prefersLeader: Bool, wait: Duration = .zero, timeout: Duration? = nil
+    ) -> Operation {
         Operation(
-            method: method, isMutating: false, encode: { _ in try request.serializedBytes() }, needsRequestID: false,
-            isIdempotent: true, prefersLeader: prefersLeader, wait: .zero, timeout: timeout)
+            path: path, isMutating: false, encode: { _ in try request.serializedBytes() }, needsRequestID: false,
+            isIdempotent: true, prefersLeader: prefersLeader, wait: wait, timeout: timeout)
     }
 
     /// A command under a request id.
@@ -33,7 +40,7 @@ struct Operation: Sendable {
         _ method: ProtoMethod, _ request: some IdentifiedRequest, wait: Duration = .zero, timeout: Duration? = nil
     ) -> Operation {
         Operation(
-            method: method, isMutating: true,
+            path: method.path, isMutating: true,
             encode: { id in
                 guard let id else { return try request.serializedBytes() }
                 var request = request
@@ -45,13 +52,18 @@ struct Operation: Sendable {
 
     /// The registration of a client id: a second one costs an unused id and nothing else.
     static let registration = Operation(
-        method: .registerClient, isMutating: true, encode: { _ in try ProtoRegisterClientRequest().serializedBytes() },
+        path: ProtoMethod.registerClient.path, isMutating: true,
+        encode: { _ in try ProtoRegisterClientRequest().serializedBytes() },
         needsRequestID: false, isIdempotent: true, prefersLeader: true, wait: .zero, timeout: nil)
 
     /// Something that changes the cluster and has no request id; asked again only when it certainly did not arrive.
     static func once(_ method: ProtoMethod, _ request: some Message, timeout: Duration? = nil) -> Operation {
+        once(path: method.path, request, timeout: timeout)
+    }
+
+    static func once(path: String, _ request: some Message, timeout: Duration? = nil) -> Operation {
         Operation(
-            method: method, isMutating: true, encode: { _ in try request.serializedBytes() }, needsRequestID: false,
+            path: path, isMutating: true, encode: { _ in try request.serializedBytes() }, needsRequestID: false,
             isIdempotent: false, prefersLeader: true, wait: .zero, timeout: timeout)
     }
 }
