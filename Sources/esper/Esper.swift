@@ -12,8 +12,8 @@ struct Esper: AsyncParsableCommand {
             """,
         version: "0.1.0",
         subcommands: [
-            ClusterCommand.self, KVCommand.self, LockCommand.self, ElectionCommand.self, SessionCommand.self,
-            NodeCommand.self, PKICommand.self, DevCommand.self, BenchCommand.self,
+            ClusterCommand.self, KVCommand.self, CacheCommand.self, LockCommand.self, ElectionCommand.self,
+            SessionCommand.self, NodeCommand.self, PKICommand.self, DevCommand.self, BenchCommand.self,
         ])
 }
 

@@ -9,7 +9,7 @@ struct BenchCommand: AsyncParsableCommand {
             BenchPut.self, BenchGet.self, BenchLock.self, BenchSession.self, BenchMixed.self, BenchFailover.self,
             BenchRestart.self,
             BenchCheck.self,
-            BenchIdle.self, BenchCore.self, BenchLog.self, BenchSnapshot.self, BenchEtcd.self,
+            BenchIdle.self, BenchCore.self, BenchLog.self, BenchSnapshot.self, BenchEtcd.self, BenchCache.self,
         ])
 }
 
