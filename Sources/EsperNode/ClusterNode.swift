@@ -32,6 +32,7 @@ public final class ClusterNode: Sendable {
     private let listener: APIListener
     private let probe: ProbeListener?
     private let catalog: NodeCatalog?
+    private let cache: NodeCache?
     private let enrollment: NodeEnrollment?
     private let certifier: MemberCertifier?
     private let expiry: CertificateExpiry
@@ -84,6 +85,8 @@ public final class ClusterNode: Sendable {
         let health = Health()
         let probes = HealthRegistry()
         let events = NodeEvents(logger, health, probes)
+        // Before the node takes part in anything: between that and its open doors there is to be as little as possible.
+        let blobs = try await NodeCache.openDirectory(settings)
         handle = try await NodeHandle.start(
             Self.parts(settings, opened, credentials, logger), on: coreGroup.any(), observer: events)
         catalog = try NodeCatalog(settings, node: handle, events: events, health: health, logger: logger)
@@ -93,18 +96,20 @@ public final class ClusterNode: Sendable {
         let facts: @Sendable () -> NodeFacts = { [catalog, enrollment] in
             NodeFacts(catalog: catalog?.state ?? .disabled, enrollment: enrollment?.offer)
         }
+        cache = try await NodeCache.start(
+            settings, disk: blobs, node: handle, credentials: credentials, on: doorGroup, logger: logger)
         let door = try await GRPCDoor(node: handle, group: doorGroup, facts: facts)
         let etcd = try await EtcdDoor(node: handle, group: doorGroup)
         server = GRPCServer(
             services: [
                 (door, GRPCDoor.methods(development: settings.development)), (etcd, EtcdDoor.methods),
                 (try GRPCDoor.reflection(with: [EtcdDoor.descriptors]), ReflectionService.methods),
-            ], health: probes, options: GRPCDoor.transportOptions)
+            ] + (cache?.services ?? []), health: probes, options: GRPCDoor.transportOptions)
         var options = APIOptions(host: settings.listenAPI.host, port: settings.listenAPI.port)
         options.acceptsTLS12 = settings.tls.clientMinimum == .tls12
         let http = HTTPDoor(
             node: handle, health: health, registry: registry, facts: facts, options: options,
-            gateway: EtcdGateway(door: etcd), logger: logger)
+            gateway: EtcdGateway(door: etcd), cache: cache?.service, logger: logger)
         listener = try await APIListener.start(
             options, credentials: credentials, door: http, on: doorGroup, logger: logger, date: { Date() },
             attachHTTP2: { [server] channel, principal in try server.attach(to: channel, principal: principal) })
@@ -161,6 +166,7 @@ public final class ClusterNode: Sendable {
             let putEnrollmentInForce = try await enrollment?.reload(credentials)
             let putCertifierInForce = try await certifier?.reload()
             try await handle.updateCredentials(credentials)
+            try cache?.updateCredentials(credentials)
             try listener.updateCredentials(credentials)
             putEnrollmentInForce?()
             putCertifierInForce?()
@@ -183,6 +189,7 @@ public final class ClusterNode: Sendable {
         let renewing = renewing.withLock { $0 }
         renewing?.cancel()
         await enrollment?.stop()
+        cache?.drain()
         await handle.drain(within: settings.shutdownTimeout / 2)
         async let drained: Void = server.drain(deadline: deadline, on: doorGroup.any())
         await listener.stop(within: settings.shutdownTimeout / 4)
@@ -190,6 +197,7 @@ public final class ClusterNode: Sendable {
         // Calls have ended or their time is over; a connection that lingers must not hold up the rest.
         listener.closeConnections()
         await probe?.stop()
+        await cache?.stop(within: settings.shutdownTimeout / 4)
         await catalog?.stop()
         await handle.stop()
         await renewing?.value
@@ -223,6 +231,7 @@ public final class ClusterNode: Sendable {
         options.raft.heartbeatInterval = settings.raft.heartbeat
         options.raft.electionTimeout = settings.raft.electionTimeout
         options.raft.readLease = settings.raft.readLease
+        options.raft.holderLease = settings.raft.holderLease
         options.raft.snapshotBytesPerSecond = settings.raft.snapshotBytesPerSecond
         options.snapshotAfterBytes = settings.raft.snapshotAfterBytes
         options.scrubInterval = settings.raft.scrubInterval

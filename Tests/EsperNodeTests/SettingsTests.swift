@@ -33,6 +33,25 @@ import Testing
         }
     }
 
+    @Test func `the cache has defaults, and says what is wrong`() throws {
+        let cache = try Self.read(Self.sound).cache
+        #expect(cache.isEnabled)
+        #expect(cache.memoryBytes == 256 << 20)
+        #expect(cache.policy == "s3fifo")
+        #expect(cache.copies == 2)
+        #expect(cache.redisDoor == nil)
+        let written = try Self.read(
+            Self.sound + "\ncache: {memory: 1GiB, policy: cost, copies: 3, redis_door: {address: \"127.0.0.1:6379\"}}")
+        #expect(written.cache.memoryBytes == 1 << 30)
+        #expect(written.cache.policy == "cost")
+        #expect(written.cache.redisDoor == HostPort(host: "127.0.0.1", port: 6379))
+        let problems = Self.problems(
+            Self.sound
+                + "\ncache: {policy: best, copies: 4, redis: \"http://h\", redis_door: {address: \"0.0.0.0:6379\"}, garbage_after: 1m}"
+        )
+        #expect(problems.count == 5)
+    }
+
     @Test func `a sound file is read, with defaults for what it leaves out`() throws {
         let settings = try Self.read(Self.sound)
         #expect(settings.clusterID == ClusterID(0xab))

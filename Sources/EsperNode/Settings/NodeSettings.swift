@@ -61,6 +61,8 @@ public struct NodeSettings: Sendable, Equatable {
         public var snapshotBytesPerSecond: Int
         /// How long a committed entry serves reads without a round; zero: never.
         public var readLease: Duration
+        /// How long leases last by which nodes answer for names of the cache from their own state; zero: there are none.
+        public var holderLease: Duration
         public var segmentBytes: Int
         /// How often sealed segments and snapshots are read back and checked.
         public var scrubInterval: Duration
@@ -95,6 +97,7 @@ public struct NodeSettings: Sendable, Equatable {
     public var historyRevisions: Int
     /// How long a stop may take before connections are cut.
     public var shutdownTimeout: Duration
+    public var cache: Cache
     /// Serves the fault-injection calls of `esper dev`; never set on a production cluster.
     public var development: Bool
     /// A fault on purpose, in development only: after this entry the state is another than the other nodes'.

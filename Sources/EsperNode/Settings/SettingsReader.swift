@@ -4,52 +4,66 @@ import Logging
 /// Turns written settings into checked ones, collecting every problem before giving up.
 public struct SettingsReader {
     /// Every scalar key with what it is for; also the list behind `esper-node --help` and the environment names.
-    public static let keys: [(name: String, help: String)] = [
-        ("cluster_id", "sixteen hexadecimal digits, the same on every node"),
-        ("name", "this node's name; one of the members"),
-        ("data_directory", "where the log and the snapshots live"),
-        ("listen.peer", "host:port for peers; default: this member's peer address"),
-        ("listen.api", "host:port for clients; default: this member's api address"),
-        ("listen.probe", "host:port of a plaintext loopback listener for /health, /ready and /metrics; default: none"),
-        ("tls.ca", "PEM file of the cluster's authority"),
-        ("tls.certificate", "PEM file of this node's certificate"),
-        ("tls.private_key", "PEM file of this node's key"),
-        ("tls.trust_domain", "of the names in certificates; default: esper.local"),
-        ("tls.authority_key", "PEM file of the authority's key, which lets this node certify others; default: none"),
-        ("tls.client_minimum", "version of TLS that clients must speak at least, 1.2 or 1.3; default: 1.3"),
-        ("enroll.address", "host:port at which hosts with a join token become nodes; default: none"),
-        ("enroll.certificate_period", "how long certificates that this node issues are valid; default: 90d"),
-        ("catalog.url", "libpq connection string of the PostgreSQL catalog; default: none"),
-        ("log.level", "trace, debug, info, notice, warning, error or critical; default: info"),
-        ("log.format", "text or json; default: text"),
-        ("raft.heartbeat", "of the leader; default: 30ms"),
-        ("raft.election_timeout", "silence after which a leader is suspected; default: 150ms"),
-        ("raft.snapshot_after", "log growth that calls for a snapshot, if more than half of the last; default: 64MiB"),
-        ("raft.snapshot_rate", "bytes a second of a snapshot on its way to one node; default: 128MiB"),
-        (
-            "raft.read_lease",
-            "reads need no round while a commit is younger than this; a new leader waits as long; default: 0, off"
-        ),
-        ("raft.segment_size", "of one file of the log; default: 64MiB"),
-        ("raft.scrub_interval", "between two checks of what is stored; default: 1h"),
-        ("raft.scrub_rate", "bytes a second that the check reads; default: 8MiB"),
-        (
-            "outbox.maximum_records",
-            "records waiting for the catalog before audited commands are refused; default: 1000000"
-        ),
-        (
-            "keyspace.history_revisions",
-            "revisions that stay readable at least; older ones are compacted, 0 keeps everything; default: 100000"
-        ),
-        ("shutdown_timeout", "of a planned stop; default: 10s"),
-        ("development", "true serves the fault-injection calls of 'esper dev'; default: false"),
-        ("fault.diverge_at", "with development: the state becomes another after this log entry; default: never"),
-    ]
+    public static let keys: [(name: String, help: String)] =
+        [
+            ("cluster_id", "sixteen hexadecimal digits, the same on every node"),
+            ("name", "this node's name; one of the members"),
+            ("data_directory", "where the log and the snapshots live"),
+            ("listen.peer", "host:port for peers; default: this member's peer address"),
+            ("listen.api", "host:port for clients; default: this member's api address"),
+            (
+                "listen.probe",
+                "host:port of a plaintext loopback listener for /health, /ready and /metrics; default: none"
+            ),
+            ("tls.ca", "PEM file of the cluster's authority"),
+            ("tls.certificate", "PEM file of this node's certificate"),
+            ("tls.private_key", "PEM file of this node's key"),
+            ("tls.trust_domain", "of the names in certificates; default: esper.local"),
+            (
+                "tls.authority_key",
+                "PEM file of the authority's key, which lets this node certify others; default: none"
+            ),
+            ("tls.client_minimum", "version of TLS that clients must speak at least, 1.2 or 1.3; default: 1.3"),
+            ("enroll.address", "host:port at which hosts with a join token become nodes; default: none"),
+            ("enroll.certificate_period", "how long certificates that this node issues are valid; default: 90d"),
+            ("catalog.url", "libpq connection string of the PostgreSQL catalog; default: none"),
+            ("log.level", "trace, debug, info, notice, warning, error or critical; default: info"),
+            ("log.format", "text or json; default: text"),
+            ("raft.heartbeat", "of the leader; default: 30ms"),
+            ("raft.election_timeout", "silence after which a leader is suspected; default: 150ms"),
+            (
+                "raft.snapshot_after",
+                "log growth that calls for a snapshot, if more than half of the last; default: 64MiB"
+            ),
+            ("raft.snapshot_rate", "bytes a second of a snapshot on its way to one node; default: 128MiB"),
+            (
+                "raft.read_lease",
+                "reads need no round while a commit is younger than this; a new leader waits as long; default: 0, off"
+            ),
+            (
+                "raft.holder_lease",
+                "nodes answer for names of the cache by leases this long; a silent node holds writes up once for as long; default: 0, off"
+            ),
+            ("raft.segment_size", "of one file of the log; default: 64MiB"),
+            ("raft.scrub_interval", "between two checks of what is stored; default: 1h"),
+            ("raft.scrub_rate", "bytes a second that the check reads; default: 8MiB"),
+            (
+                "outbox.maximum_records",
+                "records waiting for the catalog before audited commands are refused; default: 1000000"
+            ),
+            (
+                "keyspace.history_revisions",
+                "revisions that stay readable at least; older ones are compacted, 0 keeps everything; default: 100000"
+            ),
+            ("shutdown_timeout", "of a planned stop; default: 10s"),
+            ("development", "true serves the fault-injection calls of 'esper dev'; default: false"),
+            ("fault.diverge_at", "with development: the state becomes another after this log entry; default: never"),
+        ] + cacheKeys
 
     /// Keys that hold lists and can only stand in the file.
     public static let listKeys = ["members", "audit_prefixes"]
 
-    private let layers: SettingsLayers
+    let layers: SettingsLayers
     private var problems: [SettingsProblem]
 
     /// - Parameters:
@@ -97,6 +111,13 @@ public struct SettingsReader {
             complain(
                 "raft.read_lease", "must be whole milliseconds, at most 10s; writes stop for as long after an election")
         }
+        let holderLease = duration("raft.holder_lease", default: .zero)
+        if holderLease > .seconds(10) || holderLease.nanoseconds % 1_000_000 != 0
+            || holderLease > .zero && holderLease < heartbeat * 8
+        {
+            complain(
+                "raft.holder_lease", "must be 0 or whole milliseconds from eight heartbeats (\(heartbeat * 8)) to 10s")
+        }
         let probe = scalar("listen.probe").map { hostPort("listen.probe", $0) }
         if let probe, !probe.isLoopback {
             complain("listen.probe", "'\(probe)' is plaintext, so it must be on loopback")
@@ -136,7 +157,7 @@ public struct SettingsReader {
                 heartbeat: heartbeat, electionTimeout: electionTimeout,
                 snapshotAfterBytes: bytes("raft.snapshot_after", default: 64 << 20, atLeast: 64 << 10),
                 snapshotBytesPerSecond: bytes("raft.snapshot_rate", default: 128 << 20, atLeast: 1 << 20),
-                readLease: readLease,
+                readLease: readLease, holderLease: holderLease,
                 segmentBytes: bytes("raft.segment_size", default: 64 << 20, atLeast: 1 << 20),
                 scrubInterval: duration("raft.scrub_interval", default: .seconds(3600)),
                 scrubBytesPerSecond: bytes("raft.scrub_rate", default: 8 << 20, atLeast: 64 << 10)),
@@ -144,6 +165,7 @@ public struct SettingsReader {
                 auditPrefixes: auditPrefixes(), maximumRecords: count("outbox.maximum_records", default: 1_000_000)),
             historyRevisions: count("keyspace.history_revisions", default: 100_000, atLeast: 0),
             shutdownTimeout: duration("shutdown_timeout", default: .seconds(10)),
+            cache: readCache(),
             development: development, divergesAt: divergesAt.map { LogIndex(UInt64($0)) })
         guard problems.isEmpty else { throw InvalidSettings(problems: problems) }
         return settings
@@ -151,15 +173,15 @@ public struct SettingsReader {
 
     // MARK: - Shapes
 
-    private typealias Scalar = (text: String, origin: String)
+    typealias Scalar = (text: String, origin: String)
 
     private static let nowhere = HostPort(host: "unset", port: 0)
 
-    private mutating func complain(_ key: String, _ message: String) {
+    mutating func complain(_ key: String, _ message: String) {
         problems.append(SettingsProblem(key: key, message: message))
     }
 
-    private mutating func scalar(_ key: String) -> Scalar? {
+    mutating func scalar(_ key: String) -> Scalar? {
         guard let value = layers.values[key] else { return nil }
         guard case .scalar(let text) = value.content else {
             complain(key, "must be a single value (\(value.origin))")
@@ -168,33 +190,33 @@ public struct SettingsReader {
         return text.isEmpty ? nil : (text, value.origin)
     }
 
-    private mutating func required(_ key: String) -> String {
+    mutating func required(_ key: String) -> String {
         if let scalar = scalar(key) { return scalar.text }
         complain(key, "is missing; set it in the file or as \(SettingsLayers.environmentName(for: key))")
         return ""
     }
 
-    private mutating func hostPort(_ key: String, _ scalar: Scalar) -> HostPort {
+    mutating func hostPort(_ key: String, _ scalar: Scalar) -> HostPort {
         if let value = HostPort(scalar.text) { return value }
         complain(key, "'\(scalar.text)' is not host:port (\(scalar.origin))")
         return Self.nowhere
     }
 
-    private mutating func identifier<ID: Identifier>(_ key: String, _ text: String) -> ID {
+    mutating func identifier<ID: Identifier>(_ key: String, _ text: String) -> ID {
         if text.isEmpty { return ID(0) }
         if let id = ID(text), id.rawValue != 0 { return id }
         complain(key, "'\(text)' is not one to sixteen hexadecimal digits above zero")
         return ID(0)
     }
 
-    private mutating func duration(_ key: String, default fallback: Duration) -> Duration {
+    mutating func duration(_ key: String, default fallback: Duration) -> Duration {
         guard let scalar = scalar(key) else { return fallback }
         if let value = Duration(written: scalar.text), value > .zero { return value }
         complain(key, "'\(scalar.text)' is not a duration such as 250ms, 15s or 2m (\(scalar.origin))")
         return fallback
     }
 
-    private mutating func bytes(_ key: String, default fallback: Int, atLeast minimum: Int) -> Int {
+    mutating func bytes(_ key: String, default fallback: Int, atLeast minimum: Int) -> Int {
         guard let scalar = scalar(key) else { return fallback }
         guard let value = Int(writtenBytes: scalar.text) else {
             complain(key, "'\(scalar.text)' is not a size such as 512KiB, 64MiB or 1GiB (\(scalar.origin))")
@@ -204,21 +226,21 @@ public struct SettingsReader {
         return value
     }
 
-    private mutating func count(_ key: String, default fallback: Int, atLeast minimum: Int = 1) -> Int {
+    mutating func count(_ key: String, default fallback: Int, atLeast minimum: Int = 1) -> Int {
         guard let scalar = scalar(key) else { return fallback }
         if let value = Int(scalar.text), value >= minimum { return value }
         complain(key, "'\(scalar.text)' is not a whole number of at least \(minimum) (\(scalar.origin))")
         return fallback
     }
 
-    private mutating func flag(_ key: String) -> Bool {
-        guard let scalar = scalar(key) else { return false }
+    mutating func flag(_ key: String, default fallback: Bool = false) -> Bool {
+        guard let scalar = scalar(key) else { return fallback }
         if let value = Bool(scalar.text) { return value }
         complain(key, "'\(scalar.text)' is not true or false (\(scalar.origin))")
-        return false
+        return fallback
     }
 
-    private mutating func choice<Value: RawRepresentable>(
+    mutating func choice<Value: RawRepresentable>(
         _ key: String, from values: [Value], default fallback: Value
     ) -> Value where Value.RawValue == String {
         guard let scalar = scalar(key) else { return fallback }

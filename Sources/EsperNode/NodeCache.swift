@@ -1,0 +1,118 @@
+import APIDoor
+import CacheCore
+import EsperTypes
+import GRPCTransport
+import Identity
+import KernelCache
+import Logging
+import NIOCore
+import NIOPosix
+import NIOSSL
+import RaftRuntime
+import RedisDoor
+
+/// The kernel cache of this node: the service with its tiers and peers, and the doors before it.
+final class NodeCache: Sendable {
+    let service: CacheService
+    private let peers: CachePeers
+    private let door: CacheDoor
+    private let peerDoor: CachePeerDoor
+    private let redisDoor: RedisDoor?
+    /// What is due by time, for the names and for the memory.
+    private let keepers: Task<Void, Never>
+
+    private init(service: CacheService, peers: CachePeers, redisDoor: RedisDoor?, keepers: Task<Void, Never>) {
+        self.service = service
+        self.peers = peers
+        self.redisDoor = redisDoor
+        self.keepers = keepers
+        door = CacheDoor(cache: service)
+        peerDoor = CachePeerDoor(service)
+    }
+
+    /// Opens the directory of blobs, which takes its time; nil when the settings want no cache.
+    ///
+    /// - Throws: ``StartError`` when it cannot be used.
+    static func openDirectory(_ settings: NodeSettings) async throws -> BlobDirectory? {
+        guard settings.cache.isEnabled else { return nil }
+        let path = settings.cache.directory ?? settings.dataDirectory + "/cache"
+        return try await NIOThreadPool.singleton.runIfActive { try BlobDirectory(path: path) }
+    }
+
+    /// Nil without a directory of blobs.
+    ///
+    /// - Throws: ``StartError`` when the Redis door cannot be opened.
+    static func start(
+        _ settings: NodeSettings, disk: BlobDirectory?, node: NodeHandle, credentials: TLSCredentials,
+        on group: any EventLoopGroup, logger: Logger
+    ) async throws -> NodeCache? {
+        let cache = settings.cache
+        guard let disk else { return nil }
+        var random = SystemRandomNumberGenerator()
+        var options = CacheOptions()
+        options.node = settings.name
+        options.copies = cache.copies
+        options.garbageGrace = cache.garbageAfter
+        options.warmBytesPerSecond = UInt64(cache.warmBytesPerSecond)
+        options.seed = random.next()
+        let memory = MemoryTier(
+            MemoryTier.Options(
+                limitBytes: UInt64(cache.memoryBytes), policy: EvictionPolicy(named: cache.policy) ?? .s3fifo,
+                seed: random.next()))
+        let peers = CachePeers(me: node.nodeID, tls: try Self.context(credentials), on: group)
+        let service = CacheService(
+            CacheService.Parts(
+                names: NodeNames(node), memory: memory, disk: disk, peers: peers, eventLoop: group.any(),
+                options: options, logger: logger))
+        service.start()
+        do {
+            let redisDoor = try await openRedisDoor(settings, node, service, memory, on: group, logger)
+            let keepers = Task {
+                async let names: Void = NameKeeper(node).run()
+                async let bytes: Void = MemoryKeeper(tier: memory, logger: logger).run()
+                _ = await (names, bytes)
+            }
+            return NodeCache(service: service, peers: peers, redisDoor: redisDoor, keepers: keepers)
+        } catch {
+            await service.stop()
+            throw error
+        }
+    }
+
+    private static func openRedisDoor(
+        _ settings: NodeSettings, _ node: NodeHandle, _ service: CacheService, _ memory: MemoryTier,
+        on group: any EventLoopGroup, _ logger: Logger
+    ) async throws -> RedisDoor? {
+        guard let address = settings.cache.redisDoor else { return nil }
+        let facts = DoorFacts(
+            esperVersion: ClusterNode.version, nodeName: settings.name, nodeID: node.nodeID.rawValue,
+            clusterID: "\(settings.clusterID)",
+            memory: {
+                let statistics = memory.stat()
+                return (Int(statistics.accountedBytes), Int(statistics.limitBytes))
+            })
+        return try await RedisDoor.start(
+            RedisDoorOptions(host: address.host, port: address.port), cache: service,
+            clock: DoorClock(now: { NodeClock.now() }, wall: { NodeClock.wallNanoseconds() }), facts: facts, on: group,
+            logger: logger)
+    }
+
+    /// What the API port serves of it.
+    var services: [(any GRPCService, MethodTable)] { [(door, CacheDoor.methods), (peerDoor, CachePeerDoor.methods)] }
+
+    /// For connections to peers from now on.
+    func updateCredentials(_ credentials: TLSCredentials) throws { peers.use(try Self.context(credentials)) }
+
+    private static func context(_ credentials: TLSCredentials) throws -> NIOSSLContext {
+        try NIOSSLContext(configuration: credentials.apiClientConfiguration(applicationProtocols: ["h2"]))
+    }
+
+    func drain() { service.drain() }
+
+    func stop(within limit: Duration) async {
+        keepers.cancel()
+        await keepers.value
+        await redisDoor?.stop(within: limit)
+        await service.stop()
+    }
+}
