@@ -85,7 +85,7 @@ public final class LocalCluster: Sendable {
     ) async throws {
         let cluster = try LocalCluster(count, settings: settings, proxied: proxied, enrolling: enrolling)
         do {
-            if started { for member in cluster.members { try cluster.start(member.name) } }
+            if started { try await cluster.startAll() }
             try await body(cluster)
         } catch {
             cluster.keepLogs()
@@ -93,6 +93,16 @@ public final class LocalCluster: Sendable {
             throw error
         }
         await cluster.shutdown()
+    }
+
+    /// Starts every node, and waits until all of them answer: a cluster may have a leader before the last door is open.
+    private func startAll() async throws {
+        for member in members { try start(member.name) }
+        for member in members {
+            try await until("the doors of \(member.name)") {
+                try await onThread { Probe.get("/health", port: member.probePort) != nil }
+            }
+        }
     }
 
     /// Saves what the nodes said, for whoever asks why a test failed.

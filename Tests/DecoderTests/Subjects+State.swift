@@ -1,3 +1,4 @@
+import CacheCore
 import Coordination
 import EsperTypes
 
@@ -53,7 +54,24 @@ extension Subject {
         newToken, .revokeJoinToken(JoinTokenID(7)), redemption,
         .auth(.addUser(name: "root", passwordHash: [1, 2])), .auth(.grantRole(user: "root", role: "root")),
         .auth(.grantPermission(role: "r", .init(.prefix([97]), .readWrite))),
-        .auth(.enable(secret: [UInt8](repeating: 7, count: 32))),
+        .auth(.enable(secret: [UInt8](repeating: 7, count: 32))), .cache(.change(cacheChanges)),
+        .cache(.expire([.init([116, 47], LogIndex(3))])),
+        .cache(.noteTiers([.init([116, 47], LogIndex(3), TierSet(.archive))])),
+        .cache(.forgetTombstones(through: LogIndex(9))),
+    ]
+
+    fileprivate static let cacheChanges: [CacheChange] = [
+        .bind(
+            CacheBind(
+                name: [116, 47, 97], kind: .alias, manifest: Digest(words: 1, 2, 3, 4), size: 5, costMilliseconds: 6,
+                mode: .memory, tiers: TierSet(.peer), lineage: Digest(words: 5, 6, 7, 8), expiry: .after(.seconds(1)),
+                condition: .version(nil))),
+        .bind(
+            CacheBind(
+                name: [116, 47, 98], kind: .action, manifest: Digest(words: 1, 2, 3, 4), size: 5,
+                tiers: TierSet(.redis),
+                expiry: .at(9), condition: .byKind)),
+        .evict([116, 47, 99], version: nil), .quarantine([116, 47, 100], version: LogIndex(4)),
     ]
 
     fileprivate static let newToken = Command.createJoinToken(
@@ -121,6 +139,18 @@ private enum SnapshotStream {
             .grantPermission(role: "r", .init(.prefix([97]), .readWrite)),
             .grantPermission(role: "r", .init(.key([97]), .read)),
         ] { apply(.auth(command)) }
+        apply(.cache(.change(Subject.cacheChanges)))
+        apply(
+            .cache(
+                .bind([
+                    CacheBind(name: [116, 47], kind: .action, manifest: Digest(words: 1, 2, 3, 4), size: 5, tiers: [])
+                ])))
+        apply(
+            .cache(
+                .bind([
+                    CacheBind(name: [116, 47], kind: .action, manifest: Digest(words: 2, 2, 3, 4), size: 5, tiers: [])
+                ])))
+        apply(.cache(.evict([116, 47, 98])))
         let stream = encoded(machine)
         let start = preludeBytes + headerBytes
         let length = Int(stream[preludeBytes]) | Int(stream[preludeBytes + 1]) << 8

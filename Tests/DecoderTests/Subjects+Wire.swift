@@ -49,7 +49,7 @@ private enum Wire {
             Entry(
                 id: id(7, 12), kind: .configuration,
                 payload: Configuration(voters: [NodeID(1), NodeID(2)]).encoded()),
-        ])
+        ], grant: LeaseGrant(request: 9, length: .milliseconds(800), base: LogIndex(5)))
 
     private static let snapshot = InstallSnapshot(
         term: Term(7), session: SessionNonce(3),

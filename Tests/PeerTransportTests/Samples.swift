@@ -18,7 +18,8 @@ func append(_ entries: [Entry], commit: UInt64 = 5, session: UInt64 = 3) -> Peer
         .appendEntries(
             AppendEntries(
                 term: Term(7), session: SessionNonce(session), readSequence: ReadSequence(4), previous: id(6, 9),
-                commit: LogIndex(commit), entries: entries)))
+                commit: LogIndex(commit), entries: entries,
+                grant: entries.isEmpty ? nil : LeaseGrant(request: 5, length: .milliseconds(700), base: LogIndex(4)))))
 }
 
 /// The smallest frame that carries a number, for tests of order.
@@ -84,6 +85,7 @@ let samples: [PeerFrame] = [
 private func response(_ outcome: AppendEntriesResponse.Outcome) -> AppendEntriesResponse {
     AppendEntriesResponse(
         term: Term(7), session: SessionNonce(3), readSequence: ReadSequence(4), leaseWait: .milliseconds(9),
+        holderWait: .milliseconds(8), leaseRequest: 77,
         outcome: outcome)
 }
 

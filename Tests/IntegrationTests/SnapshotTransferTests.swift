@@ -1,0 +1,73 @@
+import ClusterSupport
+import EsperClient
+import Foundation
+import TestSupport
+import Testing
+
+/// Snapshots on their way from one process to another.
+@Suite(.timeLimit(.minutes(3)))
+struct SnapshotTransferTests {
+    private static let bytes = 48 << 10
+
+    @Test func `a node that is killed while it receives a snapshot goes on where it was`() async throws {
+        let settings = "raft: {snapshot_after: 4MiB, snapshot_rate: 8MiB}"
+        try await LocalCluster.run(3, settings: settings) { cluster in
+            let client = try EsperClient(settingsFile: cluster.clientFile)
+            defer { client.close() }
+            try await put(0..<1, client)
+            await cluster.kill("n3")
+            // More than a leader keeps of its log behind a snapshot: 16 MiB.
+            try await put(1..<860, client)
+            // The leader's newest is what it sends: large enough to be caught on its way.
+            for member in ["n1", "n2"] {
+                let directory = cluster.dataDirectory(of: member) + "/snapshots"
+                try await until("a snapshot of most of it") { largestFile(in: directory) > 24 << 20 }
+            }
+            try cluster.start("n3")
+            let directory = cluster.dataDirectory(of: "n3") + "/snapshots"
+            try await until("a part of a snapshot") { receivedBytes(in: directory) > 12 << 20 }
+            await cluster.kill("n3")
+            let lives = cluster.log(of: "n3").components(separatedBy: "node started")
+            let part = receivedBytes(in: directory)
+            #expect(part < 24 << 20, "it was whole already")
+            try cluster.start("n3")
+            // What it says after its last start.
+            func said() -> String {
+                cluster.log(of: "n3").components(separatedBy: "node started").dropFirst(lives.count).joined()
+            }
+            try await until("the rest of it") { said().contains("state restored from a snapshot") }
+            let received = said().split(separator: "\n").filter { $0.contains("a snapshot is being received") }
+            #expect(received.count == 1, "\(said())")
+            let offset = received.first?.split(separator: " ").first { $0.hasPrefix("offset=") }?.dropFirst(7)
+            #expect(offset.flatMap { Int($0) } ?? 0 >= 8 << 20)
+            let port = cluster.member("n3").probePort
+            try await until("readiness") { try await onThread { Probe.get("/ready", port: port)?.status } == 200 }
+            await cluster.kill("n2")
+            // With the restored node alone the leader goes on, and what it says is right.
+            try await put(860..<865, client)
+            for number in stride(from: 0 as UInt32, to: 865, by: 37) {
+                let found = try await client.get(Array("key/\(number)".utf8)).0
+                #expect(found?.value == [UInt8](repeating: UInt8(number % 251), count: Self.bytes))
+            }
+        }
+    }
+
+    private func put(_ numbers: Range<UInt32>, _ client: EsperClient) async throws {
+        for number in numbers {
+            _ = try await client.put(
+                Array("key/\(number)".utf8), [UInt8](repeating: UInt8(number % 251), count: Self.bytes))
+        }
+    }
+
+    private func receivedBytes(in directory: String) -> Int {
+        largestFile(in: directory) { $0.hasPrefix("received-") }
+    }
+
+    private func largestFile(in directory: String, where isMeant: (String) -> Bool = { _ in true }) -> Int {
+        let names = (try? FileManager.default.contentsOfDirectory(atPath: directory)) ?? []
+        return names.filter(isMeant).map { name in
+            let attributes = try? FileManager.default.attributesOfItem(atPath: directory + "/" + name)
+            return (attributes?[.size] as? Int) ?? 0
+        }.max() ?? 0
+    }
+}
