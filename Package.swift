@@ -23,6 +23,7 @@ let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let metrics = Target.Dependency.product(name: "Metrics", package: "swift-metrics")
 let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
 let nioEmbedded = Target.Dependency.product(name: "NIOEmbedded", package: "swift-nio")
+let nioHTTP1 = Target.Dependency.product(name: "NIOHTTP1", package: "swift-nio")
 let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
 let nioSSL = Target.Dependency.product(name: "NIOSSL", package: "swift-nio-ssl")
 let nioTLS = Target.Dependency.product(name: "NIOTLS", package: "swift-nio")
@@ -72,7 +73,8 @@ let package = Package(
         // Pure: no clock, random source, socket, file, log line or suspension.
         library("EsperTypes", ["CCRC32C"]),
         library("RaftCore", ["EsperTypes", deque]),
-        library("Coordination", ["EsperTypes", deque]),
+        library("CacheCore", ["EsperTypes", deque]),
+        library("Coordination", ["EsperTypes", "CacheCore", deque]),
 
         // Shells: one kind of I/O each.
         library("RaftStorage", ["EsperTypes", "RaftCore", logging, metrics]),
@@ -87,11 +89,14 @@ let package = Package(
         library(
             "RaftRuntime",
             [
-                "EsperTypes", "RaftCore", "Coordination", "RaftStorage", "PeerTransport",
+                "EsperTypes", "CacheCore", "RaftCore", "Coordination", "RaftStorage", "PeerTransport",
                 deque, logging, metrics, nioCore, nioPosix,
             ]),
         library("PostgreSQL", ["CLibPQ", logging, metrics]),
         library("Catalog", ["EsperTypes", "Coordination", "PostgreSQL", logging, metrics]),
+        library("Redis", ["CHiredis", logging, metrics, nioCore, nioPosix, nioSSL]),
+        library(
+            "ObjectStore", ["EsperTypes", crypto, httpTypes, logging, metrics, nioCore, nioHTTP1, nioPosix, nioSSL]),
         library("Observability", [logging, metrics]),
         .target(
             name: "EsperProtocol", dependencies: [protobuf], exclude: ["generate", "proto"], swiftSettings: settings),
@@ -100,8 +105,8 @@ let package = Package(
             "APIDoor",
             [
                 "EsperTypes", "RaftCore", "Coordination", "RaftRuntime", "Identity", "Observability",
-                "EsperProtocol", "GRPCTransport",
-                httpTypes, hummingbirdCore, logging, metrics, nioCore, nioPosix, nioSSL, nioTLS, protobuf,
+                "EsperProtocol", "GRPCTransport", "CacheCore", "KernelCache",
+                crypto, httpTypes, hummingbirdCore, logging, metrics, nioCore, nioPosix, nioSSL, nioTLS, protobuf,
             ]),
         .target(
             name: "EtcdProtocol", dependencies: [protobuf], exclude: ["proto"], swiftSettings: settings),
@@ -111,13 +116,28 @@ let package = Package(
                 "EsperTypes", "Coordination", "RaftRuntime", "APIDoor", "EtcdProtocol", "GRPCTransport",
                 crypto, cryptoExtras, deque, nioCore, nioPosix, protobuf,
             ]),
+        // The kernel cache, its tiers and its door.
+        library(
+            "KernelCache",
+            [
+                "EsperTypes", "CacheCore", "Coordination", "RaftRuntime", "Identity", "EsperProtocol", "GRPCTransport",
+                "Redis", "ObjectStore", "PostgreSQL", "Catalog",
+                crypto, deque, logging, metrics, nioCore, nioPosix, nioSSL, protobuf,
+            ]),
+        library(
+            "RedisDoor",
+            [
+                "EsperTypes", "CacheCore", "Coordination", "RaftRuntime", "KernelCache", "Identity",
+                crypto, deque, logging, metrics, nioCore, nioPosix, nioSSL,
+            ]),
         library(
             "EsperClient",
             [
-                "EsperTypes", "EsperProtocol", "GRPCTransport", "Identity", logging, nioCore, nioPosix, nioSSL,
-                protobuf, yams,
+                "EsperTypes", "CacheCore", "EsperProtocol", "GRPCTransport", "Identity", crypto, logging, nioCore,
+                nioPosix, nioSSL, protobuf, yams,
             ]),
         .target(name: "CCRC32C"),
+        .systemLibrary(name: "CHiredis", providers: [.apt(["libhiredis-dev"])]),
         .systemLibrary(name: "CJemalloc", pkgConfig: "jemalloc", providers: [.apt(["libjemalloc-dev"])]),
         .systemLibrary(name: "CLibPQ", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
         .systemLibrary(name: "CNghttp2", pkgConfig: "libnghttp2", providers: [.apt(["libnghttp2-dev"])]),
@@ -129,6 +149,7 @@ let package = Package(
             [
                 "EsperTypes", "RaftCore", "Coordination", "RaftStorage", "Identity", "Enrollment", "PeerTransport",
                 "RaftRuntime", "PostgreSQL", "Catalog", "Observability", "GRPCTransport", "APIDoor", "EtcdDoor",
+                "CacheCore", "KernelCache", "Redis", "ObjectStore", "RedisDoor",
                 lifecycle, logging, metrics, nioCore, nioPosix, nioSSL, yams,
             ]),
         executable("esper-node", ["CJemalloc", "EsperNode", "Observability", argumentParser, logging, metrics]),
@@ -136,12 +157,14 @@ let package = Package(
             "esper",
             [
                 "EsperClient", "EsperTypes", "Enrollment", "EtcdProtocol", "GRPCTransport", "Identity", "Coordination",
-                "RaftRuntime", "RaftStorage", "Simulation", argumentParser, logging, nioCore, nioPosix, nioSSL,
+                "RaftRuntime", "RaftStorage", "Simulation", "CacheCore", "KernelCache", argumentParser, logging,
+                nioCore,
+                nioPosix, nioSSL,
                 protobuf, yams,
             ]),
 
         // Deterministic simulation and the checkers that judge histories.
-        library("Simulation", ["EsperTypes", "RaftCore", "RaftStorage", "Coordination", deque]),
+        library("Simulation", ["EsperTypes", "RaftCore", "RaftStorage", "CacheCore", "Coordination", deque]),
         executable("simulate", ["Simulation", "EsperTypes", argumentParser]),
 
         tests("EsperTypesTests", ["EsperTypes"]),
@@ -153,15 +176,16 @@ let package = Package(
         .executableTarget(
             name: "raft-script", dependencies: ["RaftScript"], path: "Tests/raft-script", swiftSettings: settings),
         tests("RaftScriptTests", ["RaftScript"], exclude: ["cases"]),
-        tests("CoordinationTests", ["Coordination", "EsperTypes"]),
-        tests("SimulationTests", ["Simulation", "RaftCore", "Coordination", "EsperTypes"]),
+        tests("CacheCoreTests", ["CacheCore", "EsperTypes"]),
+        tests("CoordinationTests", ["Coordination", "CacheCore", "EsperTypes"]),
+        tests("SimulationTests", ["Simulation", "RaftCore", "CacheCore", "Coordination", "EsperTypes"]),
         tests("RaftStorageTests", ["RaftStorage", "RaftCore", "EsperTypes", "TestSupport", logging]),
         // Mutated bytes for every decoder of what comes from outside.
         tests(
             "DecoderTests",
             [
-                "APIDoor", "Coordination", "Enrollment", "EsperNode", "EsperTypes", "Identity", "PeerTransport",
-                "RaftCore",
+                "APIDoor", "CacheCore", "Coordination", "Enrollment", "EsperNode", "EsperTypes", "Identity",
+                "PeerTransport", "RaftCore",
                 "RaftRuntime", "RaftStorage", "TestSupport", nioCore,
             ]),
         tests("IdentityTests", ["Identity", "EsperTypes", asn1, crypto, nioSSL, x509]),
@@ -180,7 +204,24 @@ let package = Package(
         // What tests of several targets share: servers of their own.
         .target(name: "TestSupport", path: "Tests/TestSupport", exclude: ["python"], swiftSettings: settings),
         tests("PostgreSQLTests", ["PostgreSQL", "TestSupport", logging]),
-        tests("CatalogTests", ["Catalog", "PostgreSQL", "TestSupport", "Coordination", "EsperTypes", logging]),
+        tests(
+            "CatalogTests",
+            ["Catalog", "PostgreSQL", "TestSupport", "CacheCore", "Coordination", "EsperTypes", logging]),
+        tests("RedisTests", ["Redis", "TestSupport", "Identity", logging, nioCore, nioPosix, nioSSL]),
+        tests("ObjectStoreTests", ["ObjectStore", "EsperTypes", "TestSupport", crypto, logging, nioCore, nioPosix]),
+        tests(
+            "KernelCacheTests",
+            [
+                "KernelCache", "CacheCore", "Coordination", "RaftRuntime", "Redis", "ObjectStore", "PostgreSQL",
+                "Catalog", "EsperTypes", "GRPCTransport", "Identity", "TestSupport", crypto, logging, nioCore, nioPosix,
+                nioSSL,
+            ]),
+        tests(
+            "RedisDoorTests",
+            [
+                "RedisDoor", "KernelCache", "CacheCore", "RaftRuntime", "Coordination", "EsperTypes", "TestSupport",
+                logging, nioCore, nioEmbedded, nioPosix, nioSSL,
+            ]),
         tests("ObservabilityTests", ["Observability", logging, metrics]),
         tests(
             "GRPCTransportTests",
@@ -192,14 +233,16 @@ let package = Package(
         tests(
             "RaftRuntimeTests",
             [
-                "RaftRuntime", "RaftCore", "RaftStorage", "PeerTransport", "Coordination", "Identity", "EsperTypes",
+                "RaftRuntime", "CacheCore", "RaftCore", "RaftStorage", "PeerTransport", "Coordination", "Identity",
+                "EsperTypes",
                 "TestSupport", logging, nioCore, nioPosix,
             ]),
         tests(
             "APIDoorTests",
             [
                 "APIDoor", "RaftRuntime", "RaftCore", "RaftStorage", "PeerTransport", "Coordination", "Identity",
-                "Observability", "EsperTypes", "EsperProtocol", "GRPCTransport", "TestSupport",
+                "Observability", "EsperTypes", "EsperProtocol", "GRPCTransport", "TestSupport", "CacheCore",
+                "KernelCache", "EsperClient",
                 asn1, crypto, logging, metrics, nioCore, nioPosix, nioSSL, protobuf, x509,
             ]),
         tests(
@@ -234,7 +277,7 @@ let package = Package(
         // A real etcd beside real nodes, both driven by etcd's own clients.
         tests(
             "EtcdCompatibilityTests", ["ClusterSupport", "TestSupport", "Identity", "esper-node"], exclude: ["python"]),
-        tests("EsperCommandTests", ["esper", "EsperTypes"]),
+        tests("EsperCommandTests", ["esper", "EsperTypes", "EsperClient"]),
         tests(
             "ChaosTests",
             [

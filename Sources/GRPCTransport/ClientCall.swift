@@ -75,6 +75,8 @@ public final class ClientStream: @unchecked Sendable {
     var outbound = OutboundMessages()
     var isHalfClosed: Bool
     var isDeferred = false
+    /// Called, once each, when there is room again for requests.
+    var roomWaiters: [@Sendable () -> Void] = []
     var assembler = MessageAssembler()
     var ahead = WindowAdvance()
     var reply: [UInt8]?
@@ -99,6 +101,10 @@ public final class ClientStream: @unchecked Sendable {
 
     /// Sends another request of a streaming call.
     public func send(_ message: [UInt8]) { connection.post(.send(self, message)) }
+
+    /// Calls `body` once, when less than ``TransportOptions/streamCreditBytes`` of requests are queued or the call has ended: when to
+    /// send more. On the event loop of the connection, and quick.
+    public func whenRoom(_ body: @escaping @Sendable () -> Void) { connection.post(.awaitRoom(self, body)) }
 
     /// No more requests.
     public func halfClose() { connection.post(.halfClose(self)) }

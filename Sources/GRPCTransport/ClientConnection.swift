@@ -11,6 +11,7 @@ public final class ClientConnection: HTTP2Connection, @unchecked Sendable {
         case start(ClientStream)
         case cancel(ClientStream)
         case send(ClientStream, [UInt8])
+        case awaitRoom(ClientStream, @Sendable () -> Void)
         case halfClose(ClientStream)
         case acknowledge(ClientStream, Int)
         case close
@@ -158,6 +159,9 @@ public final class ClientConnection: HTTP2Connection, @unchecked Sendable {
             }
             stream.outbound.append(message)
             resume(stream)
+        case .awaitRoom(let stream, let body):
+            guard !stream.isEnded, stream.outbound.queuedBytes >= options.streamCreditBytes else { return body() }
+            stream.roomWaiters.append(body)
         case .halfClose(let stream):
             stream.isHalfClosed = true
             resume(stream)
@@ -219,11 +223,19 @@ public final class ClientConnection: HTTP2Connection, @unchecked Sendable {
     func end(_ stream: ClientStream, _ result: Result<ClientReply, CallFailure>) {
         guard !stream.isEnded else { return }
         stream.isEnded = true
+        giveRoom(to: stream)
         switch stream.handler {
         case .unary: replies.append((stream, result))
         case .streaming: events.append((stream, .ended(result.map { $0.metadata })))
         }
         scheduleFlush()
+    }
+
+    private func giveRoom(to stream: ClientStream) {
+        guard !stream.roomWaiters.isEmpty else { return }
+        let waiters = stream.roomWaiters
+        stream.roomWaiters = []
+        for waiter in waiters { waiter() }
     }
 
     private func resume(_ stream: ClientStream) {
@@ -307,6 +319,7 @@ public final class ClientConnection: HTTP2Connection, @unchecked Sendable {
     override func fill(_ stream: Int32, _ target: UnsafeMutableRawBufferPointer, _ flags: inout UInt32) -> Int {
         guard let stream = streams[stream] else { return Int(NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE.rawValue) }
         let count = stream.outbound.read(into: target)
+        if stream.outbound.queuedBytes < options.streamCreditBytes / 2 { giveRoom(to: stream) }
         guard stream.outbound.isEmpty else { return count }
         if stream.isHalfClosed {
             flags |= NGHTTP2_DATA_FLAG_EOF.rawValue

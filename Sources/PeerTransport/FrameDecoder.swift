@@ -150,7 +150,12 @@ extension WireReader {
         }
         return AppendEntries(
             term: try counter(), session: try counter(), readSequence: try counter(), previous: try entryID(),
-            commit: try counter(), entries: entries)
+            commit: try counter(), entries: entries, grant: try bool() ? try leaseGrant() : nil)
+    }
+
+    private mutating func leaseGrant() throws(DecodingError) -> LeaseGrant {
+        LeaseGrant(
+            request: try integer(), length: .milliseconds(Int64(try integer(UInt32.self))), base: try counter())
     }
 
     private mutating func appendEntriesResponse() throws(DecodingError) -> AppendEntriesResponse {
@@ -158,6 +163,8 @@ extension WireReader {
             try counter(Term.self), try counter(SessionNonce.self), try counter(ReadSequence.self)
         )
         let leaseWait = Duration.milliseconds(Int64(try integer(UInt32.self)))
+        let holderWait = Duration.milliseconds(Int64(try integer(UInt32.self)))
+        let leaseRequest = try integer(UInt64.self)
         let outcome: AppendEntriesResponse.Outcome
         switch try integer(UInt8.self) {
         case 0: outcome = .matched(durable: try counter(), received: try counter())
@@ -166,7 +173,8 @@ extension WireReader {
         case let tag: throw .unknownTag(UInt64(tag))
         }
         return AppendEntriesResponse(
-            term: term, session: session, readSequence: readSequence, leaseWait: leaseWait, outcome: outcome)
+            term: term, session: session, readSequence: readSequence, leaseWait: leaseWait, holderWait: holderWait,
+            leaseRequest: leaseRequest, outcome: outcome)
     }
 
     private mutating func installSnapshot() throws(DecodingError) -> InstallSnapshot {

@@ -157,6 +157,12 @@ extension ByteBuffer {
         write(message.readSequence)
         write(message.previous)
         write(message.commit)
+        write(message.grant != nil)
+        if let grant = message.grant {
+            writeInteger(grant.request, endianness: .little)
+            writeInteger(UInt32(clamping: grant.length.nanoseconds / 1_000_000), endianness: .little)
+            write(grant.base)
+        }
     }
 
     private mutating func write(_ message: AppendEntriesResponse) {
@@ -165,6 +171,8 @@ extension ByteBuffer {
         write(message.session)
         write(message.readSequence)
         writeInteger(UInt32(clamping: message.leaseWait.nanoseconds / 1_000_000), endianness: .little)
+        writeInteger(UInt32(clamping: message.holderWait.nanoseconds / 1_000_000), endianness: .little)
+        writeInteger(message.leaseRequest, endianness: .little)
         switch message.outcome {
         case .matched(let durable, let received):
             writeInteger(0, as: UInt8.self)
