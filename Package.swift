@@ -96,7 +96,7 @@ let package = Package(
         library("Catalog", ["EsperTypes", "Coordination", "PostgreSQL", logging, metrics]),
         library("Redis", ["CHiredis", logging, metrics, nioCore, nioPosix, nioSSL]),
         library(
-            "ObjectStore", ["EsperTypes", crypto, httpTypes, logging, metrics, nioCore, nioHTTP1, nioPosix, nioSSL]),
+            "ObjectStore", ["EsperTypes", crypto, logging, metrics, nioCore, nioHTTP1, nioPosix, nioSSL]),
         library("Observability", [logging, metrics]),
         .target(
             name: "EsperProtocol", dependencies: [protobuf], exclude: ["generate", "proto"], swiftSettings: settings),
@@ -208,7 +208,9 @@ let package = Package(
             "CatalogTests",
             ["Catalog", "PostgreSQL", "TestSupport", "CacheCore", "Coordination", "EsperTypes", logging]),
         tests("RedisTests", ["Redis", "TestSupport", "Identity", logging, nioCore, nioPosix, nioSSL]),
-        tests("ObjectStoreTests", ["ObjectStore", "EsperTypes", "TestSupport", crypto, logging, nioCore, nioPosix]),
+        tests(
+            "ObjectStoreTests",
+            ["ObjectStore", "EsperTypes", "TestSupport", crypto, logging, nioCore, nioHTTP1, nioPosix, nioSSL]),
         tests(
             "KernelCacheTests",
             [

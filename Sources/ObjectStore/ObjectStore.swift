@@ -31,6 +31,9 @@ public protocol ObjectStore: Sendable {
 
     /// Returns when the store could serve; cheap.
     func probe(deadline: Instant) async throws(ObjectStoreError)
+
+    /// Ends what the store has open; later calls fail.
+    func shutdown() async
 }
 
 /// What a put has done.

@@ -17,27 +17,6 @@ import Testing
 
     private func key(_ text: String) throws -> ObjectKey { try #require(ObjectKey(text)) }
 
-    @Test func `what was put is there, whole and in parts`() async throws {
-        try await withStore { store, _ in
-            let bytes = [UInt8]((0..<1000).map { UInt8(truncatingIfNeeded: $0) })
-            let key = try key("blob/ab/cdef")
-            #expect(try await store.get(key, range: nil, deadline: .soon) == nil)
-            #expect(try await store.head(key, deadline: .soon) == nil)
-            #expect(try await store.put(key, bytes, deadline: .soon) == .created)
-            #expect(try await store.get(key, range: nil, deadline: .soon) == bytes)
-            #expect(try await store.get(key, range: 10..<20, deadline: .soon) == Array(bytes[10..<20]))
-            #expect(try await store.get(key, range: 990..<2000, deadline: .soon) == Array(bytes[990...]))
-            #expect(try await store.head(key, deadline: .soon)?.size == 1000)
-            #expect(try await store.put(key, [1], deadline: .soon) == .alreadyThere)
-            #expect(try await store.get(key, range: nil, deadline: .soon) == bytes)
-            try await store.delete(key, deadline: .soon)
-            try await store.delete(key, deadline: .soon)
-            #expect(try await store.get(key, range: nil, deadline: .soon) == nil)
-            #expect(try await store.put(key, [], deadline: .soon) == .created)
-            #expect(try await store.get(key, range: nil, deadline: .soon) == [])
-        }
-    }
-
     @Test func `of many writers one creates`() async throws {
         try await withStore { store, root in
             let other = try DirectoryStore(at: root, now: currentInstant)
@@ -162,23 +141,6 @@ import Testing
             try key("second"), [UInt8](repeating: 2, count: 900_000), deadline: .soon)
         #expect(creation == .created)
         await store.shutdown()
-    }
-
-    @Test func `a deadline that has passed is kept`() async throws {
-        try await withStore { store, _ in
-            let error = await #expect(throws: ObjectStoreError.self) {
-                try await store.put(try key("x"), [1], deadline: .zero)
-            }
-            #expect(error?.code == .timedOut)
-        }
-    }
-
-    @Test func `after the shutdown calls fail as stopped`() async throws {
-        try await withStore { store, _ in
-            await store.shutdown()
-            let error = await #expect(throws: ObjectStoreError.self) { try await store.probe(deadline: .soon) }
-            #expect(error?.code == .stopped)
-        }
     }
 
     private func files(below path: String) throws -> [String] {

@@ -1,7 +1,11 @@
 import EsperTypes
 import Foundation
 import Glibc
+import Logging
+import NIOPosix
+import ObjectStore
 import TestSupport
+import Testing
 
 /// The clock of deadlines.
 @Sendable func currentInstant() -> Instant {
@@ -43,5 +47,33 @@ struct SmallDisk {
     func remove() {
         umount2(path, Int32(MNT_DETACH))
         rmdir(path)
+    }
+}
+
+/// Nanoseconds since 1970.
+@Sendable func wallNanoseconds() -> UInt64 { UInt64(Date().timeIntervalSince1970 * 1e9) }
+
+extension S3Settings {
+    /// Of the server's bucket, with the credentials that may do everything.
+    static func test(_ server: PrivateSeaweedFS, prefix: String? = nil) throws -> S3Settings {
+        var settings = S3Settings(
+            endpoint: try #require(S3Endpoint(server.endpoint)), bucket: PrivateSeaweedFS.bucket,
+            region: PrivateSeaweedFS.region,
+            credentials: S3Credentials(
+                accessKey: PrivateSeaweedFS.accessKey, secretKey: PrivateSeaweedFS.secretKey))
+        settings.prefix = prefix.flatMap { ObjectKey($0) }
+        settings.partBytes = 5 << 20
+        settings.authorityFile = server.rootCertificatePath
+        return settings
+    }
+}
+
+extension S3Store {
+    static func test(
+        _ settings: S3Settings, wall: @escaping @Sendable () -> UInt64 = wallNanoseconds
+    ) throws -> S3Store {
+        try S3Store(
+            settings, on: MultiThreadedEventLoopGroup.singleton, now: currentInstant, wall: wall,
+            random: SystemRandomNumberGenerator(), logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
     }
 }

@@ -216,7 +216,8 @@ public final class PrivatePostgreSQL: Sendable {
         return try run("/sbin/runuser", ["-u", "postgres", "--", program] + arguments)
     }
 
-    private static func makeCertificates(in directory: String) throws {
+    /// An authority, `root.pem`, what it certifies for loopback, `server.pem` and `.key`, and another authority, `other.pem`.
+    static func makeCertificates(in directory: String) throws {
         try run(
             "/bin/sh",
             [

@@ -1,4 +1,5 @@
 public import EsperTypes
+public import ObjectStore
 
 extension NodeSettings {
     /// The kernel cache of this node.
@@ -16,8 +17,8 @@ extension NodeSettings {
         public var usesCatalog: Bool
         /// `redis://` or `rediss://`; nil: no such tier.
         public var redis: String?
-        /// A directory that every node of the cluster sees; nil: no archive, or the one in S3.
-        public var archiveDirectory: String?
+        /// Where blobs are kept for good; nil: nowhere.
+        public var archive: Archive?
         /// Unreferenced blobs are kept for this long.
         public var garbageAfter: Duration
         public var warmBytesPerSecond: Int
@@ -25,5 +26,30 @@ extension NodeSettings {
         public var redisDoor: HostPort?
         /// Serves them without TLS beyond loopback.
         public var isRedisDoorInsecure: Bool
+    }
+
+    /// The archive of the kernel cache, the same for every node of a cluster.
+    public enum Archive: Sendable, Equatable {
+        /// One that every node sees.
+        case directory(String)
+        case s3(S3)
+    }
+
+    /// A bucket, and where the secrets are that open it.
+    public struct S3: Sendable, Equatable {
+        public var endpoint: S3Endpoint
+        public var bucket: String
+        public var region: String
+        /// Objects stand below it; nil: at the top of the bucket.
+        public var prefix: ObjectKey?
+        public var accessKey: String
+        public var secretKeyFile: String
+        /// Of temporary credentials.
+        public var sessionTokenFile: String?
+        /// PEM; nil: what the system trusts.
+        public var authorityFile: String?
+        public var isPathStyle: Bool
+        /// Allows plaintext beyond loopback.
+        public var isInsecure: Bool
     }
 }

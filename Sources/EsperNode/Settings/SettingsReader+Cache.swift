@@ -1,5 +1,6 @@
 import CacheCore
 import EsperTypes
+import ObjectStore
 
 extension SettingsReader {
     static let cacheKeys: [(name: String, help: String)] = [
@@ -11,6 +12,19 @@ extension SettingsReader {
         ("cache.catalog", "false keeps no blobs in the catalog's database; default: true"),
         ("cache.redis", "redis:// or rediss:// URL of a tier for blobs; default: none"),
         ("cache.archive.directory", "a directory that every node sees, as the archive; default: none"),
+        ("cache.archive.s3.endpoint", "https://host[:port] of a store that speaks S3, as the archive; default: none"),
+        ("cache.archive.s3.bucket", "its bucket, which must be there"),
+        ("cache.archive.s3.region", "of the bucket, as signatures name it; default: us-east-1"),
+        (
+            "cache.archive.s3.prefix",
+            "what the keys of all objects begin with, without a slash at its end; default: nothing"
+        ),
+        ("cache.archive.s3.access_key", "the name of the key that signs requests"),
+        ("cache.archive.s3.secret_key_file", "file with that key's secret"),
+        ("cache.archive.s3.session_token_file", "file with the token of temporary credentials; default: none"),
+        ("cache.archive.s3.ca_file", "PEM file of the store's authorities; default: those the system trusts"),
+        ("cache.archive.s3.path_style", "false asks bucket.host rather than host/bucket; default: true"),
+        ("cache.archive.s3.insecure", "true allows http:// beyond loopback; default: false"),
         ("cache.garbage_after", "how long blobs are kept that no name refers to; default: 24h"),
         ("cache.warm_rate", "bytes a second of warming; default: 32MiB"),
         ("cache.redis_door.address", "host:port for clients of Redis; default: none"),
@@ -41,9 +55,60 @@ extension SettingsReader {
             memoryBytes: bytes("cache.memory", default: 256 << 20, atLeast: 1 << 20),
             policy: readPolicy(), copies: copies, directory: scalar("cache.directory")?.text,
             usesCatalog: flag("cache.catalog", default: true), redis: redis?.text,
-            archiveDirectory: scalar("cache.archive.directory")?.text, garbageAfter: grace,
+            archive: readArchive(), garbageAfter: grace,
             warmBytesPerSecond: bytes("cache.warm_rate", default: 32 << 20, atLeast: 64 << 10),
             redisDoor: door, isRedisDoorInsecure: isInsecure)
+    }
+
+    private mutating func readArchive() -> NodeSettings.Archive? {
+        let directory = scalar("cache.archive.directory")
+        let keys = Self.cacheKeys.map(\.name).filter { $0.hasPrefix("cache.archive.s3.") }
+        guard keys.contains(where: { scalar($0) != nil }) else { return directory.map { .directory($0.text) } }
+        if let directory {
+            complain(
+                "cache.archive.directory",
+                "and cache.archive.s3 are both set (\(directory.origin)); a cluster has one archive")
+        }
+        return readS3().map { .s3($0) }
+    }
+
+    private mutating func readS3() -> NodeSettings.S3? {
+        func needed(_ name: String, _ reader: inout SettingsReader) -> Scalar? {
+            let key = "cache.archive.s3.\(name)"
+            if let scalar = reader.scalar(key), !scalar.text.isEmpty { return scalar }
+            reader.complain(key, "is missing; an archive in S3 needs endpoint, bucket, access_key and secret_key_file")
+            return nil
+        }
+        let written = needed("endpoint", &self)
+        let bucket = needed("bucket", &self)
+        let accessKey = needed("access_key", &self)
+        let secretKeyFile = needed("secret_key_file", &self)
+        let region = scalar("cache.archive.s3.region")
+        let prefix = scalar("cache.archive.s3.prefix")
+        let isPathStyle = flag("cache.archive.s3.path_style", default: true)
+        let isInsecure = flag("cache.archive.s3.insecure")
+        let endpoint = written.flatMap { S3Endpoint($0.text) }
+        if let written, endpoint == nil {
+            complain(
+                "cache.archive.s3.endpoint",
+                "'\(written.text)' is not https://host[:port] without a path (\(written.origin))")
+        }
+        if let prefix, ObjectKey(prefix.text) == nil {
+            complain(
+                "cache.archive.s3.prefix",
+                "'\(prefix.text)' is not a path of letters, digits, '-', '_' and '.' without a slash at an end "
+                    + "(\(prefix.origin))")
+        }
+        guard let endpoint, let bucket, let accessKey, let secretKeyFile else { return nil }
+        let settings = NodeSettings.S3(
+            endpoint: endpoint, bucket: bucket.text, region: region?.text ?? "us-east-1",
+            prefix: prefix.flatMap { ObjectKey($0.text) }, accessKey: accessKey.text,
+            secretKeyFile: secretKeyFile.text, sessionTokenFile: scalar("cache.archive.s3.session_token_file")?.text,
+            authorityFile: scalar("cache.archive.s3.ca_file")?.text, isPathStyle: isPathStyle, isInsecure: isInsecure)
+        if let problem = settings.store(secretKey: "", sessionToken: nil).problem {
+            complain("cache.archive.s3", "\(problem)")
+        }
+        return settings
     }
 
     private mutating func readPolicy() -> String {

@@ -1,0 +1,132 @@
+public import CacheCore
+public import EsperTypes
+public import ObjectStore
+
+/// Blobs in an object store, each an object `blob/<first two digits>/<digest>` that is created once.
+///
+/// Nothing here asks whether the bytes are right: a ``GuardedTier`` around it does.
+public final class ArchiveTier: BlobTier {
+    public let tier = CacheTier.archive
+    private let store: any ObjectStore
+    private let parallelism: Int
+
+    /// - Parameter parallelism: objects of one call that are under way at once.
+    public init(_ store: any ObjectStore, parallelism: Int = 8) {
+        precondition(parallelism > 0, "a call needs at least one object under way, not \(parallelism)")
+        self.store = store
+        self.parallelism = parallelism
+    }
+
+    /// Shuts the store down.
+    public func close() async { await store.shutdown() }
+
+    public func get(_ digests: [Digest], deadline: Instant) async throws(TierFailure) -> [Digest: [UInt8]] {
+        let found = try await each(digests) { [store] digest async throws(ObjectStoreError) in
+            try await store.get(Self.key(digest), range: nil, deadline: deadline).map { (digest, $0) }
+        }
+        return Dictionary(found.compactMap(\.self), uniquingKeysWith: { first, _ in first })
+    }
+
+    public func put(_ blobs: [Blob], deadline: Instant) async throws(TierFailure) {
+        _ = try await each(blobs) { [store] blob async throws(ObjectStoreError) in
+            try await store.put(Self.key(blob.digest), blob.bytes, deadline: deadline)
+        }
+    }
+
+    public func has(_ digests: [Digest], deadline: Instant) async throws(TierFailure) -> Set<Digest> {
+        let found = try await each(digests) { [store] digest async throws(ObjectStoreError) in
+            try await store.head(Self.key(digest), deadline: deadline).map { _ in digest }
+        }
+        return Set(found.compactMap(\.self))
+    }
+
+    public func delete(_ digests: [Digest], deadline: Instant) async throws(TierFailure) {
+        _ = try await each(digests) { [store] digest async throws(ObjectStoreError) in
+            try await store.delete(Self.key(digest), deadline: deadline)
+        }
+    }
+
+    /// Reads each of them once more and deletes those that are damaged indeed, so that the next put, which never replaces
+    /// anything, can create them anew. What has become right meanwhile stays.
+    public func discard(damaged digests: [Digest], deadline: Instant) async throws(TierFailure) {
+        _ = try await each(digests) { [store] digest async throws(ObjectStoreError) in
+            guard let bytes = try await store.get(Self.key(digest), range: nil, deadline: deadline),
+                Digest(hashing: bytes) != digest
+            else { return }
+            try await store.delete(Self.key(digest), deadline: deadline)
+        }
+    }
+
+    public func probe(deadline: Instant) async throws(TierFailure) {
+        do throws(ObjectStoreError) {
+            try await store.probe(deadline: deadline)
+        } catch {
+            throw failure(error)
+        }
+    }
+
+    /// Where the blob is in the store.
+    public static func key(_ digest: Digest) -> ObjectKey {
+        let digits = digest.description
+        guard let key = ObjectKey("blob/\(digits.prefix(2))/\(digits)") else {
+            preconditionFailure("digits make a key: \(digits)")
+        }
+        return key
+    }
+
+    /// Does it for all of them, some at once. The first failure ends the call.
+    private func each<Item: Sendable, Value: Sendable>(
+        _ items: [Item], _ body: @escaping @Sendable (Item) async throws(ObjectStoreError) -> Value
+    ) async throws(TierFailure) -> [Value] {
+        let result = await withTaskGroup(of: Result<Value, ObjectStoreError>.self) { group in
+            var values: [Value] = []
+            var waiting = items[...]
+            for item in waiting.prefix(parallelism) {
+                group.addTask { await Self.result { () throws(ObjectStoreError) in try await body(item) } }
+            }
+            waiting = waiting.dropFirst(parallelism)
+            for await result in group {
+                switch result {
+                case .success(let value): values.append(value)
+                case .failure(let error):
+                    group.cancelAll()
+                    return Result<[Value], ObjectStoreError>.failure(error)
+                }
+                if let item = waiting.popFirst() {
+                    group.addTask { await Self.result { () throws(ObjectStoreError) in try await body(item) } }
+                }
+            }
+            return .success(values)
+        }
+        do throws(ObjectStoreError) {
+            return try result.get()
+        } catch {
+            throw failure(error)
+        }
+    }
+
+    private static func result<Value>(
+        _ body: () async throws(ObjectStoreError) -> Value
+    ) async -> Result<Value, ObjectStoreError> {
+        do throws(ObjectStoreError) {
+            return .success(try await body())
+        } catch {
+            return .failure(error)
+        }
+    }
+
+    private func failure(_ error: ObjectStoreError) -> TierFailure {
+        if Task.isCancelled { return TierFailure(tier, .cancelled, "the caller was cancelled") }
+        let code: TierFailure.Code =
+            switch error.code {
+            case .unavailable, .conflict, .damaged: .unavailable
+            case .timedOut: .timedOut
+            case .refused, .clockSkew, .missing, .redirected: .refused
+            case .full: .full
+            case .nonsense: .nonsense
+            case .invalid: .invalid
+            case .stopped: .stopped
+            }
+        return TierFailure(tier, code, error.message)
+    }
+}
