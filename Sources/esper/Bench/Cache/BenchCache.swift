@@ -1,11 +1,14 @@
 import ArgumentParser
 import CacheCore
 
-/// The kernel cache's memory, without a cluster.
+/// The kernel cache: its memory alone, and as a cluster serves it.
 struct BenchCache: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "cache", abstract: "The cache's memory alone: policies, local hits, replayed traces.",
-        subcommands: [BenchCachePolicies.self, BenchCacheLocal.self, BenchCacheTrace.self])
+        commandName: "cache", abstract: "The kernel cache: its memory alone, and as a cluster serves it.",
+        subcommands: [
+            BenchCachePolicies.self, BenchCacheLocal.self, BenchCacheTrace.self, BenchCacheLoad.self,
+            BenchCacheRead.self, BenchCacheRestart.self, BenchCacheRolling.self,
+        ])
 }
 
 /// What policies hit.
