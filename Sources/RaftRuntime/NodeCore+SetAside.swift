@@ -23,6 +23,7 @@ extension NodeCore {
             logger.notice(isSetAside ? "drained by an operator" : "drained no more")
         }
         self.isSetAside = isSetAside
+        if !isSetAside { endDrains() }
         for member in members where member.id != id {
             transport.send(.ask(0, PeerQuestion.standsAside(isSetAside).encoded()), to: member.id)
         }
@@ -35,7 +36,9 @@ extension NodeCore {
             }
             return scheduleTurn()
         }
-        transfers.append(PendingTransfer(asker: asker, target: nil, since: term))
+        // A node that is the only voter has nobody to wait for.
+        let isDrain = raft.status.configuration.voters.count > 1
+        transfers.append(PendingTransfer(asker: asker, target: nil, since: term, isDrain: isDrain))
         step(.transferLeadership(to: nil))
     }
 

@@ -40,13 +40,25 @@ extension NodeCore {
     /// The core gave up: the leader goes on leading.
     func transfersFailed(_ failure: TransferFailure) {
         // The one that is under way already goes on; the newest came too late.
-        let failed = failure == .busy ? transfers.suffix(1) : transfers[...]
-        transfers.removeLast(failed.count)
-        for transfer in failed {
-            switch transfer.asker {
-            case .peer(let peer, let token): answer(.transferFailed(failure), token, peer)
-            case .caller(let caller): failTransfer(caller, failure)
-            }
+        let concerned = failure == .busy ? transfers.suffix(1) : transfers[...]
+        transfers.removeLast(concerned.count)
+        for transfer in concerned {
+            // As long as it leads, ``standBack()`` tries again.
+            if transfer.isDrain, failure != .notLeader { transfers.append(transfer) } else { fail(transfer, failure) }
+        }
+    }
+
+    /// The drain was undone before anybody took over: those who wait for that wait no more.
+    func endDrains() {
+        let ended = transfers.filter(\.isDrain)
+        transfers.removeAll(where: \.isDrain)
+        for transfer in ended { fail(transfer, .noTarget) }
+    }
+
+    private func fail(_ transfer: PendingTransfer, _ failure: TransferFailure) {
+        switch transfer.asker {
+        case .peer(let peer, let token): answer(.transferFailed(failure), token, peer)
+        case .caller(let caller): failTransfer(caller, failure)
         }
     }
 

@@ -132,4 +132,6 @@ struct PendingTransfer {
     var asker: Asker
     var target: NodeID?
     var since: Term
+    /// Of a node that is drained: it goes on trying until somebody can take over, or the asker's time is over.
+    var isDrain = false
 }
