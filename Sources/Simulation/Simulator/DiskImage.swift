@@ -32,7 +32,9 @@ struct DiskImage: Hashable {
     /// Whether a node can start from this.
     func checkStart(of node: Int) throws(SimulationFailure) {
         let covered = snapshot?.index ?? .zero
-        guard compactedThrough.index <= covered, covered <= last.index, last.term <= hardState.term else {
+        guard compactedThrough.index <= covered, covered <= last.index, last.term <= hardState.term,
+            entries.first.map({ $0.term >= compactedThrough.term }) ?? true
+        else {
             throw SimulationFailure(.durability, "n\(node + 1) cannot start from \(summary)")
         }
     }

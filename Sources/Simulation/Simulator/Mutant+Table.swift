@@ -132,7 +132,8 @@ extension Mutant {
         case .deposedLeaderRenews, .deposedLeaderExpires, .newLeaderKeepsDeadlines, .graceShorterThanLease: [.session]
         case .resourceIgnoresTokens: [.fencing]
         case .watchesSkipCompacted, .watchesForgetRestore, .watchesBeginAtPresent: [.watch]
-        case .keepsLogUnderSnapshot: [.driverContract]
+        // In the next batch, or at the next start.
+        case .keepsLogUnderSnapshot: [.driverContract, .durability]
         }
     }
 }
