@@ -10,6 +10,9 @@ let settings: [SwiftSetting] = [
     .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
 ]
 
+/// Tests in a release build drive optimized code; optimizing the tests too takes a third of the whole build.
+let testSettings = settings + [.unsafeFlags(["-Onone"], .when(configuration: .release))]
+
 // Products of other packages, by the short name the targets below use.
 let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
 let asn1 = Target.Dependency.product(name: "SwiftASN1", package: "swift-asn1")
@@ -42,7 +45,7 @@ func executable(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
 func tests(
     _ name: String, _ dependencies: [Target.Dependency], path: String? = nil, exclude: [String] = []
 ) -> Target {
-    .testTarget(name: name, dependencies: dependencies, path: path, exclude: exclude, swiftSettings: settings)
+    .testTarget(name: name, dependencies: dependencies, path: path, exclude: exclude, swiftSettings: testSettings)
 }
 
 let package = Package(
