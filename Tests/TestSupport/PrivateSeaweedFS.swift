@@ -66,7 +66,7 @@ public final class PrivateSeaweedFS: Sendable {
             """
         try identities.write(toFile: directory + "/identities.json", atomically: true, encoding: .utf8)
         rootCertificatePath = withTLS ? directory + "/root.pem" : nil
-        if withTLS { try PrivatePostgreSQL.makeCertificates(in: directory) }
+        if withTLS { try TestCertificates.make(in: directory) }
     }
 
     // MARK: Life
