@@ -1,20 +1,20 @@
 import EsperTypes
 import Identity
-import Logging
-import NIOCore
+package import Logging
+package import NIOCore
 import NIOPosix
-import ObjectStore
+package import ObjectStore
 import RaftRuntime
 
 /// The archive of the kernel cache, as the settings describe it.
-enum NodeArchive {
+package enum NodeArchive {
     /// Opens the store behind the archive: makes the directory, or reads the files with the secrets. Asks nobody over the
     /// network, so that an archive that is down keeps no node from starting.
     ///
     /// The caller ends it with ``ObjectStore/shutdown()``.
     ///
     /// - Throws: ``StartError``.
-    static func open(
+    package static func open(
         _ archive: NodeSettings.Archive, on group: any EventLoopGroup, logger: Logger
     ) async throws(StartError) -> any ObjectStore {
         do {

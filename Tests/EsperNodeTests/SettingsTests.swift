@@ -1,6 +1,7 @@
 import EsperNode
 import EsperTypes
 import Logging
+import ObjectStore
 import Testing
 
 @Suite struct SettingsTests {
@@ -50,6 +51,41 @@ import Testing
                 + "\ncache: {policy: best, copies: 4, redis: \"http://h\", redis_door: {address: \"0.0.0.0:6379\"}, garbage_after: 1m}"
         )
         #expect(problems.count == 5)
+    }
+
+    @Test func `the archive is a directory or a bucket`() throws {
+        #expect(try Self.read(Self.sound).cache.archive == nil)
+        let directory = try Self.read(Self.sound + "\ncache: {archive: {directory: /shared}}")
+        #expect(directory.cache.archive == .directory("/shared"))
+        let bucket = try Self.read(
+            Self.sound
+                + "\ncache: {archive: {s3: {endpoint: \"https://s3.example\", bucket: kernels, access_key: us}}}",
+            environment: [
+                "ESPER_NODE_CACHE_ARCHIVE_S3_SECRET_KEY_FILE": "/run/secret",
+                "ESPER_NODE_CACHE_ARCHIVE_S3_PREFIX": "esper/a",
+            ])
+        let expected = NodeSettings.S3(
+            endpoint: try #require(S3Endpoint("https://s3.example")), bucket: "kernels", region: "us-east-1",
+            prefix: ObjectKey("esper/a"), accessKey: "us", secretKeyFile: "/run/secret")
+        #expect(bucket.cache.archive == .s3(expected))
+    }
+
+    @Test(arguments: [
+        ("{s3: {path_style: false}}", 4),
+        ("{s3: {endpoint: \"https://h\", bucket: kernels, access_key: us}}", 1),
+        ("{directory: /a, s3: {endpoint: \"https://h\", bucket: kernels, access_key: us, secret_key_file: f}}", 1),
+        ("{s3: {endpoint: \"http://h\", bucket: kernels, access_key: us, secret_key_file: f}}", 1),
+        ("{s3: {endpoint: \"http://h\", bucket: kernels, access_key: us, secret_key_file: f, insecure: true}}", 0),
+        ("{s3: {endpoint: \"http://127.0.0.1\", bucket: kernels, access_key: us, secret_key_file: f}}", 0),
+        ("{s3: {endpoint: \"https://h/path\", bucket: kernels, access_key: us, secret_key_file: f}}", 1),
+        ("{s3: {endpoint: \"https://h\", bucket: K, access_key: us, secret_key_file: f}}", 1),
+        ("{s3: {endpoint: \"https://h\", bucket: kernels, access_key: us, secret_key_file: f, prefix: /a/}}", 1),
+        ("{s3: {endpoint: \"https://h\", bucket: kernels, access_key: us, secret_key_file: f, path_style: no}}", 1),
+    ])
+    func `an archive that is half given, or given twice, says what is wrong`(archive: String, problems: Int) {
+        let found = Self.problems(Self.sound + "\ncache: {archive: \(archive)}")
+        #expect(found.count == problems, "\(found)")
+        #expect(found.allSatisfy { $0.contains("cache.archive.") }, "\(found)")
     }
 
     @Test func `a sound file is read, with defaults for what it leaves out`() throws {

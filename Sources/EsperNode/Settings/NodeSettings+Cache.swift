@@ -51,5 +51,22 @@ extension NodeSettings {
         public var isPathStyle: Bool
         /// Allows plaintext beyond loopback.
         public var isInsecure: Bool
+
+        public init(
+            endpoint: S3Endpoint, bucket: String, region: String, prefix: ObjectKey? = nil, accessKey: String,
+            secretKeyFile: String, sessionTokenFile: String? = nil, authorityFile: String? = nil,
+            isPathStyle: Bool = true, isInsecure: Bool = false
+        ) {
+            self.endpoint = endpoint
+            self.bucket = bucket
+            self.region = region
+            self.prefix = prefix
+            self.accessKey = accessKey
+            self.secretKeyFile = secretKeyFile
+            self.sessionTokenFile = sessionTokenFile
+            self.authorityFile = authorityFile
+            self.isPathStyle = isPathStyle
+            self.isInsecure = isInsecure
+        }
     }
 }
