@@ -47,6 +47,23 @@ import Testing
         }
     }
 
+    @Test func `blobs are spread over a cluster`() async throws {
+        try await withPrivateRedisCluster { servers in
+            try await withTier(servers[1]) { tier in
+                let blobs = (0..<100).map { Blob.sample(UInt64($0)) }
+                let digests = blobs.map(\.digest)
+                try await tier.put(blobs, deadline: .soon)
+                #expect(
+                    try await tier.get(digests, deadline: .soon)
+                        == Dictionary(uniqueKeysWithValues: blobs.map { ($0.digest, $0.bytes) }))
+                for server in servers { #expect(try await server.cli("DBSIZE") != "0") }
+                try await tier.probe(deadline: .soon)
+                try await tier.delete(digests, deadline: .soon)
+                #expect(try await tier.has(digests, deadline: .soon).isEmpty)
+            }
+        }
+    }
+
     @Test func `nothing asked for costs nothing and is nothing`() async throws {
         let tier = try RedisTier(
             url: "redis://127.0.0.1:1", on: MultiThreadedEventLoopGroup.singleton, seed: 1, logger: silent)
