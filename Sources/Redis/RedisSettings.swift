@@ -55,9 +55,11 @@ public struct RedisSettings: Sendable {
     public var maximumReplyBytes = 64 << 20
     /// For the connection, and as long again until the server has greeted.
     public var connectTimeout: Duration = .seconds(1)
-    /// A request that was given up is waited for until it has been under way for this long; then its connection is closed.
-    /// Thus a caller with little time costs others nothing, and a server that is silent is noticed.
+    /// The connection of a request that was given up is closed when the server is silent for this long, counted from the
+    /// request at the earliest. Thus a caller with little time costs others nothing, and a server that hangs is noticed.
     public var patience: Duration = .milliseconds(250)
+    /// And when the answer has not come this long after the request, however busily the server sends.
+    public var answerLimit: Duration = .seconds(10)
     /// Attempts to connect are this far apart at first, doubling up to the maximum, each drawn from the upper half.
     public var minimumBackoff: Duration = .milliseconds(50)
     public var maximumBackoff: Duration = .seconds(1)

@@ -28,6 +28,8 @@ final class ServerConnection: ChannelInboundHandler {
     private var requests = CircularBuffer<Request>()
     private var bytesInFlight = 0
     private var alarm: Scheduled<Void>?
+    /// When the last bytes came.
+    private var heardAt = NIODeadline.uptimeNanoseconds(0)
 
     init(of pool: PoolCore) {
         self.pool = pool
@@ -56,16 +58,15 @@ final class ServerConnection: ChannelInboundHandler {
         write(request.commands, byteCount: request.byteCount, to: context)
     }
 
-    /// Nobody waits any more for a request that is in flight here. Its answer is passed over when it comes within the
-    /// settings' patience.
+    /// Nobody waits any more for a request that is in flight here. Its answer is passed over when it comes, if the server is
+    /// not silent for longer than the settings' patience, nor the answer on its way for longer than their limit.
     func givenUp(_ request: Request, since: NIODeadline) {
-        guard let context else { return }
-        let limit = since + TimeAmount(settings.patience)
-        let silence = RedisError(.connectionLost, "Redis at \(pool.endpoint) is silent")
-        if .now() >= limit { return end(silence) }
-        context.eventLoop.assumeIsolated().scheduleTask(deadline: limit) {
-            if !request.isAnswered { self.end(silence) }
+        guard isOpen, !request.isAnswered, let context else { return }
+        let limit = min(max(since, heardAt) + TimeAmount(settings.patience), since + TimeAmount(settings.answerLimit))
+        if .now() >= limit {
+            return end(RedisError(.connectionLost, "Redis at \(pool.endpoint) is silent, or too slow"))
         }
+        context.eventLoop.assumeIsolated().scheduleTask(deadline: limit) { self.givenUp(request, since: since) }
     }
 
     private func write(_ commands: [RedisCommand], byteCount: Int, to context: ChannelHandlerContext) {
@@ -129,6 +130,7 @@ final class ServerConnection: ChannelInboundHandler {
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         if phase == .ended { return }
+        heardAt = .now()
         do throws(RedisError) {
             try reader.feed(unwrapInboundIn(data))
             while let reply = try reader.next() {

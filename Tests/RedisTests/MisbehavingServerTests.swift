@@ -60,4 +60,28 @@ import Testing
         #expect(errors.allSatisfy { $0 == nil || $0?.kind == .malformedAnswer })
         #expect(errors.contains { $0 == nil })
     }
+
+    /// The outcome of a patient call behind one that is given up at once, while the server sends byte by byte.
+    private func behindGivenUp(_ change: (inout RedisSettings) -> Void) async throws -> RedisError? {
+        let server = try await ScriptedServer(
+            answer: bytes("$15\r\nfifteen letters\r\n:1\r\n"), interval: .milliseconds(50))
+        var settings = RedisSettings(endpoint: .init(host: "127.0.0.1", port: server.port))
+        settings.maximumConnections = 1
+        change(&settings)
+        let outcome = try await withClient(settings) { client in
+            _ = await failure { () throws(RedisError) in try await client.send(.ping, within: .milliseconds(100)) }
+            return await failure { () throws(RedisError) in try await client.send(.ping, within: ample) }
+        }
+        try await server.close()
+        return outcome
+    }
+
+    @Test func `an answer that is on its way is no silence`() async throws {
+        #expect(try await behindGivenUp { $0.patience = .seconds(1) } == nil)
+    }
+
+    @Test func `an answer that is on its way for too long is none`() async throws {
+        let error = try await behindGivenUp { $0.answerLimit = .milliseconds(300) }
+        #expect(error?.kind == .connectionLost)
+    }
 }

@@ -8,11 +8,13 @@ final class ScriptedServer: Sendable {
     /// - Parameters:
     ///   - answer: to the first bytes after the greeting.
     ///   - closes: whether the connection ends with it.
-    init(answer: [UInt8], closes: Bool) async throws {
+    ///   - interval: between two bytes of the answer; nil: all at once.
+    init(answer: [UInt8], closes: Bool = false, interval: TimeAmount? = nil) async throws {
         channel = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
-                    try channel.pipeline.syncOperations.addHandler(Script(answer: answer, closes: closes))
+                    try channel.pipeline.syncOperations.addHandler(
+                        Script(answer: answer, closes: closes, interval: interval))
                 }
             }
             .bind(host: "127.0.0.1", port: 0).get()
@@ -28,20 +30,40 @@ final class ScriptedServer: Sendable {
 
         private let answer: [UInt8]
         private let closes: Bool
+        private let interval: TimeAmount?
         private var hasGreeted = false
+        private var hasAnswered = false
 
-        init(answer: [UInt8], closes: Bool) {
+        init(answer: [UInt8], closes: Bool, interval: TimeAmount?) {
             self.answer = answer
             self.closes = closes
+            self.interval = interval
         }
 
         /// The client says nothing more before it is greeted, so the first bytes are its greeting and all that follow are not.
         func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-            let bytes =
-                hasGreeted ? answer : Array("+OK\r\n-ERR This instance has cluster support disabled\r\n".utf8)
+            if !hasGreeted {
+                hasGreeted = true
+                send(Array("+OK\r\n-ERR This instance has cluster support disabled\r\n".utf8), context)
+            } else if let interval {
+                if !hasAnswered { drip(answer[...], interval, context) }
+                hasAnswered = true
+            } else {
+                send(answer, context)
+                if closes { context.close(promise: nil) }
+            }
+        }
+
+        private func drip(_ rest: ArraySlice<UInt8>, _ interval: TimeAmount, _ context: ChannelHandlerContext) {
+            guard let next = rest.first, context.channel.isActive else { return }
+            send([next], context)
+            context.eventLoop.assumeIsolated().scheduleTask(in: interval) {
+                self.drip(rest.dropFirst(), interval, context)
+            }
+        }
+
+        private func send(_ bytes: [UInt8], _ context: ChannelHandlerContext) {
             context.writeAndFlush(wrapOutboundOut(ByteBuffer(bytes: bytes)), promise: nil)
-            if hasGreeted, closes { context.close(promise: nil) }
-            hasGreeted = true
         }
     }
 }

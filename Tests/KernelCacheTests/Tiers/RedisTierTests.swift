@@ -74,6 +74,27 @@ import Testing
         await tier.close()
     }
 
+    @Test func `few rights are enough`() async throws {
+        var options = PrivateRedis.Options()
+        options.lines = [
+            "user esper on >horse ~esper:blob:* +get +mget +set +exists +del +ping +select +client|setname +cluster|slots"
+        ]
+        try await withPrivateRedis(options) { server in
+            let tier = try RedisTier(
+                url: "redis://esper:horse@127.0.0.1:\(server.port)/1", on: MultiThreadedEventLoopGroup.singleton,
+                seed: 1,
+                logger: silent)
+            let blob = Blob.sample(1)
+            try await tier.put([blob], deadline: .soon)
+            #expect(try await tier.has([blob.digest], deadline: .soon) == [blob.digest])
+            #expect(try await tier.get([blob.digest], deadline: .soon) == [blob.digest: blob.bytes])
+            try await tier.discard(damaged: [blob.digest], deadline: .soon)
+            try await tier.delete([blob.digest], deadline: .soon)
+            try await tier.probe(deadline: .soon)
+            await tier.close()
+        }
+    }
+
     @Test func `only copies that are still wrong are discarded`() async throws {
         try await withPrivateRedis { server in
             try await withTier(server) { tier in
