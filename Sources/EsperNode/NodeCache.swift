@@ -59,17 +59,21 @@ final class NodeCache: Sendable {
             MemoryTier.Options(
                 limitBytes: UInt64(cache.memoryBytes), policy: EvictionPolicy(named: cache.policy) ?? .s3fifo,
                 seed: random.next()))
+        let trace = cache.trace.map {
+            TraceRecorder(TraceRecorder.Options(path: $0, samplingRatio: UInt32(clamping: cache.traceSampling)))
+        }
         let peers = CachePeers(me: node.nodeID, tls: try Self.context(credentials), on: group)
         let service = CacheService(
             CacheService.Parts(
                 names: NodeNames(node), memory: memory, disk: disk, peers: peers, eventLoop: group.any(),
-                options: options, logger: logger))
+                options: options, trace: trace,
+                logger: logger))
         service.start()
         do {
             let redisDoor = try await openRedisDoor(settings, node, service, memory, on: group, logger)
             let keepers = Task {
                 async let names: Void = NameKeeper(node).run()
-                async let bytes: Void = MemoryKeeper(tier: memory, logger: logger).run()
+                async let bytes: Void = MemoryKeeper(tier: memory, trace: trace, logger: logger).run()
                 _ = await (names, bytes)
             }
             return NodeCache(service: service, peers: peers, redisDoor: redisDoor, keepers: keepers)

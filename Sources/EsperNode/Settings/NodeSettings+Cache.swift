@@ -22,6 +22,10 @@ extension NodeSettings {
         /// Unreferenced blobs are kept for this long.
         public var garbageAfter: Duration
         public var warmBytesPerSecond: Int
+        /// Where what is asked of the cache is written down; nil: nowhere.
+        public var trace: String?
+        /// Of so many keys one is written down.
+        public var traceSampling: Int
         /// Where clients of Redis are served; nil: nowhere.
         public var redisDoor: HostPort?
         /// Serves them without TLS beyond loopback.

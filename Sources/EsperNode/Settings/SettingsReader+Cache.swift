@@ -27,6 +27,8 @@ extension SettingsReader {
         ("cache.archive.s3.insecure", "true allows http:// beyond loopback; default: false"),
         ("cache.garbage_after", "how long blobs are kept that no name refers to; default: 24h"),
         ("cache.warm_rate", "bytes a second of warming; default: 32MiB"),
+        ("cache.trace", "file that every use of the cache is written to, for 'esper bench cache trace'; default: none"),
+        ("cache.trace_sampling", "of so many keys one is written there; default: 1"),
         ("cache.redis_door.address", "host:port for clients of Redis; default: none"),
         ("cache.redis_door.insecure", "true serves them in plaintext beyond loopback too; default: false"),
     ]
@@ -57,7 +59,8 @@ extension SettingsReader {
             usesCatalog: flag("cache.catalog", default: true), redis: redis?.text,
             archive: readArchive(), garbageAfter: grace,
             warmBytesPerSecond: bytes("cache.warm_rate", default: 32 << 20, atLeast: 64 << 10),
-            redisDoor: door, isRedisDoorInsecure: isInsecure)
+            trace: scalar("cache.trace")?.text, traceSampling: readTraceSampling(), redisDoor: door,
+            isRedisDoorInsecure: isInsecure)
     }
 
     private mutating func readArchive() -> NodeSettings.Archive? {
@@ -109,6 +112,12 @@ extension SettingsReader {
             complain("cache.archive.s3", "\(problem)")
         }
         return settings
+    }
+
+    private mutating func readTraceSampling() -> Int {
+        let sampling = count("cache.trace_sampling", default: 1)
+        if !(1...1_000_000).contains(sampling) { complain("cache.trace_sampling", "must be 1 to 1000000") }
+        return sampling
     }
 
     private mutating func readPolicy() -> String {

@@ -131,6 +131,35 @@ public final class BlobDirectory: Sendable {
 
     public func delete(_ digests: [Digest]) async { _ = await run { directory in digests.forEach(directory.remove) } }
 
+    /// Keeps a list of what was most worth having in memory, in place of the one before; made on a thread of its own.
+    /// A list that cannot be written is one that is missed at the next start, no more.
+    func keep(_ list: @escaping @Sendable () -> HotList) async {
+        _ = await run { directory in
+            let draft = directory.hotListPath + ".draft"
+            guard let file = fopen(draft, "w") else { return }
+            let bytes = list().encoded()
+            let isWritten = fwrite(bytes, 1, bytes.count, file) == bytes.count
+            guard fclose(file) == 0, isWritten, rename(draft, directory.hotListPath) == 0 else {
+                unlink(draft)
+                return
+            }
+        }
+    }
+
+    /// The list that was kept last; nil when there is none, or none that makes sense.
+    public func hotList() async -> HotList? {
+        await run { directory -> HotList? in
+            guard let file = fopen(directory.hotListPath, "r") else { return nil }
+            defer { fclose(file) }
+            var bytes: [UInt8] = []
+            var part = [UInt8](repeating: 0, count: 1 << 20)
+            while case let count = fread(&part, 1, part.count, file), count > 0 { bytes += part[..<count] }
+            return try? HotList(decoding: bytes)
+        } ?? nil
+    }
+
+    private var hotListPath: String { path + "/hot" }
+
     public func close() async { try? await pool.shutdownGracefully() }
 
     // MARK: On the threads

@@ -22,6 +22,9 @@ public struct CacheOptions: Sendable {
     public var addHold: Duration = .seconds(3600)
     /// Of warming, when the request does not say.
     public var warmBytesPerSecond: UInt64 = 32 << 20
+    /// How often the list of what is to be in memory again after a start is written, and how long it is at most.
+    public var hotListInterval: Duration = .seconds(60)
+    public var hotListEntries = 1 << 18
     public var seed: UInt64 = 0
 
     public init() {}

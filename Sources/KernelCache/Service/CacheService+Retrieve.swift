@@ -16,18 +16,19 @@ extension CacheService {
             return .absent
         }
         if let value = memory.value(of: name, version: binding.version) {
-            note(binding, UInt64(value.count))
+            note(name, binding, UInt64(value.count))
             return .found(binding, value: value)
         }
         guard let value = valueInMemory(of: binding) else { return nil }
         memory.put(value, of: name, version: binding.version, costMilliseconds: binding.costMilliseconds)
-        note(binding, UInt64(value.count))
+        note(name, binding, UInt64(value.count))
         return .found(binding, value: value)
     }
 
-    private func note(_ binding: Binding, _ bytes: UInt64) {
+    private func note(_ name: [UInt8], _ binding: Binding, _ bytes: UInt64) {
         counters.localHits.add()
         counters[.memory].add(bytes: bytes, cost: binding.costMilliseconds)
+        record(name, bytes: bytes, costMilliseconds: binding.costMilliseconds, isHit: true)
     }
 
     private func valueInMemory(of binding: Binding) -> [UInt8]? {
@@ -122,6 +123,7 @@ extension CacheService {
             }
         }
         counters[tier].add(bytes: manifest.size, cost: cost)
+        record(name, bytes: manifest.size, costMilliseconds: cost, isHit: tier == .memory)
         noteWarmed(binding.manifest, bytes: manifest.size)
         return .found(manifest, tier)
     }

@@ -147,6 +147,8 @@ extension CacheService {
         switch result {
         case .bound(let binding):
             counters.stores.add()
+            record(
+                request.name, bytes: binding.size, costMilliseconds: binding.costMilliseconds, isHit: false)
             stored(request, binding)
             return StoreReply(binding: binding, isStored: true, tiers: tiers)
         case .kept(let binding):

@@ -23,12 +23,14 @@ public final class CacheService: ArtifactCache, PeerResponder {
         /// For deadlines.
         public var eventLoop: any EventLoop
         public var options: CacheOptions
+        /// Where what is asked for is written down; nil: nowhere.
+        public var trace: TraceRecorder?
         public var logger: Logger
 
         public init(
             names: any NameAuthority, memory: MemoryTier, disk: BlobDirectory?, outer: [any BlobTier] = [],
             peers: any PeerExchange = NoPeers(), eventLoop: any EventLoop, options: CacheOptions = CacheOptions(),
-            logger: Logger
+            trace: TraceRecorder? = nil, logger: Logger
         ) {
             self.names = names
             self.memory = memory
@@ -37,6 +39,7 @@ public final class CacheService: ArtifactCache, PeerResponder {
             self.peers = peers
             self.eventLoop = eventLoop
             self.options = options
+            self.trace = trace
             self.logger = logger
         }
     }
@@ -58,6 +61,7 @@ public final class CacheService: ArtifactCache, PeerResponder {
     let peers: any PeerExchange
     let eventLoop: any EventLoop
     let options: CacheOptions
+    private let trace: TraceRecorder?
     let logger: Logger
     let counters = CacheCounters()
     let placements: Placements
@@ -76,6 +80,7 @@ public final class CacheService: ArtifactCache, PeerResponder {
         peers = parts.peers
         eventLoop = parts.eventLoop
         options = parts.options
+        trace = parts.trace
         logger = parts.logger
         placements = Placements(me: parts.names.nodeID, copies: parts.options.copies)
         loader = BlobLoader(
@@ -90,7 +95,11 @@ public final class CacheService: ArtifactCache, PeerResponder {
     public func start() {
         chores.withLock { chores in
             guard chores == nil else { return }
-            chores = Task { await self.runChores() }
+            chores = Task {
+                async let warming: Void = self.bringBackHotList()
+                await self.runChores()
+                await warming
+            }
         }
     }
 
@@ -106,6 +115,7 @@ public final class CacheService: ArtifactCache, PeerResponder {
         task?.cancel()
         await task?.value
         await background.close()
+        await keepHotList()
         await peers.close()
         await disk?.close()
     }
@@ -122,6 +132,7 @@ public final class CacheService: ArtifactCache, PeerResponder {
 
     private func runChores() async {
         var lastGarbage = NodeClock.now()
+        var lastList = lastGarbage
         while !Task.isCancelled {
             await refreshMembers()
             memory.maintain()
@@ -134,6 +145,10 @@ public final class CacheService: ArtifactCache, PeerResponder {
             counters.memoryBytes.record(memory.stat().accountedBytes)
             if let disk { counters.diskBytes.record(disk.size.bytes) }
             counters.waiters.record(loader.load.waiters)
+            if now - lastList >= options.hotListInterval {
+                lastList = now
+                await keepHotList()
+            }
             if now - lastGarbage >= options.garbageInterval {
                 lastGarbage = now
                 await collectGarbage()
@@ -161,6 +176,14 @@ public final class CacheService: ArtifactCache, PeerResponder {
 
     static func checkTime(_ deadline: Instant) throws(CacheFailure) {
         guard NodeClock.now() < deadline else { throw CacheFailure(.timedOut, "the time given is over") }
+    }
+
+    /// Into the trace, if there is one: a use of a name's bytes.
+    func record(_ name: [UInt8], bytes: UInt64, costMilliseconds: UInt32, isHit: Bool) {
+        trace?.record(
+            TraceRecord(
+                microseconds: NodeClock.wallNanoseconds() / 1000, key: Digest(hashing: name).prefix,
+                bytes: UInt32(clamping: bytes), costMilliseconds: costMilliseconds, isHit: isHit))
     }
 
     func tier(_ kind: CacheTier) -> (any BlobTier)? { outer.first { $0.tier == kind } }

@@ -1,0 +1,56 @@
+import CacheCore
+import EsperTypes
+import Foundation
+import KernelCache
+import Logging
+import NIOPosix
+import TestSupport
+import Testing
+
+/// What was worth most in memory is there again after a restart.
+@Suite(.timeLimit(.minutes(1)))
+struct HotListTests {
+    /// The same node once more, as after a restart: its disk, and nothing in its memory.
+    private func withNextLife(
+        of node: CacheCluster.Node, _ body: (MemoryTier) async throws -> Void
+    ) async throws {
+        await node.service.stop()
+        let memory = MemoryTier(MemoryTier.Options(limitBytes: 64 << 20, seed: 7))
+        let service = CacheService(
+            CacheService.Parts(
+                names: node.names, memory: memory, disk: try BlobDirectory(path: node.path),
+                eventLoop: MultiThreadedEventLoopGroup.singleton.any(),
+                logger: Logger(label: "again") { _ in SwiftLogNoOpLogHandler() }))
+        service.start()
+        do { try await body(memory) } catch {
+            await service.stop()
+            throw error
+        }
+        await service.stop()
+    }
+
+    @Test func `what was used is in memory again before anybody asks`() async throws {
+        try await CacheCluster.run(1) { cluster in
+            let node = cluster[0]
+            let value = noise(200_000)
+            let binding = try await node.store("hot", value).binding
+            for _ in 0..<3 { #expect(try await node.value("hot") == value) }
+            try await withNextLife(of: node) { memory in
+                try await until("the manifest and its blob") {
+                    memory.contains(binding.manifest) && memory.contains(Digest(hashing: value))
+                }
+            }
+        }
+    }
+
+    @Test(arguments: [[], [1, 2, 3], [UInt8](repeating: 0xFF, count: 4096)])
+    func `a list that makes no sense is none`(bytes: [UInt8]) async throws {
+        try await CacheCluster.run(1) { cluster in
+            let node = cluster[0]
+            try Data(bytes).write(to: URL(fileURLWithPath: node.path + "/hot"))
+            let disk = try BlobDirectory(path: node.path)
+            #expect(await disk.hotList() == nil)
+            await disk.close()
+        }
+    }
+}
