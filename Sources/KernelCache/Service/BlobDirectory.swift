@@ -1,4 +1,4 @@
-import CacheCore
+public import CacheCore
 public import EsperTypes
 import Glibc
 import NIOPosix
