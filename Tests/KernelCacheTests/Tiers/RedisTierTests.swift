@@ -1,8 +1,10 @@
 import CacheCore
 import EsperTypes
 import KernelCache
+import Logging
 import NIOPosix
 import RaftRuntime
+import Synchronization
 import TestSupport
 import Testing
 
@@ -113,7 +115,9 @@ import Testing
             try await withTier(server) { tier in
                 var settings = GuardedTier.Settings()
                 settings.callLimit = .seconds(20)
-                let guarded = GuardedTier(tier, settings: settings, seed: 1, logger: silent)
+                let log = CollectedLog()
+                let logger = Logger(label: "test") { _ in log }
+                let guarded = GuardedTier(tier, settings: settings, seed: 1, logger: logger)
                 let blobs = (1...5).map { Blob.sample(UInt64($0), size: 5000) }
                 let digests = blobs.map(\.digest)
                 try await guarded.put(blobs, deadline: .soon)
@@ -122,6 +126,7 @@ import Testing
                 var rest = Dictionary(uniqueKeysWithValues: blobs.map { ($0.digest, $0.bytes) })
                 rest[digests[2]] = nil
                 #expect(try await guarded.get(digests, deadline: .soon) == rest)
+                #expect(log.errors == ["1 of \(digests[2])"])
                 #expect(try await guarded.has(digests, deadline: .soon) == Set(rest.keys))
                 #expect(guarded.health == .closed)
                 try await guarded.put(blobs, deadline: .soon)
@@ -174,5 +179,32 @@ import Testing
                 url: "redis://:horse@", on: MultiThreadedEventLoopGroup.singleton, seed: 1, logger: silent)
         }
         #expect(url?.code == .invalid && url?.description.contains("horse") == false)
+    }
+}
+
+/// What was logged as an error: how many of which digest.
+private final class CollectedLog: LogHandler {
+    private let collected = Mutex<[String]>([])
+
+    var errors: [String] { collected.withLock { $0 } }
+
+    var metadata: Logger.Metadata {
+        get { [:] }
+        set {}
+    }
+    var logLevel: Logger.Level {
+        get { .error }
+        set {}
+    }
+
+    subscript(metadataKey _: String) -> Logger.Metadata.Value? {
+        get { nil }
+        set {}
+    }
+
+    func log(event: LogEvent) {
+        let metadata = event.metadata ?? [:]
+        let text = "\(metadata["count"].map { "\($0)" } ?? "") of \(metadata["digest"].map { "\($0)" } ?? "")"
+        collected.withLock { $0.append(text) }
     }
 }
