@@ -18,7 +18,7 @@ package struct Migration: Sendable {
     }
 
     /// Every step, numbered from 1 without gaps.
-    package static let all = [first, bindings]
+    package static let all = [first, bindings, payloads]
 
     /// Nodes, terms, membership, the audit trail, and how far it was written by whom.
     private static let first = Migration(

@@ -15,6 +15,8 @@ public enum SQLValue: Hashable, Sendable {
     case texts([String])
     case jsons([String])
     case timestamps(nanosecondsSince1970: [Int64])
+    /// An array of `bytea`.
+    case byteStrings([[UInt8]])
 
     /// Type numbers from PostgreSQL's `pg_type.dat`, which never change.
     enum TypeID {
@@ -32,6 +34,7 @@ public enum SQLValue: Hashable, Sendable {
         static let textArray: UInt32 = 1009
         static let timestamptzArray: UInt32 = 1185
         static let jsonbArray: UInt32 = 3807
+        static let byteaArray: UInt32 = 1001
     }
 
     /// Zero lets the server infer the type.
@@ -49,6 +52,7 @@ public enum SQLValue: Hashable, Sendable {
         case .texts: TypeID.textArray
         case .jsons: TypeID.jsonbArray
         case .timestamps: TypeID.timestamptzArray
+        case .byteStrings: TypeID.byteaArray
         }
     }
 
@@ -64,6 +68,7 @@ public enum SQLValue: Hashable, Sendable {
         case .int64s(let values): 24 + 12 * values.count
         case .timestamps(let values): 24 + 12 * values.count
         case .texts(let texts), .jsons(let texts): texts.reduce(24) { $0 + 5 + $1.utf8.count }
+        case .byteStrings(let values): values.reduce(24) { $0 + 4 + $1.count }
         }
     }
 
@@ -97,6 +102,8 @@ public enum SQLValue: Hashable, Sendable {
             }
         case .texts(let values):
             Self.appendArray(values, of: TypeID.text, to: &bytes) { $1.append(contentsOf: $0.utf8) }
+        case .byteStrings(let values):
+            Self.appendArray(values, of: TypeID.bytea, to: &bytes) { $1.append(contentsOf: $0) }
         case .jsons(let values):
             Self.appendArray(values, of: TypeID.jsonb, to: &bytes) { Self.appendJSON($0, to: &$1) }
         }
