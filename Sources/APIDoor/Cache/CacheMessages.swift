@@ -209,6 +209,11 @@ extension ProtoCacheStatistics {
                 $0.failures = tier.failures
                 $0.corrupt = tier.corrupt
                 $0.reason = tier.reason
+                $0.hits = tier.hits
+                $0.hitBytes = tier.hitBytes
+                $0.misses = tier.misses
+                $0.writes = tier.writes
+                $0.writtenBytes = tier.writtenBytes
             }
         }
         peers = statistics.peers.map { peer in

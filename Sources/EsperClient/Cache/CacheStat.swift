@@ -19,12 +19,21 @@ public struct CacheStat: Hashable, Sendable {
 
     public struct Tier: Hashable, Sendable {
         public let tier: CacheTier
-        /// `closed` (it is used), `open` (it is left alone after failures) or `probing`.
+        /// `closed` (it is used), `open` (it is left alone after failures) or `half_open` (one call tries whether it is back).
         public let breaker: String
+        /// Calls that failed, those included that were refused while the breaker was not closed.
         public let failures: UInt64
-        /// Bytes from it that did not hash to their name.
+        /// Blobs from it that did not hash to their name.
         public let corrupt: UInt64
+        /// Why it fails; empty while the breaker is closed.
         public let reason: String
+        /// Blobs asked for and found, with their bytes; and not found.
+        public let hits: UInt64
+        public let hitBytes: UInt64
+        public let misses: UInt64
+        /// Blobs given to it.
+        public let writes: UInt64
+        public let writtenBytes: UInt64
     }
 
     public struct Peer: Hashable, Sendable {
@@ -77,7 +86,8 @@ public struct CacheStat: Hashable, Sendable {
             CacheTier(tier.tier).map {
                 Tier(
                     tier: $0, breaker: tier.breaker, failures: tier.failures, corrupt: tier.corrupt,
-                    reason: tier.reason)
+                    reason: tier.reason, hits: tier.hits, hitBytes: tier.hitBytes, misses: tier.misses,
+                    writes: tier.writes, writtenBytes: tier.writtenBytes)
             }
         }
         peers = statistics.peers.map { peer in

@@ -1429,15 +1429,29 @@ public nonisolated struct ProtoCacheStatistics: @unchecked Sendable {
 
     public var tier: ProtoCacheTierName = .unspecified
 
-    /// `closed` (it is used), `open` (it is left alone after failures) or `probing`.
+    /// `closed` (it is used), `open` (it is left alone after failures) or `half_open` (one call tries whether it is back).
     public var breaker: String = String()
 
+    /// Calls that failed, those included that were refused while the breaker was not closed.
     public var failures: UInt64 = 0
 
-    /// Bytes from it that did not hash to their name.
+    /// Blobs from it that did not hash to their name.
     public var corrupt: UInt64 = 0
 
+    /// Why it fails; empty while the breaker is closed.
     public var reason: String = String()
+
+    /// Blobs asked for and found, with their bytes; and not found.
+    public var hits: UInt64 = 0
+
+    public var hitBytes: UInt64 = 0
+
+    public var misses: UInt64 = 0
+
+    /// Blobs given to it.
+    public var writes: UInt64 = 0
+
+    public var writtenBytes: UInt64 = 0
 
     public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -3612,7 +3626,7 @@ nonisolated extension ProtoCacheStatistics.Shadow: SwiftProtobuf.Message, SwiftP
 
 nonisolated extension ProtoCacheStatistics.Tier: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = ProtoCacheStatistics.protoMessageName + ".Tier"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}tier\0\u{1}breaker\0\u{1}failures\0\u{1}corrupt\0\u{1}reason\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}tier\0\u{1}breaker\0\u{1}failures\0\u{1}corrupt\0\u{1}reason\0\u{1}hits\0\u{3}hit_bytes\0\u{1}misses\0\u{1}writes\0\u{3}written_bytes\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -3625,6 +3639,11 @@ nonisolated extension ProtoCacheStatistics.Tier: SwiftProtobuf.Message, SwiftPro
       case 3: try { try decoder.decodeSingularUInt64Field(value: &self.failures) }()
       case 4: try { try decoder.decodeSingularUInt64Field(value: &self.corrupt) }()
       case 5: try { try decoder.decodeSingularStringField(value: &self.reason) }()
+      case 6: try { try decoder.decodeSingularUInt64Field(value: &self.hits) }()
+      case 7: try { try decoder.decodeSingularUInt64Field(value: &self.hitBytes) }()
+      case 8: try { try decoder.decodeSingularUInt64Field(value: &self.misses) }()
+      case 9: try { try decoder.decodeSingularUInt64Field(value: &self.writes) }()
+      case 10: try { try decoder.decodeSingularUInt64Field(value: &self.writtenBytes) }()
       default: break
       }
     }
@@ -3646,6 +3665,21 @@ nonisolated extension ProtoCacheStatistics.Tier: SwiftProtobuf.Message, SwiftPro
     if !self.reason.isEmpty {
       try visitor.visitSingularStringField(value: self.reason, fieldNumber: 5)
     }
+    if self.hits != 0 {
+      try visitor.visitSingularUInt64Field(value: self.hits, fieldNumber: 6)
+    }
+    if self.hitBytes != 0 {
+      try visitor.visitSingularUInt64Field(value: self.hitBytes, fieldNumber: 7)
+    }
+    if self.misses != 0 {
+      try visitor.visitSingularUInt64Field(value: self.misses, fieldNumber: 8)
+    }
+    if self.writes != 0 {
+      try visitor.visitSingularUInt64Field(value: self.writes, fieldNumber: 9)
+    }
+    if self.writtenBytes != 0 {
+      try visitor.visitSingularUInt64Field(value: self.writtenBytes, fieldNumber: 10)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -3655,6 +3689,11 @@ nonisolated extension ProtoCacheStatistics.Tier: SwiftProtobuf.Message, SwiftPro
     if lhs.failures != rhs.failures {return false}
     if lhs.corrupt != rhs.corrupt {return false}
     if lhs.reason != rhs.reason {return false}
+    if lhs.hits != rhs.hits {return false}
+    if lhs.hitBytes != rhs.hitBytes {return false}
+    if lhs.misses != rhs.misses {return false}
+    if lhs.writes != rhs.writes {return false}
+    if lhs.writtenBytes != rhs.writtenBytes {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

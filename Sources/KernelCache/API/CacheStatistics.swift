@@ -27,12 +27,21 @@ public struct CacheStatistics: Sendable {
     /// A tier beyond this node's memory.
     public struct Tier: Sendable {
         public var tier: CacheTier
-        /// `closed` (it is used), `open` (it is left alone after failures) or `probing`.
+        /// `closed` (it is used), `open` (it is left alone after failures) or `half_open` (one call tries whether it is back).
         public var breaker: String
+        /// Calls that failed, those included that were refused while the breaker was not closed.
         public var failures: UInt64 = 0
-        /// Bytes from it that did not hash to their name.
+        /// Blobs from it that did not hash to their name.
         public var corrupt: UInt64 = 0
+        /// Why it fails; empty while the breaker is closed.
         public var reason = ""
+        /// Blobs asked for and found, with their bytes; and not found.
+        public var hits: UInt64 = 0
+        public var hitBytes: UInt64 = 0
+        public var misses: UInt64 = 0
+        /// Blobs given to it.
+        public var writes: UInt64 = 0
+        public var writtenBytes: UInt64 = 0
 
         public init(tier: CacheTier, breaker: String) {
             self.tier = tier

@@ -1,25 +1,8 @@
 import CacheCore
 import Metrics
-import Synchronization
 
 /// What the service counts: for its statistics, and as metrics.
 final class CacheCounters: Sendable {
-    final class Count: Sendable {
-        private let value = Atomic<UInt64>(0)
-        private let counter: Counter?
-
-        init(_ name: String? = nil, _ dimensions: [(String, String)] = []) {
-            counter = name.map { Counter(label: $0, dimensions: dimensions) }
-        }
-
-        func add(_ count: UInt64 = 1) {
-            value.add(count, ordering: .relaxed)
-            counter?.increment(by: Int64(clamping: count))
-        }
-
-        var current: UInt64 { value.load(ordering: .relaxed) }
-    }
-
     struct Reads: Sendable {
         let count: Count
         let bytes: Count

@@ -202,10 +202,7 @@ extension CacheService {
         statistics.memory.bytes = memory.accountedBytes
         statistics.memory.limitBytes = memory.limitBytes
         statistics.memory.ghostHits = memory.ghostHits
-        statistics.tiers = outer.map { tier in
-            let guarded = tier as? GuardedTier
-            return CacheStatistics.Tier(tier: tier.tier, breaker: guarded?.health.name ?? "closed")
-        }
+        statistics.tiers = outer.compactMap { ($0 as? GuardedTier)?.statistics }
         statistics.peers = peers.statistics
         let load = loader.load
         statistics.loads = load.loads

@@ -45,6 +45,8 @@ public final class GuardedTier: BlobTier {
         var bucket: TokenBucket?
         var calls = 0
         var isProbed = false
+        /// What last spoke against the tier.
+        var reason = ""
     }
 
     /// - Parameters:
@@ -69,6 +71,21 @@ public final class GuardedTier: BlobTier {
 
     /// Of the breaker.
     public var health: CircuitBreaker.State { state.withLock { $0.breaker.state } }
+
+    /// What it has done, and how it stands.
+    public var statistics: CacheStatistics.Tier {
+        let (health, reason) = state.withLock { ($0.breaker.state, $0.reason) }
+        var statistics = CacheStatistics.Tier(tier: tier, breaker: health.name)
+        statistics.failures = metrics.failureCount
+        statistics.corrupt = metrics.mismatches.current
+        statistics.reason = health == .closed ? "" : reason
+        statistics.hits = metrics.hits.current
+        statistics.hitBytes = metrics.hitBytes.current
+        statistics.misses = metrics.misses.current
+        statistics.writes = metrics.writes.current
+        statistics.writtenBytes = metrics.writtenBytes.current
+        return statistics
+    }
 
     /// Whether a call made now would be refused by the breaker.
     public var isSuspended: Bool { health != .closed }
@@ -116,9 +133,9 @@ public final class GuardedTier: BlobTier {
         }
         if !damaged.isEmpty { await discardNow(damaged, deadline: deadline) }
         let bytes = found.values.reduce(0) { $0 + $1.count }
-        metrics.hits.increment(by: found.count)
-        metrics.hitBytes.increment(by: bytes)
-        metrics.misses.increment(by: max(0, digests.count - found.count))
+        metrics.hits.add(UInt64(found.count))
+        metrics.hitBytes.add(UInt64(bytes))
+        metrics.misses.add(UInt64(max(0, digests.count - found.count)))
         return found
     }
 
@@ -129,8 +146,8 @@ public final class GuardedTier: BlobTier {
             tier, deadline throws(TierFailure) in try await tier.put(blobs, deadline: deadline)
         }
         metrics.writeDuration.recordNanoseconds((NodeClock.now() - start).nanoseconds)
-        metrics.writes.increment(by: blobs.count)
-        metrics.writtenBytes.increment(by: blobs.reduce(0) { $0 + $1.bytes.count })
+        metrics.writes.add(UInt64(blobs.count))
+        metrics.writtenBytes.add(blobs.reduce(0) { $0 + UInt64($1.bytes.count) })
     }
 
     public func has(_ digests: [Digest], deadline: Instant) async throws(TierFailure) -> Set<Digest> {
@@ -161,7 +178,7 @@ public final class GuardedTier: BlobTier {
     }
 
     private func discardNow(_ damaged: [Digest], deadline: Instant) async {
-        metrics.mismatches.increment(by: damaged.count)
+        metrics.mismatches.add(UInt64(damaged.count))
         logger.error(
             "bytes of other digests than asked for; they are discarded",
             metadata: ["count": "\(damaged.count)", "digest": "\(damaged[0])"])
@@ -190,11 +207,15 @@ public final class GuardedTier: BlobTier {
             tell(state.withLock { $0.breaker.succeeded(pass, at: now) }, reason: nil)
             return value
         case .failure(let failure):
-            metrics.failures(failure.code).increment()
+            metrics.failures(failure.code).add()
             if failure.code == .timedOut, end - start < settings.patience {
                 state.withLock { $0.breaker.withdrawn(pass) }
             } else if failure.countsAgainstTier {
-                tell(state.withLock { $0.breaker.failed(pass, at: now) }, reason: failure)
+                let change = state.withLock { state in
+                    state.reason = failure.message
+                    return state.breaker.failed(pass, at: now)
+                }
+                tell(change, reason: failure)
             } else if failure.code == .full || failure.code == .invalid {
                 // It answered.
                 tell(state.withLock { $0.breaker.succeeded(pass, at: now) }, reason: nil)
@@ -222,7 +243,7 @@ public final class GuardedTier: BlobTier {
                 return .success(pass)
             }
         }
-        if case .failure(let failure) = result { metrics.failures(failure.code).increment() }
+        if case .failure(let failure) = result { metrics.failures(failure.code).add() }
         return try result.get()
     }
 

@@ -57,7 +57,9 @@ struct CacheStatCommand: AsyncParsableCommand {
                         .fields([
                             "tier": .string(tier.tier.name), "breaker": .string(tier.breaker),
                             "failures": .unsigned(tier.failures), "corrupt": .unsigned(tier.corrupt),
-                            "reason": .string(tier.reason),
+                            "reason": .string(tier.reason), "hits": .unsigned(tier.hits),
+                            "hit_bytes": .unsigned(tier.hitBytes), "misses": .unsigned(tier.misses),
+                            "writes": .unsigned(tier.writes), "written_bytes": .unsigned(tier.writtenBytes),
                         ])
                     })))
         fields.append(
@@ -109,7 +111,10 @@ struct CacheStatCommand: AsyncParsableCommand {
                 + "coalesced \(count("coalesced")); stores \(count("stores"))")
         for tier in stat.tiers {
             let reason = tier.reason.isEmpty ? "" : " (\(tier.reason))"
-            lines.append("tier \(tier.tier.name): \(tier.breaker)\(reason), \(tier.failures) failures")
+            lines.append(
+                "tier \(tier.tier.name): \(tier.breaker)\(reason); \(tier.hits) hits (\(WrittenSize.text(tier.hitBytes))), "
+                    + "\(tier.misses) misses, \(tier.writes) writes (\(WrittenSize.text(tier.writtenBytes))), "
+                    + "\(tier.failures) failures, \(tier.corrupt) corrupt")
         }
         for peer in stat.peers {
             lines.append("peer \(peer.name): \(peer.isConnected ? "connected" : "not connected")")

@@ -78,10 +78,17 @@ enum CacheAnswers {
                 .list(
                     .object([
                         Field("tier", .text, isRequired: true, "The tier."),
-                        Field("breaker", .text, isRequired: true, "closed: it is used; open: it is left alone."),
-                        Field("failures", .unsigned, isRequired: true, "Ever."),
-                        Field("corrupt", .unsigned, isRequired: true, "Bytes that did not hash to their name."),
-                        Field("reason", .text, isRequired: true, "Of the last failure."),
+                        Field(
+                            "breaker", .text, isRequired: true,
+                            "closed: it is used; open: it is left alone; half_open: one call tries whether it is back."),
+                        Field("failures", .unsigned, isRequired: true, "Calls that failed or were refused."),
+                        Field("corrupt", .unsigned, isRequired: true, "Blobs that did not hash to their name."),
+                        Field("reason", .text, isRequired: true, "Why it fails; empty while closed."),
+                        Field("hits", .unsigned, isRequired: true, "Blobs asked for and found."),
+                        Field("hit_bytes", .unsigned, isRequired: true, "Their bytes."),
+                        Field("misses", .unsigned, isRequired: true, "Blobs asked for and not found."),
+                        Field("writes", .unsigned, isRequired: true, "Blobs given to it."),
+                        Field("written_bytes", .unsigned, isRequired: true, "Their bytes."),
                     ])), isRequired: true, "Beyond the node's memory."),
         ]
 
@@ -104,7 +111,9 @@ enum CacheAnswers {
                             .object([
                                 "tier": .text(tier.tier.name), "breaker": .text(tier.breaker),
                                 "failures": .unsigned(tier.failures), "corrupt": .unsigned(tier.corrupt),
-                                "reason": .text(tier.reason),
+                                "reason": .text(tier.reason), "hits": .unsigned(tier.hits),
+                                "hit_bytes": .unsigned(tier.hitBytes), "misses": .unsigned(tier.misses),
+                                "writes": .unsigned(tier.writes), "written_bytes": .unsigned(tier.writtenBytes),
                             ])
                         })),
             ]
