@@ -1,25 +1,39 @@
 internal import Metrics
 
-/// What the client counts.
+/// What the client counts, by the application that it names itself to the server: a process may have several clients.
 struct PostgreSQLMetrics: Sendable {
     /// Connections that are up.
-    let connections = Gauge(label: "postgresql.connections")
+    let connections: Gauge
     /// Attempts to connect that failed.
-    let connectFailures = Counter(label: "postgresql.connect.failures")
+    let connectFailures: Counter
     /// Connections that broke, or were closed because nobody waited for their batch any more.
-    let connectionsLost = Counter(label: "postgresql.connections.lost")
+    let connectionsLost: Counter
     /// Requests that wait or are in flight, against `maximumRequests`.
-    let requests = Gauge(label: "postgresql.requests")
+    let requests: Gauge
     /// Requests per batch.
-    let batchRequests = Recorder(label: "postgresql.batch.requests")
+    let batchRequests: Recorder
     /// From the first byte sent until the commit is known.
-    let batchDuration = Timer(label: "postgresql.batch.duration")
+    let batchDuration: Timer
     /// Batches repeated one request at a time, because one of them failed.
-    let batchesSeparated = Counter(label: "postgresql.batches.separated")
+    let batchesSeparated: Counter
     /// Requests refused by the server.
-    let failures = Counter(label: "postgresql.failures")
+    let failures: Counter
     /// Requests whose deadline passed.
-    let deadlinesExceeded = Counter(label: "postgresql.deadlines.exceeded")
+    let deadlinesExceeded: Counter
     /// Requests refused because too much waits already.
-    let overloads = Counter(label: "postgresql.overloads")
+    let overloads: Counter
+
+    init(application: String) {
+        let dimensions = [("application", application)]
+        connections = Gauge(label: "postgresql.connections", dimensions: dimensions)
+        connectFailures = Counter(label: "postgresql.connect.failures", dimensions: dimensions)
+        connectionsLost = Counter(label: "postgresql.connections.lost", dimensions: dimensions)
+        requests = Gauge(label: "postgresql.requests", dimensions: dimensions)
+        batchRequests = Recorder(label: "postgresql.batch.requests", dimensions: dimensions)
+        batchDuration = Timer(label: "postgresql.batch.duration", dimensions: dimensions)
+        batchesSeparated = Counter(label: "postgresql.batches.separated", dimensions: dimensions)
+        failures = Counter(label: "postgresql.failures", dimensions: dimensions)
+        deadlinesExceeded = Counter(label: "postgresql.deadlines.exceeded", dimensions: dimensions)
+        overloads = Counter(label: "postgresql.overloads", dimensions: dimensions)
+    }
 }

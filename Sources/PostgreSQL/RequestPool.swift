@@ -18,7 +18,7 @@ final class RequestPool: Sendable {
 
     let settings: PostgreSQLSettings
     let logger: Logger
-    let metrics = PostgreSQLMetrics()
+    let metrics: PostgreSQLMetrics
     private let queue: Mutex<Queue>
     private let wakeUps: [WakeUp]
     private let keeper = WakeUp()
@@ -29,6 +29,7 @@ final class RequestPool: Sendable {
     init(settings: PostgreSQLSettings, logger: Logger) {
         self.settings = settings
         self.logger = logger
+        metrics = PostgreSQLMetrics(application: settings.applicationName)
         queue = Mutex(
             Queue(
                 connections: settings.connections,
