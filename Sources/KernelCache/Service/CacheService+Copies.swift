@@ -26,8 +26,10 @@ extension CacheService {
             fill(catalog == nil ? .archive : .catalog, blobs)
         case .durable:
             var isPut = false
-            if let catalog { isPut = await put(blobs, in: catalog, deadline, &holdings) }
-            if !isPut, let archive { isPut = await put(blobs, in: archive, deadline, &holdings) }
+            if let catalog { isPut = await put(blobs, in: catalog, Self.half(until: deadline), &holdings) }
+            if !isPut, let archive {
+                isPut = await put(blobs, in: archive, Self.half(until: deadline), &holdings)
+            }
             if !isPut, !needsDisks {
                 merge(await copyToNodes(blobs, isSynced: true, deadline: deadline), into: &holdings)
             }
@@ -36,6 +38,12 @@ extension CacheService {
             fill(.catalog, blobs)
         }
         return holdings
+    }
+
+    /// A tier that hangs leaves as much time to the next one, and to the disks.
+    private static func half(until deadline: Instant) -> Instant {
+        let now = NodeClock.now()
+        return now + max(.zero, deadline - now) / 2
     }
 
     private func put(

@@ -38,11 +38,21 @@ public final class NameKeeper: Sendable {
 
     /// Nil when this node does not lead, or does not answer.
     private func leadersState() async -> StateMachine? {
-        let status = await node.call(.status, principal: Self.principal, timeout: Self.timeout)
-        guard case .status(let status) = status, status.leader == status.answeredBy,
+        guard await node.leads(within: Self.timeout),
             case .stateCopy(let copy) = await node.call(
                 .stateCopy(linearizable: false), principal: Self.principal, timeout: Self.timeout)
         else { return nil }
         return copy.state
+    }
+}
+
+extension NodeHandle {
+    /// Whether this node leads, as far as it knows; false when it does not answer in time. For chores that one node at a time
+    /// should do and two may.
+    public func leads(within timeout: Duration) async -> Bool {
+        guard case .status(let status) = await call(.status, principal: "node/cache", timeout: timeout) else {
+            return false
+        }
+        return status.leader == status.answeredBy
     }
 }

@@ -29,12 +29,17 @@ public protocol BlobTier: Sendable {
 
     /// Returns when the tier could serve; cheap.
     func probe(deadline: Instant) async throws(TierFailure)
+
+    /// Ends what the tier has open; later calls fail.
+    func close() async
 }
 
 extension BlobTier {
     public func discard(damaged digests: [Digest], deadline: Instant) async throws(TierFailure) {
         try await delete(digests, deadline: deadline)
     }
+
+    public func close() async {}
 }
 
 /// Bytes with their name.

@@ -177,6 +177,8 @@ public final class GuardedTier: BlobTier {
         }
     }
 
+    public func close() async { await inner.close() }
+
     private func discardNow(_ damaged: [Digest], deadline: Instant) async {
         metrics.mismatches.add(UInt64(damaged.count))
         logger.error(

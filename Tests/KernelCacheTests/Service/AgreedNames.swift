@@ -1,4 +1,5 @@
 import CacheCore
+import Catalog
 import Coordination
 import EsperTypes
 import KernelCache
@@ -36,18 +37,42 @@ final class Agreement: Sendable {
         }
     }
 
-    func apply(_ change: CacheChange, _ principal: String) -> CommandResult {
+    @discardableResult
+    func apply(_ command: Command, _ principal: String) -> CommandResult {
         state.withLock { state in
             state.index += 1
             let envelope = Envelope(
                 time: state.index,
                 proposal: ProposalID(origin: NodeID(1), boot: 1, number: state.index), principal: principal,
-                command: .cache(.change([change])))
+                command: command)
             var output = ApplyOutput()
             state.machine.apply(
                 index: LogIndex(state.index), term: Term(1), payload: envelope.encoded(), into: &output)
             return output.results.last?.reply.result ?? .recorded
         }
+    }
+}
+
+/// What waits for a catalog.
+extension Agreement: OutboxSource {
+    struct Unanswered: Error {}
+
+    func status() throws -> OutboxStatus {
+        guard case .outboxStatus(let status) = answer(.outboxStatus) else { throw Unanswered() }
+        return status
+    }
+
+    func records(after position: OutboxRecord.ID, limit: Int) throws -> [OutboxRecord] {
+        guard case .outbox(let records) = answer(.outbox(after: position, limit: limit)) else { throw Unanswered() }
+        return records
+    }
+
+    func acknowledge(through position: OutboxRecord.ID) {
+        apply(.acknowledgeOutbox(through: position), "node/test")
+    }
+
+    private func answer(_ query: Query) -> QueryResult {
+        state.withLock { $0.machine.answer(query, to: "node/test").result }
     }
 }
 
@@ -85,10 +110,11 @@ final class AgreedNames: NameAuthority {
         _ change: CacheChange, request: StoreRequest.RequestName?, principal: String, deadline: Instant
     ) async throws(CacheFailure) -> CacheChangeResult {
         try checkQuorum()
-        guard case .cache(.changed(let results)) = agreement.apply(change, principal), let first = results.first else {
-            throw CacheFailure(.invalid, "refused")
+        switch agreement.apply(.cache(.change([change])), principal) {
+        case .cache(.changed(let results)) where !results.isEmpty: return results[0]
+        case .refused(.outboxFull): throw CacheFailure(.outboxFull, "refused")
+        default: throw CacheFailure(.invalid, "refused")
         }
-        return first
     }
 
     func list(

@@ -119,9 +119,9 @@ final class CacheCluster: Sendable {
 extension CacheCluster.Node {
     func store(
         _ name: String, _ value: [UInt8], kind: Binding.Kind = .action, mode: StoreMode = .durable,
-        writer: String = "client/test"
+        writer: String = "client/test", within time: Duration = .seconds(30)
     ) async throws -> StoreReply {
-        let deadline = NodeClock.now() + .seconds(30)
+        let deadline = NodeClock.now() + time
         let content: Manifest.Content
         if value.count <= CacheLimits.inlineBytes {
             content = .inline(value)

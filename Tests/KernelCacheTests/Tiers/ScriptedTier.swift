@@ -45,6 +45,7 @@ final class ScriptedTier: BlobTier {
         var failingCall: Int?
         /// Says that it has whatever it is asked for, this many times.
         var lies = 0
+        var isClosed = false
     }
 
     let tier: CacheTier
@@ -58,6 +59,7 @@ final class ScriptedTier: BlobTier {
     func lie(times: Int) { state.withLock { $0.lies = times } }
     var discarded: [Digest] { state.withLock { $0.discarded } }
     var calls: Int { state.withLock { $0.calls } }
+    var isClosed: Bool { state.withLock { $0.isClosed } }
     var digests: Set<Digest> { state.withLock { Set($0.blobs.keys) } }
 
     func release() {
@@ -119,4 +121,6 @@ final class ScriptedTier: BlobTier {
     }
 
     func probe(deadline: Instant) async throws(TierFailure) { try await enter() }
+
+    func close() async { state.withLock { $0.isClosed = true } }
 }
