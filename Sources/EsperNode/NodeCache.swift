@@ -14,6 +14,7 @@ import RedisDoor
 /// The kernel cache of this node: the service with its tiers and peers, and the doors before it.
 final class NodeCache: Sendable {
     let service: CacheService
+    private let tiers: NodeTiers
     private let peers: CachePeers
     private let door: CacheDoor
     private let peerDoor: CachePeerDoor
@@ -21,8 +22,11 @@ final class NodeCache: Sendable {
     /// What is due by time, for the names and for the memory.
     private let keepers: Task<Void, Never>
 
-    private init(service: CacheService, peers: CachePeers, redisDoor: RedisDoor?, keepers: Task<Void, Never>) {
+    private init(
+        service: CacheService, tiers: NodeTiers, peers: CachePeers, redisDoor: RedisDoor?, keepers: Task<Void, Never>
+    ) {
         self.service = service
+        self.tiers = tiers
         self.peers = peers
         self.redisDoor = redisDoor
         self.keepers = keepers
@@ -41,7 +45,8 @@ final class NodeCache: Sendable {
 
     /// Nil without a directory of blobs.
     ///
-    /// - Throws: ``StartError`` when the Redis door cannot be opened.
+    /// - Throws: ``StartError`` when the settings of a tier make no sense or the Redis door cannot be opened; tiers that are down
+    ///   are no obstacle.
     static func start(
         _ settings: NodeSettings, disk: BlobDirectory?, node: NodeHandle, credentials: TLSCredentials,
         on group: any EventLoopGroup, logger: Logger
@@ -63,11 +68,11 @@ final class NodeCache: Sendable {
             TraceRecorder(TraceRecorder.Options(path: $0, samplingRatio: UInt32(clamping: cache.traceSampling)))
         }
         let peers = CachePeers(me: node.nodeID, tls: try Self.context(credentials), on: group)
+        let tiers = try NodeTiers.start(settings, node: node, on: group, logger: logger)
         let service = CacheService(
             CacheService.Parts(
-                names: NodeNames(node), memory: memory, disk: disk, peers: peers, eventLoop: group.any(),
-                options: options, trace: trace,
-                logger: logger))
+                names: NodeNames(node), memory: memory, disk: disk, outer: tiers.outer, peers: peers,
+                eventLoop: group.any(), options: options, trace: trace, logger: logger))
         service.start()
         do {
             let redisDoor = try await openRedisDoor(settings, node, service, memory, on: group, logger)
@@ -76,9 +81,10 @@ final class NodeCache: Sendable {
                 async let bytes: Void = MemoryKeeper(tier: memory, trace: trace, logger: logger).run()
                 _ = await (names, bytes)
             }
-            return NodeCache(service: service, peers: peers, redisDoor: redisDoor, keepers: keepers)
+            return NodeCache(service: service, tiers: tiers, peers: peers, redisDoor: redisDoor, keepers: keepers)
         } catch {
             await service.stop()
+            await tiers.stop()
             throw error
         }
     }
@@ -118,5 +124,6 @@ final class NodeCache: Sendable {
         await keepers.value
         await redisDoor?.stop(within: limit)
         await service.stop()
+        await tiers.stop()
     }
 }

@@ -41,6 +41,9 @@ import Testing
         #expect(cache.policy == "s3fifo")
         #expect(cache.copies == 2)
         #expect(cache.redisDoor == nil)
+        #expect(cache.usesCatalog)
+        #expect(cache.demoteAfter == .seconds(30 * 86400))
+        #expect(cache.demoteBytesPerSecond == 8 << 20)
         let written = try Self.read(
             Self.sound + "\ncache: {memory: 1GiB, policy: cost, copies: 3, redis_door: {address: \"127.0.0.1:6379\"}}")
         #expect(written.cache.memoryBytes == 1 << 30)
@@ -48,9 +51,9 @@ import Testing
         #expect(written.cache.redisDoor == HostPort(host: "127.0.0.1", port: 6379))
         let problems = Self.problems(
             Self.sound
-                + "\ncache: {policy: best, copies: 4, redis: \"http://h\", redis_door: {address: \"0.0.0.0:6379\"}, garbage_after: 1m}"
+                + "\ncache: {policy: best, copies: 4, redis: \"http://h\", redis_door: {address: \"0.0.0.0:6379\"}, garbage_after: 1m, demote_after: 1h}"
         )
-        #expect(problems.count == 5)
+        #expect(problems.count == 6)
     }
 
     @Test func `the archive is a directory or a bucket`() throws {

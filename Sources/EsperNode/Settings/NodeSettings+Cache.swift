@@ -15,6 +15,9 @@ extension NodeSettings {
         public var directory: String?
         /// Keeps the payload of cold blobs in the catalog's database, when there is a catalog.
         public var usesCatalog: Bool
+        /// Blobs unused for so long leave the catalog for the archive, when there is one.
+        public var demoteAfter: Duration
+        public var demoteBytesPerSecond: Int
         /// `redis://` or `rediss://`; nil: no such tier.
         public var redis: String?
         /// Where blobs are kept for good; nil: nowhere.

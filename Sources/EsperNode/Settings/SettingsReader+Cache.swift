@@ -10,6 +10,8 @@ extension SettingsReader {
         ("cache.copies", "of each blob in the cluster, 1 to 3; default: 2"),
         ("cache.directory", "where blobs are kept on this node's disk; default: cache in the data directory"),
         ("cache.catalog", "false keeps no blobs in the catalog's database; default: true"),
+        ("cache.demote_after", "how long blobs stay in the catalog unused, when there is an archive; default: 30d"),
+        ("cache.demote_rate", "bytes a second on their way from the catalog to the archive; default: 8MiB"),
         ("cache.redis", "redis:// or rediss:// URL of a tier for blobs; default: none"),
         ("cache.archive.directory", "a directory that every node sees, as the archive; default: none"),
         ("cache.archive.s3.endpoint", "https://host[:port] of a store that speaks S3, as the archive; default: none"),
@@ -52,11 +54,16 @@ extension SettingsReader {
         if grace < .seconds(3600), !flag("development") {
             complain("cache.garbage_after", "must be at least 1h, longer than the longest store takes")
         }
+        let demoteAfter = duration("cache.demote_after", default: .seconds(30 * 86400))
+        if demoteAfter < .seconds(2 * 3600), !flag("development") {
+            complain("cache.demote_after", "must be at least 2h: uses are noted once an hour")
+        }
         return NodeSettings.Cache(
             isEnabled: flag("cache.enabled", default: true),
             memoryBytes: bytes("cache.memory", default: 256 << 20, atLeast: 1 << 20),
             policy: readPolicy(), copies: copies, directory: scalar("cache.directory")?.text,
-            usesCatalog: flag("cache.catalog", default: true), redis: redis?.text,
+            usesCatalog: flag("cache.catalog", default: true), demoteAfter: demoteAfter,
+            demoteBytesPerSecond: bytes("cache.demote_rate", default: 8 << 20, atLeast: 64 << 10), redis: redis?.text,
             archive: readArchive(), garbageAfter: grace,
             warmBytesPerSecond: bytes("cache.warm_rate", default: 32 << 20, atLeast: 64 << 10),
             trace: scalar("cache.trace")?.text, traceSampling: readTraceSampling(), redisDoor: door,

@@ -30,7 +30,8 @@ struct DevAdd: AsyncParsableCommand {
             member: NewMember(
                 name: node.name, peer: HostPort(host: "127.0.0.1", port: node.peerPort),
                 api: HostPort(host: "127.0.0.1", port: node.apiPort)),
-            moreSettings: cluster.commonSettings(of: node, catalogURL: catalog))
+            moreSettings: cluster.commonSettings(
+                of: node, catalogURL: catalog, redisURL: try DevelopmentRedis(cluster: cluster)?.url()))
         let enrollment = try await enroll(host, in: cluster)
         node.id = enrollment.node
         cluster.nodes.append(node)

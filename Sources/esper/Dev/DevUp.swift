@@ -5,7 +5,7 @@ struct DevUp: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "up", abstract: "Start a cluster on this host, or whatever of it is down.",
         discussion: """
-            The first call makes certificates, settings, a PostgreSQL and a Redis of its own under the directory. As root, \
+            The first call makes certificates, settings, an archive, a PostgreSQL and a Redis of its own under the directory. As root, \
             those two run under an unprivileged account (postgres, else nobody); where that account cannot enter the \
             directory, their files live under /var/tmp and the directory holds links. Repeating it is harmless.
             """)
@@ -42,13 +42,15 @@ struct DevUp: AsyncParsableCommand {
             try await postgres.up()
             catalogURL = try postgres.connectionString()
         }
+        var redisURL: String?
         if let redis = DevelopmentRedis(cluster: cluster) {
             try await redis.up()
+            redisURL = try redis.url()
         } else {
             Terminal.progress("redis-server is not installed; going on without it")
         }
         for node in cluster.nodes {
-            try cluster.writeSettings(of: node, catalogURL: catalogURL)
+            try cluster.writeSettings(of: node, catalogURL: catalogURL, redisURL: redisURL)
             switch cluster.state(of: node) {
             case .down: try cluster.start(node)
             case .paused: cluster.process(of: node)?.signal(SIGCONT)

@@ -37,7 +37,7 @@ extension DevelopmentCluster {
     }
 
     /// Writes a founder's settings, unless they exist: they are the user's to change. Whoever joins later writes its own.
-    func writeSettings(of node: Node, catalogURL: String?) throws {
+    func writeSettings(of node: Node, catalogURL: String?, redisURL: String?) throws {
         try Files.createDirectory(directory(of: node), mode: 0o700)
         guard !Files.exists(settingsPath(of: node)) else { return }
         var text = """
@@ -65,11 +65,12 @@ extension DevelopmentCluster {
               trust_domain: \(Self.trustDomain)
 
             """
-        try Files.write(text + commonSettings(of: node, catalogURL: catalogURL), to: settingsPath(of: node))
+        text += commonSettings(of: node, catalogURL: catalogURL, redisURL: redisURL)
+        try Files.write(text, to: settingsPath(of: node))
     }
 
     /// What every node of a cluster on one host has: any of them may let others in, because all stand beside the authority.
-    func commonSettings(of node: Node, catalogURL: String?) -> String {
+    func commonSettings(of node: Node, catalogURL: String?, redisURL: String?) -> String {
         var text = """
             tls.authority_key: \(YAML.quoted(keys.authorityKeyPath))
             enroll:
@@ -78,8 +79,10 @@ extension DevelopmentCluster {
               level: info
               format: text
             development: true
+            cache.archive.directory: \(YAML.quoted("\(directory)/archive"))
 
             """
+        if let redisURL { text += "cache.redis: \(YAML.quoted(redisURL))\n" }
         if let catalogURL { text += "catalog:\n  url: \(YAML.quoted(catalogURL))\n" }
         return text
     }

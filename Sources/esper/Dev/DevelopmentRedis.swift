@@ -6,7 +6,7 @@ struct DevelopmentRedis {
     let port: Int
     let program: String
 
-    /// Nil when Redis is not installed; nothing of this version depends on it.
+    /// Nil when Redis is not installed; nothing depends on it.
     init?(cluster: DevelopmentCluster) {
         service = DevelopmentService(name: "redis", directory: "\(cluster.directory)/redis")
         port = cluster.redisPort
@@ -14,6 +14,9 @@ struct DevelopmentRedis {
         else { return nil }
         self.program = program
     }
+
+    /// For `cache.redis`; there is a password once ``up()`` was called.
+    func url() throws -> String { "redis://:\(try service.password())@127.0.0.1:\(port)" }
 
     func up() async throws {
         try await service.prepare()

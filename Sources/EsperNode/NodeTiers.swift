@@ -1,0 +1,105 @@
+import CacheCore
+import Catalog
+import EsperTypes
+import KernelCache
+import Logging
+import NIOCore
+import PostgreSQL
+import RaftRuntime
+
+/// The tiers of this node's cache beyond the nodes' own memories and disks, each behind its guard, with what keeps them going.
+///
+/// Nothing here waits for a server: a tier that is down at the start is probed until it is there.
+final class NodeTiers: Sendable {
+    /// By nearness.
+    let outer: [GuardedTier]
+    /// Of the catalog's tier alone: what waits here does not delay the projection.
+    private let client: PostgreSQLClient?
+    /// Probes and demotion; cancelled and awaited by ``stop()``.
+    private let work: Task<Void, Never>
+
+    private init(_ outer: [GuardedTier], _ client: PostgreSQLClient?, _ demotion: Demotion?) {
+        self.outer = outer
+        self.client = client
+        work = Task {
+            await withDiscardingTaskGroup { group in
+                for tier in outer { group.addTask { await tier.run() } }
+                if let demotion { group.addTask { await demotion.run() } }
+            }
+        }
+    }
+
+    /// - Throws: ``StartError`` when the settings of a tier make no sense.
+    static func start(
+        _ settings: NodeSettings, node: NodeHandle, on group: any EventLoopGroup, logger: Logger
+    ) throws -> NodeTiers {
+        let cache = settings.cache
+        var random = SystemRandomNumberGenerator()
+        var outer: [GuardedTier] = []
+        func guarded(_ tier: any BlobTier, read: Duration, write: Duration) -> GuardedTier {
+            var limits = GuardedTier.Settings()
+            (limits.callLimit, limits.writeLimit) = (read, write)
+            return GuardedTier(tier, settings: limits, seed: random.next(), logger: logger)
+        }
+        if let url = cache.redis {
+            let tier = try redis(url, on: group, seed: random.next(), logger)
+            outer.append(guarded(tier, read: .seconds(1), write: .seconds(5)))
+        }
+        var catalog: CatalogTier?
+        var client: PostgreSQLClient?
+        if cache.usesCatalog, let connection = settings.catalog.connection {
+            var place = try PostgreSQLSettings(connectionString: connection)
+            place.applicationName += "-cache"
+            let own = PostgreSQLClient(settings: place, logger: logger, seed: random.next())
+            let tier = CatalogTier(PayloadTable(client: own, cluster: settings.clusterID))
+            outer.append(guarded(tier, read: .seconds(2), write: .seconds(10)))
+            (client, catalog) = (own, tier)
+        }
+        var demotion: Demotion?
+        if let place = cache.archive {
+            let tier = guarded(archive(place, on: group, logger), read: .seconds(10), write: .seconds(30))
+            outer.append(tier)
+            demotion = catalog.map { catalog in
+                var speed = Demotion.Settings()
+                (speed.unusedFor, speed.bytesPerSecond) = (cache.demoteAfter, cache.demoteBytesPerSecond)
+                // One node is enough, and the leader is one.
+                return Demotion(
+                    from: catalog, to: tier, settings: speed, isTurn: { await node.leads(within: .seconds(5)) },
+                    logger: logger)
+            }
+        }
+        client?.start()
+        return NodeTiers(outer, client, demotion)
+    }
+
+    private static func redis(
+        _ url: String, on group: any EventLoopGroup, seed: UInt64, _ logger: Logger
+    ) throws(StartError) -> RedisTier {
+        do throws(TierFailure) {
+            return try RedisTier(url: url, on: group, seed: seed, logger: logger)
+        } catch {
+            throw StartError(message: "cache.redis: \(error.message)")
+        }
+    }
+
+    /// Opened by its probes: a directory on a network may be missing, or hang, when the node starts.
+    private static func archive(
+        _ place: NodeSettings.Archive, on group: any EventLoopGroup, _ logger: Logger
+    ) -> DeferredTier {
+        DeferredTier(.archive) { () throws(TierFailure) in
+            do throws(StartError) {
+                return ArchiveTier(try await NodeArchive.open(place, on: group, logger: logger))
+            } catch {
+                throw TierFailure(.archive, .unavailable, error.message)
+            }
+        }
+    }
+
+    /// After the cache, which uses them.
+    func stop() async {
+        work.cancel()
+        await work.value
+        for tier in outer { await tier.close() }
+        await client?.shutdown(drainingFor: .zero)
+    }
+}
