@@ -263,7 +263,9 @@ let package = Package(
                 "EsperClient", "EsperProtocol", "GRPCTransport", "Identity", "EsperTypes", logging, nioCore, nioPosix,
                 nioSSL, protobuf,
             ]),
-        tests("EsperNodeTests", ["EsperNode", "EsperTypes", "ObjectStore", logging, nioPosix]),
+        tests(
+            "EsperNodeTests",
+            ["EsperNode", "CacheCore", "EsperTypes", "ObjectStore", "RedisDoor", logging, nioPosix]),
         // Real processes for tests: started, signalled and cleaned up.
         .target(
             name: "ClusterSupport", dependencies: ["EsperTypes", "Identity", "TestSupport"],

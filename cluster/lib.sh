@@ -80,7 +80,7 @@ build_packages=(
 )
 service_packages=(postgresql redis-server)
 # What only tests run: clients of other people.
-test_packages=(python3-venv openssl nghttp2-client etcd-client)
+test_packages=(python3-venv openssl nghttp2-client etcd-client redis-tools ccache)
 
 # absolute PATH: PATH seen from the caller's directory, without asking that it exists.
 absolute() {

@@ -98,6 +98,7 @@ public final class ClusterNode: Sendable {
         }
         cache = try await NodeCache.start(
             settings, disk: blobs, node: handle, credentials: credentials, on: doorGroup, logger: logger)
+        if let redisDoor = cache?.redisDoor { events.attach(redisDoor) }
         let door = try await GRPCDoor(node: handle, group: doorGroup, facts: facts)
         let etcd = try await EtcdDoor(node: handle, group: doorGroup)
         server = GRPCServer(
@@ -165,9 +166,11 @@ public final class ClusterNode: Sendable {
             try listener.check(credentials)
             let putEnrollmentInForce = try await enrollment?.reload(credentials)
             let putCertifierInForce = try await certifier?.reload()
+            let putRedisDoorInForce = try await cache?.reloadRedisDoor(settings, credentials)
             try await handle.updateCredentials(credentials)
             try cache?.updateCredentials(credentials)
             try listener.updateCredentials(credentials)
+            try putRedisDoorInForce?()
             putEnrollmentInForce?()
             putCertifierInForce?()
             logger.notice(

@@ -18,7 +18,8 @@ final class NodeCache: Sendable {
     private let peers: CachePeers
     private let door: CacheDoor
     private let peerDoor: CachePeerDoor
-    private let redisDoor: RedisDoor?
+    /// Nil: there is none.
+    let redisDoor: RedisDoor?
     /// What is due by time, for the names and for the memory.
     private let keepers: Task<Void, Never>
 
@@ -75,7 +76,8 @@ final class NodeCache: Sendable {
                 eventLoop: group.any(), options: options, trace: trace, logger: logger))
         service.start()
         do {
-            let redisDoor = try await openRedisDoor(settings, node, service, memory, on: group, logger)
+            let redisDoor = try await openRedisDoor(
+                settings, node, service, memory, credentials, on: group, logger)
             let keepers = Task {
                 async let names: Void = NameKeeper(node).run()
                 async let bytes: Void = MemoryKeeper(tier: memory, trace: trace, logger: logger).run()
@@ -87,24 +89,6 @@ final class NodeCache: Sendable {
             await tiers.stop()
             throw error
         }
-    }
-
-    private static func openRedisDoor(
-        _ settings: NodeSettings, _ node: NodeHandle, _ service: CacheService, _ memory: MemoryTier,
-        on group: any EventLoopGroup, _ logger: Logger
-    ) async throws -> RedisDoor? {
-        guard let address = settings.cache.redisDoor else { return nil }
-        let facts = DoorFacts(
-            esperVersion: ClusterNode.version, nodeName: settings.name, nodeID: node.nodeID.rawValue,
-            clusterID: "\(settings.clusterID)",
-            memory: {
-                let statistics = memory.stat()
-                return (Int(statistics.accountedBytes), Int(statistics.limitBytes))
-            })
-        return try await RedisDoor.start(
-            RedisDoorOptions(host: address.host, port: address.port), cache: service,
-            clock: DoorClock(now: { NodeClock.now() }, wall: { NodeClock.wallNanoseconds() }), facts: facts, on: group,
-            logger: logger)
     }
 
     /// What the API port serves of it.

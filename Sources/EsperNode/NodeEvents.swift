@@ -1,4 +1,6 @@
+import CacheCore
 import Catalog
+import Coordination
 import EsperTypes
 import GRPCTransport
 import Glibc
@@ -6,6 +8,7 @@ import Logging
 import Observability
 import RaftRuntime
 import RaftStorage
+import RedisDoor
 import Synchronization
 
 /// What the runtime tells the rest of the node.
@@ -13,6 +16,7 @@ final class NodeEvents: NodeObserver {
     private struct State {
         var term: Term?
         var projector: OutboxProjector?
+        var redisDoor: RedisDoor?
     }
 
     private let state = Mutex(State())
@@ -39,6 +43,12 @@ final class NodeEvents: NodeObserver {
         projector.leadershipChanged(term)
     }
 
+    /// From now on the door hears of changed names; of those before nobody can say which it missed.
+    func attach(_ redisDoor: RedisDoor) {
+        state.withLock { $0.redisDoor = redisDoor }
+        redisDoor.changedAll()
+    }
+
     func leadershipChanged(_ term: Term?) {
         let projector = state.withLock { state in
             state.term = term
@@ -53,6 +63,15 @@ final class NodeEvents: NodeObserver {
     }
 
     func outboxGrew() { state.withLock { $0.projector }?.outboxGrew() }
+
+    func namesChanged(_ names: [NamedBinding]?) {
+        guard let door = state.withLock({ $0.redisDoor }) else { return }
+        if let names {
+            door.changed(names.lazy.map { (name: $0.name, version: $0.binding.version) })
+        } else {
+            door.changedAll()
+        }
+    }
 
     func statesCompared(difference: String?) {
         if let difference { states.degraded(difference) } else { states.ok() }

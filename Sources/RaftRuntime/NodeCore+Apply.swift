@@ -59,6 +59,7 @@ extension NodeCore {
         for grant in output.grants { granted(grant) }
         if !claims.isEmpty { for departure in output.departures { departed(departure) } }
         watches.publish(output.events, through: state.revision, into: &deliveries)
+        if !output.cacheChanges.isEmpty { observer.namesChanged(output.cacheChanges) }
         if output.outboxGrew, role == .leader { observer.outboxGrew() }
         for index in output.malformedEntries {
             logger.error("an entry cannot be read and was skipped", metadata: ["raft.index": "\(index)"])

@@ -147,6 +147,7 @@ extension NodeCore {
         appliedIndex = state.applied.index
         appliedTerm = state.applied.term
         names.applied(state, isRestored: true)
+        observer.namesChanged(nil)
         agreement.stateRestored()
         logBytesSinceSnapshot = 0
         tailMarks.removeAll()

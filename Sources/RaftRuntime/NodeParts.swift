@@ -61,4 +61,7 @@ public protocol NodeObserver: AnyObject, Sendable {
     func stateDiverged(_ difference: StateDifference)
     /// The outbox has something for the catalog.
     func outboxGrew()
+    /// Names of the cache stand for something else on this node from now on; nil: any may. Whoever looks one up after the
+    /// call finds what is told here, or something newer.
+    func namesChanged(_ names: [NamedBinding]?)
 }

@@ -16,11 +16,23 @@ final class DoorContext: Sendable {
     let start: Instant
     let cursors = ScanCursors()
     let hashes: (any HashStore)?
+    let values: ValueBudget
     /// Set once, before the first connection.
     let loops = Mutex<[BoundLoop]>([])
     let logger: Logger
-    private let users: [[UInt8]: RedisUser]
-    private let certificates: [String: RedisUser]
+    private let users: Mutex<Users>
+
+    private struct Users {
+        var byName: [[UInt8]: RedisUser]
+        var byCertificate: [String: RedisUser]
+
+        init(_ users: [RedisUser]) {
+            byName = Dictionary(users.map { (Array($0.name.utf8), $0) }) { first, _ in first }
+            byCertificate = Dictionary(users.compactMap { user in user.certificate.map { ($0, user) } }) { first, _ in
+                first
+            }
+        }
+    }
 
     init(
         cache: any ArtifactCache, hashes: (any HashStore)?, options: RedisDoorOptions, clock: DoorClock,
@@ -30,27 +42,33 @@ final class DoorContext: Sendable {
         self.hashes = hashes
         start = clock.now()
         tracking = TrackingTable(limit: options.trackedKeys)
+        values = ValueBudget(limit: options.valueBytes)
         self.options = options
         self.clock = clock
         self.facts = facts
         self.logger = logger
-        users = Dictionary(options.users.map { (Array($0.name.utf8), $0) }) { first, _ in first }
-        certificates = Dictionary(
-            options.users.compactMap { user in user.certificate.map { ($0, user) } }
-        ) { first, _ in first }
+        users = Mutex(Users(options.users))
     }
+
+    func update(_ users: [RedisUser]) { self.users.withLock { $0 = Users(users) } }
 
     /// Who a connection is before it says anything.
     ///
     /// - Parameter certificate: the name that TLS proved.
     func initialUser(certificate: String?) -> RedisUser? {
-        if let certificate, let user = certificates[certificate] { return user }
-        guard !options.users.isEmpty else { return .anybody }
-        guard let user = users[Array("default".utf8)], case .none = user.password else { return nil }
-        return user
+        users.withLock { users in
+            if let certificate, let user = users.byCertificate[certificate] { return user }
+            guard !users.byName.isEmpty else { return .anybody(certificate: certificate) }
+            guard let user = users.byName[Array("default".utf8)], case .none = user.password else { return nil }
+            return user
+        }
     }
 
-    func user(named name: [UInt8]) -> RedisUser? { options.users.isEmpty ? nil : users[name] }
+    /// Nil: there is nobody of this name.
+    func user(named name: [UInt8]) -> RedisUser? { users.withLock { $0.byName[name] } }
+
+    /// Whether anybody is told apart at all.
+    var hasUsers: Bool { users.withLock { !$0.byName.isEmpty } }
 }
 
 /// The clocks, as the composition has them.

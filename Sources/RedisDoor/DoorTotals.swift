@@ -68,6 +68,8 @@ struct RedisDoorMetrics: Sendable {
     let readBytes = Metrics.Counter(label: "esper_cache_redis_read_bytes")
     let writtenBytes = Metrics.Counter(label: "esper_cache_redis_written_bytes")
     let connections = Gauge(label: "esper_cache_redis_connections")
+    /// Values on their way in or out.
+    let valueBytes = Gauge(label: "esper_cache_redis_value_bytes")
     let refusedConnections = Metrics.Counter(label: "esper_cache_redis_connections_refused")
     /// Keys remembered for clients that keep copies.
     let trackedKeys = Gauge(label: "esper_cache_redis_tracked_keys")
@@ -81,7 +83,7 @@ struct RedisDoorMetrics: Sendable {
         Metrics.Counter(label: Self.labelOfUnkept, dimensions: [("reason", reason)]).increment()
     }
 
-    /// Connections that the door closed, by the reason: `late`, `unread`, `pushes`, `protocol`.
+    /// Connections that the door closed, by the reason: `late`, `unread`, `pushes`, `protocol`, `memory`, `stopping`.
     func closed(_ reason: String) {
         Metrics.Counter(label: Self.labelOfClosed, dimensions: [("reason", reason)]).increment()
     }

@@ -1,7 +1,6 @@
 internal import Synchronization
 public import KernelCache
 public import Logging
-public import Identity
 public import FoundationEssentials
 public import NIOCore
 public import EsperTypes
@@ -15,6 +14,8 @@ public final class RedisDoor: Sendable {
     private let channel: any Channel
     private let door: DoorContext
     private let loops: [BoundLoop]
+    /// Where changes become invalidations, one after the other.
+    private let teller: any EventLoop
 
     /// The port that is bound, also when the system chose it.
     public var port: Int { channel.localAddress?.port ?? 0 }
@@ -25,15 +26,15 @@ public final class RedisDoor: Sendable {
     ///
     /// - Parameters:
     ///   - hashes: where hashes are kept; nil: there are none.
-    ///   - credentials: for TLS, what clients' certificates are judged by too; nil: plain text.
+    ///   - tls: nil: plain text.
     public static func start(
         _ options: RedisDoorOptions, cache: any ArtifactCache, hashes: (any HashStore)? = nil,
-        credentials: TLSCredentials? = nil, date: @escaping @Sendable () -> Date = { Date() }, clock: DoorClock,
+        tls: RedisDoorTLS? = nil, date: @escaping @Sendable () -> Date = { Date() }, clock: DoorClock,
         facts: DoorFacts, on group: any EventLoopGroup, logger: Logger
     ) async throws -> RedisDoor {
         let door = DoorContext(
             cache: cache, hashes: hashes, options: options, clock: clock, facts: facts, logger: logger)
-        let tls = try credentials.map { try RedisDoorCredentials($0, date: date) }
+        let credentials = try tls.map { try RedisDoorCredentials($0, date: date) }
         var loops: [ObjectIdentifier: BoundLoop] = [:]
         for loop in group.makeIterator() {
             loops[ObjectIdentifier(loop)] = try await loop.submit {
@@ -49,13 +50,13 @@ public final class RedisDoor: Sendable {
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     guard let loop = table[ObjectIdentifier(channel.eventLoop)]?.value else { return }
-                    try attach(channel, loop, tls)
+                    try attach(channel, loop, credentials)
                 }
             }
             .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
             .childChannelOption(.writeBufferWaterMark, value: .init(low: 64 << 10, high: 512 << 10))
             .bind(host: options.host, port: options.port).get()
-        return RedisDoor(channel: channel, door: door, loops: Array(loops.values), credentials: tls)
+        return RedisDoor(channel: channel, door: door, loops: Array(loops.values), credentials: credentials)
     }
 
     private init(channel: any Channel, door: DoorContext, loops: [BoundLoop], credentials: RedisDoorCredentials?) {
@@ -63,6 +64,7 @@ public final class RedisDoor: Sendable {
         self.channel = channel
         self.door = door
         self.loops = loops
+        teller = channel.eventLoop
     }
 
     private static func attach(
@@ -89,20 +91,30 @@ public final class RedisDoor: Sendable {
         try channel.pipeline.syncOperations.addHandlers(credentials.handler(), gate)
     }
 
-    /// Invalidates what clients keep of these names, whose meaning is another one on this node from now on. Any thread.
+    /// Invalidates what clients keep of these names, whose meaning is another one on this node from now on. From one thread at a
+    /// time, in the order of the changes; costs next to nothing while nobody tracks.
     ///
     /// - Parameter changes: full names with the versions they have now.
-    public func changed(_ changes: [(name: [UInt8], version: LogIndex)]) {
-        door.tracking.changed(changes.map { TrackingTable.Change(name: $0.name, version: $0.version) })
+    public func changed(_ changes: some Sequence<(name: [UInt8], version: LogIndex)>) {
+        guard door.tracking.hasListeners else { return }
+        let changes = changes.map { TrackingTable.Change(name: $0.name, version: $0.version) }
+        // Whoever applies changes has no time to ask each client what it wants to hear of.
+        teller.execute { [door] in door.tracking.changed(changes) }
     }
 
-    /// Any name may have changed, and nobody can say which: invalidates all. Any thread.
-    public func changedAll() { door.tracking.changedAll() }
+    /// Any name may have changed, and nobody can say which: invalidates all. As ``changed(_:)``.
+    public func changedAll() {
+        guard door.tracking.hasListeners else { return }
+        teller.execute { [door] in door.tracking.changedAll() }
+    }
 
-    /// Uses other certificates for connections from now on; those that stand keep theirs.
+    /// Uses other certificates for connections from now on; those that stand keep theirs. Nothing for a door in plain text.
     ///
     /// - Throws: when the credentials are not accepted; the old ones stay in force.
-    public func updateCredentials(_ new: TLSCredentials) throws { try credentials?.update(new) }
+    public func update(_ tls: RedisDoorTLS) throws { try credentials?.update(tls) }
+
+    /// Other users from now on; connections that have said who they are keep what they are.
+    public func update(_ users: [RedisUser]) { door.update(users) }
 
     private static func written(_ address: SocketAddress?) -> String {
         guard let address, let host = address.ipAddress, let port = address.port else { return "?:0" }

@@ -15,6 +15,10 @@ public struct RedisDoorOptions: Sendable {
     public var maximumConnections = 10_000
     /// One argument, and so one value.
     public var maximumBulkBytes = 512 << 20
+    /// One request with all its arguments; beyond, its connection is closed.
+    public var maximumRequestBytes = 1 << 30
+    /// Values of all connections together that are on their way in or out, up to 2 GiB; what does not fit is refused.
+    public var valueBytes = 1 << 30
     /// Requests of one connection that wait for an answer from elsewhere; more wait in its socket.
     public var maximumOutstanding = 256
     /// Answers that a client has not read; more are not made until it reads.
@@ -80,9 +84,14 @@ public struct RedisUser: Sendable {
         self.tenant = tenant
         self.kind = kind
         self.rights = rights
-        self.mode = mode ?? (kind == .cache ? .memory : .durable)
+        self.mode = mode ?? Self.usualMode(of: kind)
     }
 
-    /// Whoever connects where no user is configured.
-    static let anybody = RedisUser(name: "default", tenant: "default")
+    /// How values are kept unless a tenant says otherwise.
+    public static func usualMode(of kind: Kind) -> StoreMode { kind == .cache ? .memory : .durable }
+
+    /// Whoever connects where no user is configured; with a certificate, what he writes bears its name.
+    static func anybody(certificate: String?) -> RedisUser {
+        RedisUser(name: "default", certificate: certificate, tenant: "default")
+    }
 }

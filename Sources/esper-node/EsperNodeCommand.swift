@@ -40,6 +40,13 @@ struct EsperNodeCommand: AsyncParsableCommand {
             """)
     var initialize = false
 
+    @Flag(
+        help: """
+            Serve clients of Redis in plaintext beyond loopback too: whoever sees the traffic reads passwords and values. As \
+            --set cache.redis_door.insecure=true.
+            """)
+    var insecureRedisDoor = false
+
     @Flag(help: "Check the settings and exit.")
     var check = false
 
@@ -80,10 +87,11 @@ struct EsperNodeCommand: AsyncParsableCommand {
             else { fail(["\(config): cannot be read; give the path of a settings file"], code: 2) }
             file = (config, text)
         }
-        let overrides = set.map { item in
+        var overrides = set.map { item in
             let parts = item.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
             return (key: String(parts[0]), value: String(parts[1]))
         }
+        if insecureRedisDoor { overrides.append((key: "cache.redis_door.insecure", value: "true")) }
         do {
             return try SettingsReader.read(
                 file: file, environment: ProcessInfo.processInfo.environment, overrides: overrides)

@@ -225,4 +225,5 @@ private final class SilentObserver: NodeObserver {
     func statesCompared(difference: String?) {}
     func stateDiverged(_ difference: StateDifference) { preconditionFailure("the state diverged: \(difference)") }
     func outboxGrew() {}
+    func namesChanged(_ names: [NamedBinding]?) {}
 }

@@ -48,10 +48,11 @@ import Testing
             Self.sound + "\ncache: {memory: 1GiB, policy: cost, copies: 3, redis_door: {address: \"127.0.0.1:6379\"}}")
         #expect(written.cache.memoryBytes == 1 << 30)
         #expect(written.cache.policy == "cost")
-        #expect(written.cache.redisDoor == HostPort(host: "127.0.0.1", port: 6379))
+        #expect(written.cache.redisDoor?.address == HostPort(host: "127.0.0.1", port: 6379))
+        #expect(written.cache.redisDoor?.tls == nil)
         let problems = Self.problems(
             Self.sound
-                + "\ncache: {policy: best, copies: 4, redis: \"http://h\", redis_door: {address: \"0.0.0.0:6379\"}, garbage_after: 1m, demote_after: 1h}"
+                + "\ncache: {policy: best, copies: 4, redis: \"http://h\", redis_door: {address: \"0.0.0.0:6379\", tls: false}, garbage_after: 1m, demote_after: 1h}"
         )
         #expect(problems.count == 6)
     }
@@ -89,6 +90,45 @@ import Testing
         let found = Self.problems(Self.sound + "\ncache: {archive: \(archive)}")
         #expect(found.count == problems, "\(found)")
         #expect(found.allSatisfy { $0.contains("cache.archive.") }, "\(found)")
+    }
+
+    @Test func `beyond loopback clients of Redis speak TLS, and show certificates unless there are users`() throws {
+        func door(_ fields: String) throws -> NodeSettings.RedisDoor? {
+            try Self.read(Self.sound + "\ncache: {redis_door: {\(fields)}}").cache.redisDoor
+        }
+        #expect(try door("address: \"10.0.0.1:6379\"")?.tls?.requiresCertificates == true)
+        let shared = try door("address: \"10.0.0.1:6379\", users_file: u.yaml, certificate: c.pem, private_key: k.pem")
+        #expect(shared?.usersFile == "u.yaml")
+        #expect(shared?.tls?.requiresCertificates == false)
+        #expect(shared?.tls?.shown?.privateKey == "k.pem")
+        #expect(try door("address: \"10.0.0.1:6379\", insecure: true")?.tls == nil)
+        #expect(try door("address: \"127.0.0.1:6379\", tls: true")?.tls != nil)
+        #expect(try door("address: \"127.0.0.1:6379\", value_memory: 64MiB")?.valueBytes == 64 << 20)
+    }
+
+    @Test(arguments: [
+        (
+            "address: \"10.0.0.1:1\", tls: false",
+            "cache.redis_door.tls: '10.0.0.1:1' is not on loopback, so it takes TLS, or cache.redis_door.insecure must say otherwise"
+        ),
+        (
+            "address: \"10.0.0.1:1\", client_certificates: optional",
+            "cache.redis_door.client_certificates: must be required, or whoever reaches the port may write; or give a users_file"
+        ),
+        (
+            "address: \"10.0.0.1:1\", certificate: c.pem",
+            "cache.redis_door.private_key: is missing: a certificate and its key go together"
+        ),
+        (
+            "address: \"127.0.0.1:1\", certificate: c.pem, private_key: k.pem",
+            "cache.redis_door.certificate: is for TLS, which this port does not speak"
+        ),
+        ("users_file: u.yaml", "cache.redis_door.users_file: needs cache.redis_door.address"),
+        ("address: \"127.0.0.1:1\", value_memory: 4GiB", "cache.redis_door.value_memory: must be at most 2GiB"),
+    ])
+    func `a door that would not do what it seems to is refused`(fields: String, expected: String) {
+        let problems = Self.problems(Self.sound + "\ncache: {redis_door: {\(fields)}}")
+        #expect(problems.contains(expected), "\(problems)")
     }
 
     @Test func `a sound file is read, with defaults for what it leaves out`() throws {

@@ -258,6 +258,8 @@ final class RecordingObserver: NodeObserver {
     let readiness = Mutex<[Readiness]>([])
     let difference = Mutex<String?>(nil)
     let divergence = Mutex<StateDifference?>(nil)
+    /// Nil: any may have changed.
+    let changedNames = Mutex<[[NamedBinding]?]>([])
 
     func leadershipChanged(_ term: Term?) { terms.withLock { $0.append(term) } }
     func readinessChanged(_ readiness: Readiness) { self.readiness.withLock { $0.append(readiness) } }
@@ -265,4 +267,5 @@ final class RecordingObserver: NodeObserver {
     func statesCompared(difference: String?) { self.difference.withLock { $0 = difference } }
     func stateDiverged(_ difference: StateDifference) { divergence.withLock { $0 = difference } }
     func outboxGrew() {}
+    func namesChanged(_ names: [NamedBinding]?) { changedNames.withLock { $0.append(names) } }
 }

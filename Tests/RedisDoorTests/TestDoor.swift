@@ -37,7 +37,7 @@ struct TestDoor {
             options, cache: cache, hashes: MemoryHashStore(), clock: clock,
             facts: DoorFacts(esperVersion: "0", nodeName: "n1", nodeID: 1, clusterID: "0"),
             on: MultiThreadedEventLoopGroup.singleton, logger: Logger(label: "test"))
-        cache.observe { [weak door] in door?.changed([($0, $1)]) }
+        cache.observe { [weak door] in door?.changed([(name: $0, version: $1)]) }
         do {
             try await body(TestDoor(cache: cache, door: door))
         } catch {

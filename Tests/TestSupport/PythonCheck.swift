@@ -6,8 +6,18 @@ public enum PythonCheck {
     private static let python = ProcessInfo.processInfo.environment["ESPER_TEST_PYTHON"] ?? "python3"
     private static let here = URL(filePath: #filePath).deletingLastPathComponent()
 
-    public static func isPossible() async throws -> Bool {
-        try await run(["-c", "import grpc, grpc_tools, grpc_reflection"]).status == 0
+    public static func isPossible() async throws -> Bool { try await has("grpc, grpc_tools, grpc_reflection") }
+
+    /// - Parameter modules: separated by commas.
+    public static func has(_ modules: String) async throws -> Bool {
+        try await run(["-c", "import \(modules)"]).status == 0
+    }
+
+    /// Runs a script with arguments of its own.
+    ///
+    /// - Returns: its exit code and all it printed.
+    public static func run(_ script: URL, _ arguments: [String]) async throws -> (status: Int32, output: String) {
+        try await run([script.path] + arguments)
     }
 
     /// - Parameters:

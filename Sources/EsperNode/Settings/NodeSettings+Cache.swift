@@ -30,9 +30,32 @@ extension NodeSettings {
         /// Of so many keys one is written down.
         public var traceSampling: Int
         /// Where clients of Redis are served; nil: nowhere.
-        public var redisDoor: HostPort?
-        /// Serves them without TLS beyond loopback.
-        public var isRedisDoorInsecure: Bool
+        public var redisDoor: RedisDoor?
+    }
+
+    /// A port for clients of Redis.
+    public struct RedisDoor: Sendable, Equatable {
+        public var address: HostPort
+        /// A file that says who may use it; nil: whoever can connect.
+        public var usersFile: String?
+        /// Nil: plain text.
+        public var tls: TLS?
+        /// Bytes of long values that are on their way in or out at once.
+        public var valueBytes: Int
+        /// How long a request may take.
+        public var answerWithin: Duration
+
+        public struct TLS: Sendable, Equatable {
+            /// PEM files of what is shown to clients; nil: this node's.
+            public var shown: Shown?
+            /// Only clients with a certificate of the cluster's authority come in.
+            public var requiresCertificates: Bool
+        }
+
+        public struct Shown: Sendable, Equatable {
+            public var certificate: String
+            public var privateKey: String
+        }
     }
 
     /// The archive of the kernel cache, the same for every node of a cluster.

@@ -31,8 +31,6 @@ extension SettingsReader {
         ("cache.warm_rate", "bytes a second of warming; default: 32MiB"),
         ("cache.trace", "file that every use of the cache is written to, for 'esper bench cache trace'; default: none"),
         ("cache.trace_sampling", "of so many keys one is written there; default: 1"),
-        ("cache.redis_door.address", "host:port for clients of Redis; default: none"),
-        ("cache.redis_door.insecure", "true serves them in plaintext beyond loopback too; default: false"),
     ]
 
     mutating func readCache() -> NodeSettings.Cache {
@@ -42,13 +40,6 @@ extension SettingsReader {
         if let redis, !redis.text.hasPrefix("redis://"), !redis.text.hasPrefix("rediss://") {
             // The text may hold a password.
             complain("cache.redis", "is not a redis:// or rediss:// URL (\(redis.origin))")
-        }
-        let door = scalar("cache.redis_door.address").map { hostPort("cache.redis_door.address", $0) }
-        let isInsecure = flag("cache.redis_door.insecure")
-        if let door, !door.isLoopback, !isInsecure {
-            complain(
-                "cache.redis_door.address",
-                "'\(door)' is plaintext, so it must be on loopback, or cache.redis_door.insecure must say so")
         }
         let grace = duration("cache.garbage_after", default: .seconds(24 * 3600))
         if grace < .seconds(3600), !flag("development") {
@@ -66,8 +57,7 @@ extension SettingsReader {
             demoteBytesPerSecond: bytes("cache.demote_rate", default: 8 << 20, atLeast: 64 << 10), redis: redis?.text,
             archive: readArchive(), garbageAfter: grace,
             warmBytesPerSecond: bytes("cache.warm_rate", default: 32 << 20, atLeast: 64 << 10),
-            trace: scalar("cache.trace")?.text, traceSampling: readTraceSampling(), redisDoor: door,
-            isRedisDoorInsecure: isInsecure)
+            trace: scalar("cache.trace")?.text, traceSampling: readTraceSampling(), redisDoor: readRedisDoor())
     }
 
     private mutating func readArchive() -> NodeSettings.Archive? {

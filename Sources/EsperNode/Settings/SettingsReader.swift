@@ -58,7 +58,7 @@ public struct SettingsReader {
             ("shutdown_timeout", "of a planned stop; default: 10s"),
             ("development", "true serves the fault-injection calls of 'esper dev'; default: false"),
             ("fault.diverge_at", "with development: the state becomes another after this log entry; default: never"),
-        ] + cacheKeys
+        ] + cacheKeys + redisDoorKeys
 
     /// Keys that hold lists and can only stand in the file.
     public static let listKeys = ["members", "audit_prefixes"]

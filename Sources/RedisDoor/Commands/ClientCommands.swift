@@ -98,18 +98,19 @@ extension RedisSession {
     private func list() -> Outcome {
         let loops = door.loops.withLock { $0 }
         let tenant = user?.tenant
-        return .later(within: door.options.answerWithin) {
-            var lines: [String] = []
-            for loop in loops {
-                let some = try? await loop.eventLoop.submit {
-                    loop.value.connections.values.filter { $0.session.user?.tenant == tenant }
-                        .sorted { $0.session.id < $1.session.id }
-                        .map { $0.session.line(at: loop.value.coarseNow) }
-                }.get()
-                lines += some ?? []
-            }
-            return .verbatim(lines.map { $0 + "\n" }.joined())
-        }
+        return .later(
+            Errand(limit: door.options.answerWithin) {
+                var lines: [String] = []
+                for loop in loops {
+                    let some = try? await loop.eventLoop.submit {
+                        loop.value.connections.values.filter { $0.session.user?.tenant == tenant }
+                            .sorted { $0.session.id < $1.session.id }
+                            .map { $0.session.line(at: loop.value.coarseNow) }
+                    }.get()
+                    lines += some ?? []
+                }
+                return .verbatim(lines.map { $0 + "\n" }.joined())
+            })
     }
 
     // MARK: Tracking
@@ -177,7 +178,13 @@ extension RedisSession {
         return .ok
     }
 
+    /// All are compared with all, and each with every change.
+    private static let maximumPrefixes = 256
+
     private func overlap(in prefixes: [[UInt8]]) -> Reply? {
+        guard prefixes.count <= Self.maximumPrefixes else {
+            return .error("ERR a client has at most \(Self.maximumPrefixes) prefixes")
+        }
         for (index, one) in prefixes.enumerated() {
             for other in prefixes[(index + 1)...] where one.starts(with: other) || other.starts(with: one) {
                 return .error(

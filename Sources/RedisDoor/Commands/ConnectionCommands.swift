@@ -4,7 +4,7 @@ import EsperTypes
 extension CommandTable {
     static let connectionCommands: [CommandSpec] = [
         CommandSpec("ping", -1, [.fast]) { $0.ping($1) },
-        CommandSpec("echo", 2, [.fast]) { .now(.bulk($1[1])) },
+        CommandSpec("echo", 2, [.fast]) { $0.echo($1[1]) },
         CommandSpec("hello", -1, [.fast, .noAuth]) { $0.hello($1) },
         CommandSpec("auth", -2, [.fast, .noAuth]) { $0.authenticate($1) },
         CommandSpec("select", 2, [.fast]) { $0.select($1) },
@@ -20,9 +20,15 @@ extension RedisSession {
     func ping(_ arguments: [[UInt8]]) -> Outcome {
         switch arguments.count {
         case 1: .now(.simple("PONG"))
-        case 2: .now(.bulk(arguments[1]))
+        case 2: echo(arguments[1])
         default: .now(.wrongArity("ping"))
         }
+    }
+
+    /// What is long is counted like any other value.
+    func echo(_ bytes: [UInt8]) -> Outcome {
+        guard bytes.count > 64 << 10 else { return .now(.bulk(bytes)) }
+        return ask(payload: bytes.count) { _, _ in .bulk(bytes) }
     }
 
     func hello(_ arguments: [[UInt8]]) -> Outcome {
@@ -86,7 +92,7 @@ extension RedisSession {
     }
 
     private func logIn(_ name: [UInt8], _ password: [UInt8]) -> Bool {
-        if door.options.users.isEmpty { return name.elementsEqual("default".utf8) }
+        if !door.hasUsers { return name.elementsEqual("default".utf8) }
         guard let user = door.user(named: name) else { return false }
         switch user.password {
         case .none: break

@@ -106,6 +106,7 @@ extension RedisSession {
             while true {
                 let page = try await hashes.page(
                     startingWith: prefix, after: after, limit: 1000, principal: keyspace.principal, by: deadline)
+                try keyspace.take(page.entries.reduce(0) { $0 + $1.key.count + $1.value.count + 64 })
                 for entry in page.entries { replies += shape(Array(entry.key.dropFirst(prefix.count)), entry.value) }
                 after = page.entries.last?.key
                 if !page.more || after == nil { return isMap ? .map(replies) : .array(replies) }

@@ -71,6 +71,7 @@ extension RedisSession {
                 at: place, startingWith: options.glob?.literalPrefix ?? [], limit: options.count,
                 isFirst: number == 0, type: options.type, by: deadline)
             let keys = page.keys.filter { options.glob?.matches($0) ?? true }
+            try keyspace.take(keys.reduce(0) { $0 + $1.count })
             let next = page.next.map { cursors.number(for: $0) } ?? 0
             return .array([.text(String(next)), .array(keys.map { .bulk($0) })])
         }
@@ -80,8 +81,10 @@ extension RedisSession {
         let glob = Glob(arguments[1])
         return ask(long: true) { keyspace, deadline async throws(CacheFailure) in
             var replies: [Reply] = []
-            try await keyspace.everyKey(startingWith: glob.literalPrefix, by: deadline) { keys in
-                for key in keys where glob.matches(key) { replies.append(.bulk(key)) }
+            try await keyspace.everyKey(startingWith: glob.literalPrefix, by: deadline) { keys throws(CacheFailure) in
+                let found = keys.filter { glob.matches($0) }
+                try keyspace.take(found.reduce(0) { $0 + $1.count + 64 })
+                for key in found { replies.append(.bulk(key)) }
             }
             return .array(replies)
         }
@@ -101,26 +104,16 @@ extension RedisSession {
                 || arguments.count == 2 && (arguments[1].isWord("SYNC") || arguments[1].isWord("ASYNC"))
         else { return .now(.syntaxError) }
         return ask(long: true) { keyspace, deadline async throws(CacheFailure) in
-            // The keys there were when it began; others may write meanwhile.
-            var all: [[UInt8]] = []
-            try await keyspace.everyKey(startingWith: [], by: deadline) { all += $0 }
-            let keys = all
-            let failure = await withTaskGroup(of: CacheFailure?.self) { group in
-                for part in 0..<16 {
-                    group.addTask {
-                        for index in stride(from: part, to: keys.count, by: 16) {
-                            do throws(CacheFailure) {
-                                _ = try await keyspace.delete(keys[index], version: nil, by: deadline)
-                            } catch {
-                                return error
-                            }
-                        }
-                        return nil
-                    }
-                }
-                return await group.reduce(nil) { $0 ?? $1 }
+            // In order, a page at a time; what others write behind it meanwhile stays.
+            var place: ScanCursors.Place? = .init(scope: keyspace.prefix, after: [])
+            var isFirst = true
+            while let current = place {
+                let page = try await keyspace.keys(
+                    at: current, startingWith: [], limit: 1000, isFirst: isFirst, type: "string", by: deadline)
+                if let failure = await keyspace.delete(page.keys, by: deadline) { throw failure }
+                place = page.next
+                isFirst = false
             }
-            if let failure { throw failure }
             if let hashes = keyspace.hashes, !keyspace.isCache {
                 _ = try await hashes.deleteAll(
                     HashKey.tenant(keyspace.prefix), principal: keyspace.principal, by: deadline)
@@ -160,14 +153,33 @@ extension TenantKeyspace {
         return (keys, .init(scope: prefix, after: after ?? [], isInHashes: true))
     }
 
+    /// Deletes keys, several at a time.
+    fileprivate func delete(_ keys: [[UInt8]], by deadline: Instant) async -> CacheFailure? {
+        await withTaskGroup(of: CacheFailure?.self) { group in
+            for part in 0..<min(16, keys.count) {
+                group.addTask {
+                    for index in stride(from: part, to: keys.count, by: 16) {
+                        do throws(CacheFailure) {
+                            _ = try await delete(keys[index], version: nil, by: deadline)
+                        } catch {
+                            return error
+                        }
+                    }
+                    return nil
+                }
+            }
+            return await group.reduce(nil) { $0 ?? $1 }
+        }
+    }
+
     func everyKey(
-        startingWith part: [UInt8], by deadline: Instant, _ body: ([[UInt8]]) -> Void
+        startingWith part: [UInt8], by deadline: Instant, _ body: ([[UInt8]]) throws(CacheFailure) -> Void
     ) async throws(CacheFailure) {
         var place: ScanCursors.Place? = .init(scope: prefix, after: [])
         var isFirst = true
         while let current = place {
             let page = try await keys(at: current, startingWith: part, limit: 1000, isFirst: isFirst, by: deadline)
-            body(page.keys)
+            try body(page.keys)
             place = page.next
             isFirst = false
             guard clock.now() < deadline else { throw CacheFailure(.timedOut, "there are too many keys") }

@@ -151,7 +151,8 @@ extension RedisSession {
     func getMany(_ arguments: [[UInt8]]) -> Outcome {
         guard let keyspace else { return .now(.noAuthentication) }
         var found: [Reply?] = []
-        let isEarly = timeOfTransaction != nil
+        var bytes = 0
+        let isEarly = shareOfTransaction != nil
         for key in arguments.dropFirst() {
             // Within a transaction what comes before has not been done yet.
             if isEarly {
@@ -159,14 +160,19 @@ extension RedisSession {
                 continue
             }
             switch keyspace.cache.hit(keyspace.name(of: key)) {
-            case .found(_, let value): found.append(.bulk(value))
+            case .found(_, let value):
+                bytes += value.count
+                found.append(.bulk(value))
             case .absent: found.append(keyspace.isCache ? .null : nil)
             case nil: found.append(nil)
             }
         }
-        if found.allSatisfy({ $0 != nil }), !isEarly { return .now(.array(found.map { $0! })) }
+        if found.allSatisfy({ $0 != nil }), !isEarly, bytes <= door.options.outputBytes {
+            return .now(.array(found.map { $0! }))
+        }
         let answers = found
-        return ask { keyspace, deadline async throws(CacheFailure) in
+        let nothing = Reply.array(answers.map { _ in .null })
+        return ask(payload: bytes, instead: nothing) { keyspace, deadline async throws(CacheFailure) in
             var replies = answers
             for start in stride(from: 0, to: replies.count, by: 32) {
                 let range = start..<min(start + 32, replies.count)
@@ -216,8 +222,8 @@ extension RedisSession {
         let limit = door.options.maximumBulkBytes
         return ask(payload: more.count) { keyspace, deadline async throws(CacheFailure) in
             try await keyspace.update(key, by: deadline) { old in
+                guard (old?.count ?? 0) + more.count <= limit else { return (.leave, .tooLong) }
                 let bytes = (old?.bytes ?? []) + more
-                guard bytes.count <= limit else { return (.leave, .tooLong) }
                 return (.write(bytes, .kept), .count(bytes.count))
             }
         }
@@ -246,13 +252,12 @@ extension RedisSession {
         let (key, part) = (arguments[1], arguments[3])
         let limit = Int64(door.options.maximumBulkBytes)
         guard part.isEmpty || offset <= limit - Int64(part.count) else { return .now(.tooLong) }
-        return ask(payload: part.count) { keyspace, deadline async throws(CacheFailure) in
+        // What is between is filled with zeros: they take memory and time as if they had been sent.
+        let end = part.isEmpty ? 0 : Int(offset) + part.count
+        return ask(payload: end) { keyspace, deadline async throws(CacheFailure) in
             try await keyspace.update(key, by: deadline) { old in
-                var bytes = old?.bytes ?? []
-                guard !part.isEmpty else { return (.leave, .count(bytes.count)) }
-                let end = Int(offset) + part.count
-                if bytes.count < end { bytes += [UInt8](repeating: 0, count: end - bytes.count) }
-                bytes.replaceSubrange(Int(offset)..<end, with: part)
+                guard !part.isEmpty else { return (.leave, .count(old?.count ?? 0)) }
+                let bytes = (old?.bytes ?? []).overwritten(from: Int(offset), with: part)
                 return (.write(bytes, .kept), .count(bytes.count))
             }
         }

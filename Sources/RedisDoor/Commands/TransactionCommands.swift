@@ -8,6 +8,23 @@ struct RedisTransaction {
     var commands: [(spec: CommandSpec, arguments: [[UInt8]])] = []
     /// One of them was refused: `EXEC` does nothing.
     var isBroken = false
+    let lease: ValueLease
+
+    init(_ lease: ValueLease) { self.lease = lease }
+
+    /// - Returns: False when there is no room for what the command brings with it.
+    mutating func append(_ spec: CommandSpec, _ arguments: [[UInt8]]) -> Bool {
+        unleased += arguments.reduce(64) { $0 + $1.count + 32 }
+        // Small commands are counted together.
+        if unleased > 16 << 10 {
+            guard lease.take(unleased) else { return false }
+            unleased = 0
+        }
+        commands.append((spec, arguments))
+        return true
+    }
+
+    private var unleased = 0
 }
 
 /// Keys and the versions they had when they were watched; nil: there was nothing.
@@ -19,7 +36,7 @@ extension CommandTable {
     static let transactionCommands: [CommandSpec] = [
         CommandSpec("multi", 1, [.fast, .immediate, .alone]) { session, _ in
             guard session.transaction == nil else { return .now(.error("ERR MULTI calls can not be nested")) }
-            session.transaction = RedisTransaction()
+            session.transaction = RedisTransaction(ValueLease(session.door.values))
             return .now(.ok)
         },
         CommandSpec("exec", 1, [.immediate, .alone]) { session, _ in session.executeTransaction() },
@@ -63,27 +80,31 @@ extension RedisSession {
         }
         let limit = min(
             .seconds(60), answerTime(long: false, payload: 0) + .milliseconds(50 * transaction.commands.count))
-        timeOfTransaction = limit
-        defer { timeOfTransaction = nil }
+        shareOfTransaction = (limit, transaction.lease)
+        defer { shareOfTransaction = nil }
         let outcomes = transaction.commands.map { execute($0.spec, $0.arguments) }
         guard let keyspace else { return .now(.noAuthentication) }
         let deadline = door.clock.now() + (limit - .milliseconds(100))
-        return .later(within: limit) {
-            do throws(CacheFailure) {
-                for (key, version) in watched?.versions.withLock({ $0 }) ?? [:] {
-                    guard try await keyspace.binding(key, by: deadline)?.version == version else { return .nullArray }
+        let lease = transaction.lease
+        return .later(
+            Errand(limit: limit, lease: lease) {
+                do throws(CacheFailure) {
+                    for (key, version) in watched?.versions.withLock({ $0 }) ?? [:] {
+                        guard try await keyspace.binding(key, by: deadline)?.version == version else {
+                            return .nullArray
+                        }
+                    }
+                } catch {
+                    return .failure(error)
                 }
-            } catch {
-                return .failure(error)
-            }
-            var replies: [Reply] = []
-            for outcome in outcomes {
-                switch outcome {
-                case .now(let reply): replies.append(reply)
-                case .later(_, let work): replies.append(await work())
+                var replies: [Reply] = []
+                for outcome in outcomes {
+                    switch outcome {
+                    case .now(let reply): replies.append(reply)
+                    case .later(let errand): replies.append(await errand.work())
+                    }
                 }
-            }
-            return .array(replies)
-        }
+                return .array(replies)
+            })
     }
 }

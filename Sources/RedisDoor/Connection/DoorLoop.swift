@@ -16,6 +16,8 @@ final class DoorLoop {
     var answers = ByteBuffer()
     /// When the last tick was: near enough for whatever is told in seconds.
     private(set) var coarseNow: Instant
+    /// Between two looks at what is overdue.
+    static let tickTime: Duration = .milliseconds(100)
     private var ticks: RepeatedTask?
     private var finished: (@Sendable () -> Void)?
 
@@ -25,7 +27,9 @@ final class DoorLoop {
         coarseNow = door.clock.now()
         let bound = NIOLoopBound(self, eventLoop: eventLoop)
         inbox = Inbox(eventLoop: eventLoop, bound)
-        ticks = eventLoop.scheduleRepeatedTask(initialDelay: .milliseconds(250), delay: .milliseconds(250)) { _ in
+        ticks = eventLoop.scheduleRepeatedTask(
+            initialDelay: TimeAmount(Self.tickTime), delay: TimeAmount(Self.tickTime)
+        ) { _ in
             bound.value.tick()
         }
     }
@@ -58,6 +62,7 @@ final class DoorLoop {
             counts = DoorCounts()
         }
         door.metrics.connections.record(door.totals.openConnections)
+        door.metrics.valueBytes.record(door.values.takenBytes)
         for id in busy { connections[id]?.check(at: coarseNow) }
     }
 
@@ -70,7 +75,7 @@ final class DoorLoop {
             if let connection = connections[id] {
                 for item in rest[..<end] {
                     switch item {
-                    case .answer(_, let number, let reply): connection.finish(number, reply)
+                    case .answer(_, let number, let reply, let lease): connection.finish(number, reply, lease)
                     case .changed(_, let changes): connection.push(changes)
                     }
                 }
@@ -81,13 +86,13 @@ final class DoorLoop {
     }
 
     enum Item: Sendable {
-        case answer(connection: UInt64, number: Int, Reply)
+        case answer(connection: UInt64, number: Int, Reply, ValueLease?)
         /// Tracked names changed; nil: any may have.
         case changed(connection: UInt64, [TrackingTable.Change]?)
 
         var connection: UInt64 {
             switch self {
-            case .answer(let connection, _, _), .changed(let connection, _): connection
+            case .answer(let connection, _, _, _), .changed(let connection, _): connection
             }
         }
     }

@@ -1,8 +1,20 @@
 /// What a command came to.
 enum Outcome: Sendable {
     case now(Reply)
-    /// The answer comes from elsewhere; when it does not within the limit, the connection is closed.
-    case later(within: Duration, @Sendable () async -> Reply)
+    case later(Errand)
+}
+
+/// An answer that comes from elsewhere.
+struct Errand: Sendable {
+    /// When it has not come by then, the connection is closed.
+    var limit: Duration
+    /// Kept until the answer is written.
+    var lease: ValueLease?
+    /// What is said shortly before that instead; nil: nothing can be.
+    var instead: Reply?
+    /// What `instead` leaves undone is counted.
+    var isWrite = false
+    var work: @Sendable () async -> Reply
 }
 
 /// A command: what `COMMAND` says of it, and what it does.

@@ -16,10 +16,18 @@ final class RedisConnection: ChannelDuplexHandler {
     typealias OutboundOut = ByteBuffer
 
     private enum Slot {
-        case waiting(ReplyWriter.Version, since: Instant, limit: Duration)
-        case ready(ByteBuffer)
+        case waiting(Waiting)
+        case ready(ByteBuffer, [ValueLease])
         /// Names that changed, with their versions.
         case push([TrackingTable.Change]?)
+    }
+
+    private struct Waiting {
+        var version: ReplyWriter.Version
+        var since: Instant
+        var limit: Duration
+        var instead: Reply?
+        var isWrite: Bool
     }
 
     let session: RedisSession
@@ -36,6 +44,12 @@ final class RedisConnection: ChannelDuplexHandler {
     private var mustGoOn = false
     private var slots = Deque<Slot>()
     private var firstSlot = 0
+    /// Of answers that wait for their turn.
+    private var slotBytes = 0
+    /// Of what is in `output`.
+    private var leases: [ValueLease] = []
+    /// Of what is in `input`.
+    private var inputLease: ValueLease?
     /// The request in the parser has not begun.
     private var holdsRequest = false
     /// Of a request that came as a line, and has not begun.
@@ -79,7 +93,9 @@ final class RedisConnection: ChannelDuplexHandler {
         context = nil
         isEnding = true
         input = nil
+        inputLease = nil
         slots.removeAll()
+        leases.removeAll()
         loop.connections[session.id] = nil
         loop.busy.remove(session.id)
         session.ended()
@@ -117,7 +133,7 @@ final class RedisConnection: ChannelDuplexHandler {
 
     private var isBlocked: Bool {
         isAlone || holdsRequest || heldLine != nil || !isWritable || isEnding
-            || slots.count >= door.options.maximumOutstanding
+            || slots.count >= door.options.maximumOutstanding || slotBytes >= door.options.outputBytes
     }
 
     /// Goes on with what was held up, after something changed.
@@ -166,11 +182,17 @@ final class RedisConnection: ChannelDuplexHandler {
         if isEnding, slots.isEmpty {
             let bound = NIOLoopBound(context, eventLoop: context.eventLoop)
             context.writeAndFlush(wrapOutboundOut(output)).whenComplete { _ in bound.value.close(promise: nil) }
-        } else {
+        } else if leases.isEmpty {
             context.writeAndFlush(wrapOutboundOut(output), promise: nil)
+        } else {
+            // Kept until the socket has taken it all.
+            context.writeAndFlush(wrapOutboundOut(output)).whenComplete { [leases] _ in
+                withExtendedLifetime(leases) {}
+            }
+            leases = []
         }
-        // Written at once nearly always: then the memory is this turn's alone again.
-        output.clear()
+        // Written at once nearly always: then the memory is this turn's alone again. What one long answer needed is not kept.
+        if output.capacity > 4 * door.options.outputBytes { output = ByteBuffer() } else { output.clear() }
     }
 
     private enum Pause {
@@ -186,6 +208,8 @@ final class RedisConnection: ChannelDuplexHandler {
         guard !isEnding, input != nil || heldLine != nil else { return }
         var bytes = input ?? ByteBuffer()
         input = nil
+        // What the requests bring with them is counted by each of them.
+        inputLease = nil
         beginTurn()
         defer { session.lastUse = loop.coarseNow }
         while true {
@@ -216,9 +240,11 @@ final class RedisConnection: ChannelDuplexHandler {
     /// Holds on to what is not a whole request yet, in little memory.
     private func keep(_ bytes: consuming ByteBuffer) {
         guard bytes.readableBytes > 0 else {
+            inputLease = nil
             parser.shrink()
             return
         }
+        guard leaseInput(bytes.readableBytes) else { return cut("memory") }
         if bytes.readableBytes < 1024 {
             input = ByteBuffer(bytes: bytes.readableBytesView)
         } else {
@@ -230,6 +256,19 @@ final class RedisConnection: ChannelDuplexHandler {
                 input?.reserveCapacity(minimumWritableBytes: min(missing, max(bytes.readableBytes, 64 << 10)))
             }
         }
+    }
+
+    /// Counts what has come of a long request, anew as it grows.
+    private func leaseInput(_ bytes: Int) -> Bool {
+        guard bytes <= door.options.maximumRequestBytes else { return false }
+        guard bytes >= 64 << 10 else {
+            inputLease = nil
+            return true
+        }
+        inputLease = nil
+        let lease = ValueLease(door.values)
+        inputLease = lease
+        return lease.take(bytes)
     }
 
     private func runRequests(in bytes: UnsafeRawBufferPointer) -> Pause {
@@ -252,7 +291,7 @@ final class RedisConnection: ChannelDuplexHandler {
                     if answer(UnsafeRawBufferPointer(rebasing: bytes[key.start..<key.start + key.count])) { continue }
                 }
             }
-            let arguments = parser.arguments.map { Array(bytes[$0.start..<$0.start + $0.count]) }
+            let arguments = parser.arguments.map { [UInt8](copying: bytes, $0.range) }
             guard start(arguments) else { return .blocked }
             if isEnding { return .blocked }
         }
@@ -269,7 +308,7 @@ final class RedisConnection: ChannelDuplexHandler {
         var inner = RequestParser()
         line.withUnsafeBytes { bytes in
             guard case .request? = try? inner.next(in: bytes, limits: limits) else { return }
-            let arguments = inner.arguments.map { Array(bytes[$0.start..<$0.start + $0.count]) }
+            let arguments = inner.arguments.map { [UInt8](copying: bytes, $0.range) }
             begin(line: arguments)
         }
     }
@@ -326,10 +365,15 @@ final class RedisConnection: ChannelDuplexHandler {
         let takesAnswer = session.takesAnswer()
         switch session.receive(spec, arguments) {
         case .now(let reply): if takesAnswer, session.answers != .none { emit(reply) }
-        case .later(let limit, let work):
+        case .later(let errand):
             let number = firstSlot + slots.count
-            slots.append(.waiting(version, since: door.clock.now(), limit: limit))
             let isTold = takesAnswer && session.answers != .none
+            slots.append(
+                .waiting(
+                    Waiting(
+                        version: version, since: door.clock.now(), limit: errand.limit,
+                        instead: isTold ? errand.instead : errand.instead.map { _ in .silent },
+                        isWrite: errand.isWrite)))
             if flags.contains(.write) {
                 if isOverlapping(arguments) { writes[number] = arguments[1] } else { isAlone = true }
             } else if flags.contains(.alone) {
@@ -339,8 +383,8 @@ final class RedisConnection: ChannelDuplexHandler {
             let connection = session.id
             // Ends by its deadline, as everything that the cache does; the answer of a connection that is gone is dropped.
             Task { [inbox = loop.inbox!] in
-                let reply = await work()
-                inbox.add(.answer(connection: connection, number: number, isTold ? reply : .silent))
+                let reply = await errand.work()
+                inbox.add(.answer(connection: connection, number: number, isTold ? reply : .silent, errand.lease))
             }
         }
         if session.endsAfterAnswer { end() }
@@ -366,33 +410,37 @@ final class RedisConnection: ChannelDuplexHandler {
         beginTurn()
         if slots.isEmpty {
             ReplyWriter.write(reply, session.version, into: &output)
-        } else if case .ready(var buffer)? = slots.last {
-            slots.removeLast()
-            ReplyWriter.write(reply, session.version, into: &buffer)
-            slots.append(.ready(buffer))
-        } else {
-            var buffer = ByteBuffer()
-            ReplyWriter.write(reply, session.version, into: &buffer)
-            slots.append(.ready(buffer))
+            return
         }
+        var (buffer, leases) = (ByteBuffer(), [ValueLease]())
+        if case .ready(let last, let held)? = slots.last {
+            slots.removeLast()
+            (buffer, leases) = (last, held)
+        }
+        let before = buffer.readableBytes
+        ReplyWriter.write(reply, session.version, into: &buffer)
+        slotBytes += buffer.readableBytes - before
+        slots.append(.ready(buffer, leases))
     }
 
     /// The answer to a request that went on elsewhere; ``goOn()`` follows.
-    func finish(_ number: Int, _ reply: Reply) {
+    func finish(_ number: Int, _ reply: Reply, _ lease: ValueLease?) {
         let index = number - firstSlot
-        guard slots.indices.contains(index), case .waiting(let version, _, _) = slots[index] else { return }
+        guard slots.indices.contains(index), case .waiting(let waiting) = slots[index] else { return }
         if reply.isError { loop.counts.errors += 1 }
         writes[number] = nil
         isAlone = false
         beginTurn()
         if index == 0 {
-            ReplyWriter.write(reply, version, into: &output)
+            ReplyWriter.write(reply, waiting.version, into: &output)
+            if let lease { leases.append(lease) }
             slots.removeFirst()
             firstSlot += 1
         } else {
             var buffer = ByteBuffer()
-            ReplyWriter.write(reply, version, into: &buffer)
-            slots[index] = .ready(buffer)
+            ReplyWriter.write(reply, waiting.version, into: &buffer)
+            slotBytes += buffer.readableBytes
+            slots[index] = .ready(buffer, lease.map { [$0] } ?? [])
         }
         writeReadySlots()
         noteBusy()
@@ -402,7 +450,10 @@ final class RedisConnection: ChannelDuplexHandler {
         while let slot = slots.first {
             switch slot {
             case .waiting: return
-            case .ready(var buffer): output.writeBuffer(&buffer)
+            case .ready(var buffer, let held):
+                slotBytes -= buffer.readableBytes
+                output.writeBuffer(&buffer)
+                leases += held
             case .push(let changes): writePush(changes)
             }
             slots.removeFirst()
@@ -449,9 +500,21 @@ final class RedisConnection: ChannelDuplexHandler {
         if slots.isEmpty, isWritable { loop.busy.remove(session.id) } else { loop.busy.insert(session.id) }
     }
 
-    /// Closes when an answer is overdue, or the client does not read.
+    /// Says something else instead of an answer that would be late, closes when nothing else can be said, or when the client does
+    /// not read. To be called every ``DoorLoop/tickTime``.
     func check(at now: Instant) {
-        if case .waiting(_, let since, let limit)? = slots.first, now - since > limit { return cut("late") }
+        let overdue = zip(firstSlot..., slots).compactMap { number, slot -> (Int, Reply, isWrite: Bool)? in
+            guard case .waiting(let waiting) = slot, let instead = waiting.instead,
+                now - waiting.since >= waiting.limit - DoorLoop.tickTime
+            else { return nil }
+            return (number, instead, waiting.isWrite)
+        }
+        for (number, instead, isWrite) in overdue {
+            if isWrite { door.metrics.unkept("late") }
+            finish(number, instead, nil)
+        }
+        if !overdue.isEmpty { goOn() }
+        if case .waiting(let waiting)? = slots.first, now - waiting.since > waiting.limit { return cut("late") }
         if let unreadSince, now - unreadSince > door.options.unreadWithin { cut("unread") }
     }
 

@@ -26,8 +26,8 @@ final class RedisSession {
     var transaction: RedisTransaction? { didSet { noteState() } }
     /// What `WATCH` has seen, on its way to `EXEC`.
     var watched: WatchedKeys?
-    /// While the commands of a transaction are begun: how long all of them together may take.
-    var timeOfTransaction: Duration?
+    /// While the commands of a transaction are begun: how long all of them together may take, and what their values are leased by.
+    var shareOfTransaction: (limit: Duration, lease: ValueLease)?
     /// `CLIENT REPLY`.
     var answers = Answers.all { didSet { noteState() } }
     var tracking: TrackingMode? { didSet { noteState() } }
@@ -67,8 +67,9 @@ final class RedisSession {
         keyspace = user.map { user in
             TenantKeyspace(
                 cache: door.cache, clock: door.clock, prefix: Array(user.tenant.utf8) + [UInt8(ascii: "/")],
-                isCache: user.kind == .cache, mode: user.mode, hashes: door.hashes, ownWrites: nil,
-                principal: user.certificate == certificate ? certificate ?? "redis/\(user.name)" : "redis/\(user.name)")
+                isCache: user.kind == .cache, mode: user.mode, hashes: door.hashes, lease: ValueLease(door.values),
+                ownWrites: nil,
+                principal: certificate.flatMap { $0 == user.certificate ? $0 : nil } ?? "redis/\(user.name)")
         }
         noteState()
     }
@@ -121,7 +122,10 @@ final class RedisSession {
             transaction?.isBroken = true
             return .now(missing)
         }
-        transaction?.commands.append((spec, arguments))
+        guard transaction?.append(spec, arguments) == true else {
+            transaction?.isBroken = true
+            return .now(.failure(.noRoom))
+        }
         return .now(.simple("QUEUED"))
     }
 
@@ -135,26 +139,33 @@ final class RedisSession {
 
     /// Asks the cache.
     ///
-    /// - Parameter instead: what a tenant of kind *cache* hears when there is no answer; nil: the error.
+    /// - Parameters:
+    ///   - payload: bytes that the command brings with it, or makes.
+    ///   - instead: what a tenant of kind *cache* hears when there is no answer; nil: the error.
     func ask(
         long: Bool = false, payload: Int = 0, instead: Reply? = nil, isWrite: Bool = false,
         _ work: @escaping @Sendable (TenantKeyspace, Instant) async throws(CacheFailure) -> Reply
     ) -> Outcome {
-        guard let keyspace else { return .now(.noAuthentication) }
-        let limit = timeOfTransaction ?? answerTime(long: long, payload: payload)
+        guard var keyspace else { return .now(.noAuthentication) }
+        let limit = shareOfTransaction?.limit ?? answerTime(long: long, payload: payload)
         let deadline = door.clock.now() + (limit - .milliseconds(100))
         let metrics = door.metrics
-        return .later(within: limit) {
-            do throws(CacheFailure) {
-                return try await work(keyspace, deadline)
-            } catch {
-                guard keyspace.isCache, let instead, !error.message.hasPrefix("WRONGTYPE") else {
-                    return .failure(error)
+        let lease = shareOfTransaction?.lease ?? ValueLease(door.values)
+        let fits = lease.take(payload)
+        keyspace.lease = lease
+        let asked = keyspace
+        let instead = keyspace.isCache ? instead : nil
+        return .later(
+            Errand(limit: limit, lease: lease, instead: instead, isWrite: isWrite) {
+                do throws(CacheFailure) {
+                    guard fits else { throw .noRoom }
+                    return try await work(asked, deadline)
+                } catch {
+                    guard let instead, !error.message.hasPrefix("WRONGTYPE") else { return .failure(error) }
+                    if isWrite { metrics.unkept(error.code.rawValue) }
+                    return instead
                 }
-                if isWrite { metrics.unkept(error.code.rawValue) }
-                return instead
-            }
-        }
+            })
     }
 
     /// How long a command may take until the connection is closed instead of answered.

@@ -15,13 +15,13 @@ final class RedisDoorCredentials: Sendable {
     private let state: Mutex<State>
     private let date: @Sendable () -> Date
 
-    init(_ credentials: TLSCredentials, date: @escaping @Sendable () -> Date) throws {
+    init(_ tls: RedisDoorTLS, date: @escaping @Sendable () -> Date) throws {
         self.date = date
-        state = Mutex(try Self.state(credentials))
+        state = Mutex(try Self.state(tls))
     }
 
-    func update(_ credentials: TLSCredentials) throws {
-        let new = try Self.state(credentials)
+    func update(_ tls: RedisDoorTLS) throws {
+        let new = try Self.state(tls)
         state.withLock { $0 = new }
     }
 
@@ -36,11 +36,16 @@ final class RedisDoorCredentials: Sendable {
         return "\(identity.role.rawValue)/\(identity.name)"
     }
 
-    private static func state(_ credentials: TLSCredentials) throws -> State {
-        var configuration = credentials.apiServerConfiguration(applicationProtocols: [])
+    private static func state(_ tls: RedisDoorTLS) throws -> State {
+        var configuration = tls.credentials.apiServerConfiguration(
+            applicationProtocols: [], acceptsTLS12: tls.acceptsTLS12)
         // Passwords are how most Redis clients say who they are.
-        configuration.certificateVerification = .optionalVerification
-        return State(credentials: credentials, context: try NIOSSLContext(configuration: configuration))
+        if !tls.requiresCertificates { configuration.certificateVerification = .optionalVerification }
+        if let shown = tls.shown {
+            configuration.certificateChain = shown.chain.map { .certificate($0) }
+            configuration.privateKey = .privateKey(shown.key)
+        }
+        return State(credentials: tls.credentials, context: try NIOSSLContext(configuration: configuration))
     }
 }
 

@@ -1,4 +1,4 @@
-public import Coordination
+import Coordination
 public import EsperTypes
 public import KernelCache
 public import RaftRuntime

@@ -245,3 +245,25 @@ extension Int64 {
         self = value
     }
 }
+
+extension [UInt8] {
+    /// The bytes of a range, in one step.
+    init(copying bytes: UnsafeRawBufferPointer, _ range: Range<Int>) {
+        self.init(unsafeUninitializedCapacity: range.count) { room, count in
+            UnsafeMutableRawBufferPointer(room).copyMemory(from: UnsafeRawBufferPointer(rebasing: bytes[range]))
+            count = range.count
+        }
+    }
+
+    /// With other bytes from an offset on, and zeros where there was nothing before it.
+    func overwritten(from offset: Int, with part: [UInt8]) -> [UInt8] {
+        let size = Swift.max(count, offset + part.count)
+        return [UInt8](unsafeUninitializedCapacity: size) { room, filled in
+            let target = UnsafeMutableRawBufferPointer(room)
+            withUnsafeBytes { target.copyMemory(from: $0) }
+            if offset > count, let base = target.baseAddress { memset(base + count, 0, offset - count) }
+            part.withUnsafeBytes { UnsafeMutableRawBufferPointer(rebasing: target[offset...]).copyMemory(from: $0) }
+            filled = size
+        }
+    }
+}

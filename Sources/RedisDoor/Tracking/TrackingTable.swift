@@ -31,6 +31,9 @@ final class TrackingTable: Sendable {
 
     init(limit: Int) { self.limit = limit }
 
+    /// Whether anybody would hear of a change. Sequentially consistent: who begins to track after this was false reads what was
+    /// in force before it.
+    var hasListeners: Bool { interested.load(ordering: .sequentiallyConsistent) > 0 }
     var clientCount: Int { state.withLock { $0.clients.count } }
     var keyCount: Int { state.withLock { $0.keys.count } }
 
@@ -38,7 +41,7 @@ final class TrackingTable: Sendable {
         state.withLock { state in
             state.clients[client] = inbox
             if let prefixes { state.broadcasts[client] = Broadcast(inbox: inbox, prefixes: prefixes) }
-            interested.store(state.clients.count, ordering: .releasing)
+            interested.store(state.clients.count, ordering: .sequentiallyConsistent)
         }
     }
 
@@ -51,7 +54,7 @@ final class TrackingTable: Sendable {
                 state.keys = [:]
                 state.order = []
             }
-            interested.store(state.clients.count, ordering: .releasing)
+            interested.store(state.clients.count, ordering: .sequentiallyConsistent)
         }
     }
 
@@ -76,7 +79,6 @@ final class TrackingTable: Sendable {
 
     /// Names whose meaning is another one on this node from now on.
     func changed(_ changes: [Change]) {
-        guard interested.load(ordering: .acquiring) > 0 else { return }
         var told: [UInt64: (inbox: DoorLoop.Inbox, changes: [Change])] = [:]
         state.withLock { state in
             for change in changes {

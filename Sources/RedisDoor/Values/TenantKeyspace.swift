@@ -14,6 +14,8 @@ struct TenantKeyspace: Sendable {
     let isCache: Bool
     let mode: StoreMode
     let hashes: (any HashStore)?
+    /// What the command has of the door's memory for values; another one for each command.
+    var lease: ValueLease
     /// What this connection wrote itself, when it does not want to be told.
     var ownWrites: OwnWrites?
     /// Recorded in each manifest.
@@ -24,10 +26,12 @@ struct TenantKeyspace: Sendable {
         var binding: Binding
         var parts: [[UInt8]]
 
+        var count: Int { parts.reduce(0) { $0 + $1.count } }
+
         var bytes: [UInt8] {
             if parts.count == 1 { return parts[0] }
             var all: [UInt8] = []
-            all.reserveCapacity(parts.reduce(0) { $0 + $1.count })
+            all.reserveCapacity(count)
             for part in parts { all += part }
             return all
         }
@@ -54,7 +58,9 @@ struct TenantKeyspace: Sendable {
     func read(_ key: [UInt8], by deadline: Instant) async throws(CacheFailure) -> Value? {
         let name = name(of: key)
         switch cache.hit(name) {
-        case .found(let binding, let value): return Value(binding: binding, parts: [value])
+        case .found(let binding, let value):
+            try take(value.count)
+            return Value(binding: binding, parts: [value])
         case .absent: return nil
         case nil: break
         }
@@ -109,6 +115,7 @@ struct TenantKeyspace: Sendable {
         guard manifest.files.count == 1 else {
             throw CacheFailure(.invalid, "WRONGTYPE this artifact has \(manifest.files.count) files")
         }
+        try take(Int(clamping: manifest.size))
         switch manifest.files[0].content {
         case .inline(let bytes): return [bytes]
         case .blobs(let blobs):
@@ -117,6 +124,9 @@ struct TenantKeyspace: Sendable {
             return parts
         }
     }
+
+    /// - Throws: ``CacheFailure/noRoom``.
+    func take(_ bytes: Int) throws(CacheFailure) { if !lease.take(bytes) { throw .noRoom } }
 
     // MARK: Writing
 
@@ -269,4 +279,6 @@ struct TenantKeyspace: Sendable {
 
 extension CacheFailure {
     static let wrongType = CacheFailure(.invalid, "WRONGTYPE")
+    static let noRoom = CacheFailure(
+        .overloaded, "as many long values as the door has memory for are on their way; try again")
 }

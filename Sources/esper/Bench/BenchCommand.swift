@@ -10,6 +10,7 @@ struct BenchCommand: AsyncParsableCommand {
             BenchRestart.self,
             BenchCheck.self,
             BenchIdle.self, BenchCore.self, BenchLog.self, BenchSnapshot.self, BenchEtcd.self, BenchCache.self,
+            BenchRedis.self,
         ])
 }
 

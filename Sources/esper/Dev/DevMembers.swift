@@ -23,6 +23,7 @@ struct DevAdd: AsyncParsableCommand {
         try PortCheck([
             (node.peerPort, "\(node.name)'s peers"), (node.apiPort, "\(node.name)'s clients"),
             (node.enrollPort, "hosts that join at \(node.name)"),
+            (node.redisDoorPort, "\(node.name)'s clients of Redis"),
         ]).run(isNew: false, directory: cluster.directory)
         let catalog = cluster.usesCatalog ? try DevelopmentPostgreSQL(cluster: cluster).connectionString() : nil
         let host = JoiningHost(

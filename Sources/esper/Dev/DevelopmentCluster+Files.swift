@@ -80,6 +80,7 @@ extension DevelopmentCluster {
               format: text
             development: true
             cache.archive.directory: \(YAML.quoted("\(directory)/archive"))
+            cache.redis_door.address: 127.0.0.1:\(node.redisDoorPort)
 
             """
         if let redisURL { text += "cache.redis: \(YAML.quoted(redisURL))\n" }

@@ -10,8 +10,8 @@ import Yams
 ///     DIR/postgres/       data/, password, postgres.log, postgres.pid
 ///     DIR/redis/          password, redis.log, redis.pid
 ///
-/// Node i (from 0) listens on base + 10 i for peers, on base + 10 i + 1 for clients and on base + 10 i + 3 for hosts that join;
-/// PostgreSQL on base + 8, Redis on base + 9.
+/// Node i (from 0) listens on base + 10 i for peers, on base + 10 i + 1 for clients, on base + 10 i + 3 for hosts that join and on
+/// base + 10 i + 4 for clients of Redis; PostgreSQL on base + 8, Redis on base + 9.
 struct DevelopmentCluster: Equatable, Sendable {
     struct Node: Equatable, Sendable {
         var name: String
@@ -21,6 +21,8 @@ struct DevelopmentCluster: Equatable, Sendable {
 
         /// Where hosts with a join token are let in.
         var enrollPort: Int { peerPort + 3 }
+        /// Where clients of Redis find the cache.
+        var redisDoorPort: Int { peerPort + 4 }
     }
 
     static let version = 1

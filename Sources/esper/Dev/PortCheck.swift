@@ -13,6 +13,7 @@ package struct PortCheck {
         for node in cluster.nodes where cluster.state(of: node) == .down {
             needs += [(node.peerPort, "\(node.name)'s peers"), (node.apiPort, "\(node.name)'s clients")]
             needs.append((node.enrollPort, "hosts that join at \(node.name)"))
+            needs.append((node.redisDoorPort, "\(node.name)'s clients of Redis"))
         }
         let catalog = DevelopmentService(name: "postgres", directory: "\(cluster.directory)/postgres")
         if cluster.usesCatalog, !catalog.isRunning { needs.append((cluster.postgresPort, "PostgreSQL")) }
