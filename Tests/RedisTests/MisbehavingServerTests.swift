@@ -61,27 +61,33 @@ import Testing
         #expect(errors.contains { $0 == nil })
     }
 
-    /// The outcome of a patient call behind one that is given up at once, while the server sends byte by byte.
-    private func behindGivenUp(_ change: (inout RedisSettings) -> Void) async throws -> RedisError? {
+    @Test func `an answer that is on its way is no silence`() async throws {
+        // Three seconds from the first byte to the last.
         let server = try await ScriptedServer(
-            answer: bytes("$15\r\nfifteen letters\r\n:1\r\n"), interval: .milliseconds(50))
+            answer: bytes("$15\r\nfifteen letters\r\n:1\r\n"), interval: .milliseconds(110))
         var settings = RedisSettings(endpoint: .init(host: "127.0.0.1", port: server.port))
         settings.maximumConnections = 1
-        change(&settings)
+        settings.patience = .seconds(2)
         let outcome = try await withClient(settings) { client in
-            _ = await failure { () throws(RedisError) in try await client.send(.ping, within: .milliseconds(100)) }
+            _ = await failure { () throws(RedisError) in try await client.send(.ping, within: .milliseconds(500)) }
             return await failure { () throws(RedisError) in try await client.send(.ping, within: ample) }
         }
+        #expect(outcome == nil)
         try await server.close()
-        return outcome
     }
 
-    @Test func `an answer that is on its way is no silence`() async throws {
-        #expect(try await behindGivenUp { $0.patience = .seconds(1) } == nil)
-    }
-
-    @Test func `an answer that is on its way for too long is none`() async throws {
-        let error = try await behindGivenUp { $0.answerLimit = .milliseconds(300) }
-        #expect(error?.kind == .connectionLost)
+    @Test func `an answer that is on its way for too long ends the connection`() async throws {
+        let server = try await ScriptedServer(
+            answer: bytes("$1000\r\n") + [UInt8](repeating: 1, count: 1000), interval: .milliseconds(50))
+        var settings = RedisSettings(endpoint: .init(host: "127.0.0.1", port: server.port))
+        settings.patience = .seconds(60)
+        settings.answerLimit = .milliseconds(300)
+        try await withClient(settings) { client in
+            try await until("the connection to end") {
+                _ = await failure { () throws(RedisError) in try await client.send(.ping, within: .milliseconds(50)) }
+                return server.ended > 0
+            }
+        }
+        try await server.close()
     }
 }

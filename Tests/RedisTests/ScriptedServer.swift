@@ -1,26 +1,35 @@
 import NIOCore
 import NIOPosix
+import Synchronization
 
 /// A server that greets as Redis does and answers the first request of each connection with bytes of the test.
 final class ScriptedServer: Sendable {
     private let channel: any Channel
+    private let counter: Counter
 
     /// - Parameters:
     ///   - answer: to the first bytes after the greeting.
     ///   - closes: whether the connection ends with it.
     ///   - interval: between two bytes of the answer; nil: all at once.
     init(answer: [UInt8], closes: Bool = false, interval: TimeAmount? = nil) async throws {
+        let counter = Counter()
+        self.counter = counter
         channel = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     try channel.pipeline.syncOperations.addHandler(
-                        Script(answer: answer, closes: closes, interval: interval))
+                        Script(answer: answer, closes: closes, interval: interval, counter: counter))
                 }
             }
             .bind(host: "127.0.0.1", port: 0).get()
     }
 
     var port: Int { channel.localAddress?.port ?? 0 }
+
+    /// Connections that are over.
+    var ended: Int { counter.ended.load(ordering: .relaxed) }
+
+    private final class Counter: Sendable { let ended = Atomic(0) }
 
     func close() async throws { try await channel.close() }
 
@@ -31,14 +40,18 @@ final class ScriptedServer: Sendable {
         private let answer: [UInt8]
         private let closes: Bool
         private let interval: TimeAmount?
+        private let counter: Counter
         private var hasGreeted = false
         private var hasAnswered = false
 
-        init(answer: [UInt8], closes: Bool, interval: TimeAmount?) {
+        init(answer: [UInt8], closes: Bool, interval: TimeAmount?, counter: Counter) {
             self.answer = answer
             self.closes = closes
             self.interval = interval
+            self.counter = counter
         }
+
+        func channelInactive(context: ChannelHandlerContext) { counter.ended.wrappingAdd(1, ordering: .relaxed) }
 
         /// The client says nothing more before it is greeted, so the first bytes are its greeting and all that follow are not.
         func channelRead(context: ChannelHandlerContext, data: NIOAny) {
