@@ -41,7 +41,6 @@ def host(port):
     with tempfile.TemporaryDirectory() as place:
         environment = {
             **os.environ, "TORCHINDUCTOR_CACHE_DIR": place, "TORCHINDUCTOR_FX_GRAPH_REMOTE_CACHE": "1",
-            "TORCHINDUCTOR_AUTOGRAD_REMOTE_CACHE": os.environ.get("ESPER_TEST_AOT", "0"),
             "TORCHINDUCTOR_REDIS_URL": f"redis://builder:correct@127.0.0.1:{port}",
             "TORCHINDUCTOR_COMPILE_THREADS": "1"}
         begin = time.monotonic()
