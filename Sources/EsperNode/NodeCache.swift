@@ -61,6 +61,8 @@ final class NodeCache: Sendable {
         options.garbageGrace = cache.garbageAfter
         options.warmBytesPerSecond = UInt64(cache.warmBytesPerSecond)
         options.seed = random.next()
+        options.weight = UInt32(clamping: cache.weight)
+        options.moveRate = cache.moveBytesPerSecond.map { UInt64($0) }
         let memory = MemoryTier(
             MemoryTier.Options(
                 limitBytes: UInt64(cache.memoryBytes), policy: EvictionPolicy(named: cache.policy) ?? .s3fifo,
@@ -100,6 +102,9 @@ final class NodeCache: Sendable {
     private static func context(_ credentials: TLSCredentials) throws -> NIOSSLContext {
         try NIOSSLContext(configuration: credentials.apiClientConfiguration(applicationProtocols: ["h2"]))
     }
+
+    /// Has this node's shards move to others; returns when they have, or at the end of the time.
+    func handOver(within limit: Duration) async { await service.handOver(by: NodeClock.now() + limit) }
 
     func drain() { service.drain() }
 

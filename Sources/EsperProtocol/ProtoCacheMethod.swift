@@ -2,7 +2,7 @@
 ///
 /// The numbers mean nothing outside one process; the wire carries ``path``.
 public enum ProtoCacheMethod: Int, CaseIterable, Sendable {
-    case retrieve, store, findMissing, evict, list, warm, sync, stat, reportFailure, renewToken
+    case retrieve, store, findMissing, evict, list, warm, sync, stat, reportFailure, renewToken, shardMap, rebalance
 
     /// `/package.Service/Method`, as it stands in the `:path` of a call.
     public var path: String {
@@ -17,6 +17,8 @@ public enum ProtoCacheMethod: Int, CaseIterable, Sendable {
         case .stat: "/esper.v1.Cache/Stat"
         case .reportFailure: "/esper.v1.Cache/ReportFailure"
         case .renewToken: "/esper.v1.Cache/RenewToken"
+        case .shardMap: "/esper.v1.Cache/ShardMap"
+        case .rebalance: "/esper.v1.Cache/Rebalance"
         }
     }
 }

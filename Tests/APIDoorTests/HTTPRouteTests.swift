@@ -200,6 +200,13 @@ struct HTTPRouteTests {
             bad: #"{"top":1,"names":["k"]}"#),
         .post("/v1/cache/sync", #"{"shard":7,"dry_run":true}"#, says: [#""shards":1"#], bad: #"{"shard":1024}"#),
         .post(
+            "/v1/cache/rebalance", #"{"action":"throttle","bytes_per_second":70000}"#,
+            says: [#""maximum_bytes_per_second":70000"#, #""shard":7"#, #""bytes_per_second":null"#],
+            bad: #"{"action":"plan","maximum_incoming":1}"#),
+        .get(
+            "/v1/cache/map", "", says: [#""name":"memory""#, #""owned":1024"#, #""members":["memory"]"#], bad: "shard=1"
+        ),
+        .post(
             "/v1/cache/evict", #"{"name":"k"}"#, says: [#""outcome":"committed""#, #""size":3"#],
             bad: #"{"name":"k","copy":true,"tier":"redis"}"#),
     ]

@@ -25,6 +25,8 @@ extension CacheCall {
         case .stat: message = try await stat(try Self.parse(ProtoStatRequest.self, bytes))
         case .reportFailure: message = try await reportFailure(try Self.parse(ProtoReportFailureRequest.self, bytes))
         case .renewToken: message = try await renewToken(try Self.parse(ProtoRenewTokenRequest.self, bytes))
+        case .shardMap: message = ProtoShardMapResponse(cache.shardMap())
+        case .rebalance: message = try await rebalance(try Self.parse(ProtoRebalanceRequest.self, bytes))
         case .retrieve, .store: throw CacheFailure(.invalid, "a stream")
         }
         do {
@@ -142,6 +144,13 @@ extension CacheCall {
                 KernelCache.StatRequest(
                     name: message.hasName ? try message.name.full() : nil, principal: principal,
                     deadline: deadline(orWithin: Self.usualTime))))
+    }
+
+    private func rebalance(_ message: ProtoRebalanceRequest) async throws(CacheFailure) -> ProtoRebalanceResponse {
+        ProtoRebalanceResponse(
+            try await cache.rebalance(
+                KernelCache.RebalanceRequest(
+                    try message.asked(), principal: principal, deadline: deadline(orWithin: Self.usualTime))))
     }
 
     private func reportFailure(

@@ -23,7 +23,9 @@ public final class CacheDoor: GRPCService {
                 switch method {
                 case .retrieve: .serverStreaming
                 case .store: .streaming
-                case .findMissing, .evict, .list, .warm, .sync, .stat, .reportFailure, .renewToken: .unary
+                case .findMissing, .evict, .list, .warm, .sync, .stat, .reportFailure, .renewToken, .shardMap,
+                    .rebalance:
+                    .unary
                 }
             table.add(method.path, id: method.rawValue, kind: kind)
         }

@@ -232,7 +232,7 @@ public struct Throttle: Hashable, Sendable {
     public var maximumIncoming: UInt8
     /// Shards that leave one node at a time.
     public var maximumOutgoing: UInt8
-    /// For each node and direction.
+    /// For each node that shards come to.
     public var bytesPerSecond: UInt64
 
     public init(maximumIncoming: UInt8 = 2, maximumOutgoing: UInt8 = 2, bytesPerSecond: UInt64 = 64 << 20) {

@@ -113,6 +113,22 @@ public struct CacheClient: Sendable {
             unreachable: response.unreachable)
     }
 
+    /// Which node holds which shard.
+    public func shardPlaces() async throws(EsperError) -> ShardPlaces {
+        ShardPlaces(
+            try await client.run(
+                .repeatable(path: ProtoCacheMethod.shardMap.path, ProtoShardMapRequest(), prefersLeader: false),
+                ProtoShardMapResponse.self))
+    }
+
+    /// Moves shards, stops moving them, or tells how far the moves are. Asked twice, it does nothing more.
+    public func rebalance(_ action: RebalanceAction) async throws(EsperError) -> RebalanceStatus {
+        RebalanceStatus(
+            try await client.run(
+                .repeatable(path: ProtoCacheMethod.rebalance.path, action.message, prefersLeader: false),
+                ProtoRebalanceResponse.self))
+    }
+
     /// What a node knows of its cache, and of a name.
     public func stat(_ name: ArtifactName? = nil) async throws(EsperError) -> CacheStat {
         let request = ProtoStatRequest.with { if let name { $0.name = name.message } }

@@ -29,6 +29,12 @@ extension NodeSettings {
         public var trace: String?
         /// Of so many keys one is written down.
         public var traceSampling: Int
+        /// Of this node's share of the shards, relative to the others'.
+        public var weight: Int
+        /// Bytes a second that moves of shards may bring to this node; nil: as the cluster's throttle says.
+        public var moveBytesPerSecond: Int?
+        /// How long a planned stop waits for this node's shards to move to others.
+        public var drainTime: Duration
         /// Where clients of Redis are served; nil: nowhere.
         public var redisDoor: RedisDoor?
     }

@@ -31,6 +31,12 @@ extension SettingsReader {
         ("cache.warm_rate", "bytes a second of warming; default: 32MiB"),
         ("cache.trace", "file that every use of the cache is written to, for 'esper bench cache trace'; default: none"),
         ("cache.trace_sampling", "of so many keys one is written there; default: 1"),
+        ("cache.weight", "this node's share of the shards, relative to the others', 0 to 1000000; default: 100"),
+        (
+            "cache.move_rate",
+            "bytes a second that moves of shards may bring to this node; default: the cluster's throttle"
+        ),
+        ("cache.drain_time", "how long a planned stop lets this node's shards move away first; default: 2s"),
     ]
 
     mutating func readCache() -> NodeSettings.Cache {
@@ -49,6 +55,10 @@ extension SettingsReader {
         if demoteAfter < .seconds(2 * 3600), !flag("development") {
             complain("cache.demote_after", "must be at least 2h: uses are noted once an hour")
         }
+        let weight = count("cache.weight", default: 100, atLeast: 0)
+        if weight > 1_000_000 { complain("cache.weight", "must be 0 to 1000000") }
+        let moveRate = bytes("cache.move_rate", default: 0, atLeast: 0)
+        if moveRate != 0, moveRate < 64 << 10 { complain("cache.move_rate", "must be at least 64KiB") }
         return NodeSettings.Cache(
             isEnabled: flag("cache.enabled", default: true),
             memoryBytes: bytes("cache.memory", default: 256 << 20, atLeast: 1 << 20),
@@ -57,7 +67,10 @@ extension SettingsReader {
             demoteBytesPerSecond: bytes("cache.demote_rate", default: 8 << 20, atLeast: 64 << 10), redis: redis?.text,
             archive: readArchive(), garbageAfter: grace,
             warmBytesPerSecond: bytes("cache.warm_rate", default: 32 << 20, atLeast: 64 << 10),
-            trace: scalar("cache.trace")?.text, traceSampling: readTraceSampling(), redisDoor: readRedisDoor())
+            trace: scalar("cache.trace")?.text, traceSampling: readTraceSampling(),
+            weight: weight, moveBytesPerSecond: moveRate == 0 ? nil : moveRate,
+            drainTime: duration("cache.drain_time", default: .seconds(2)),
+            redisDoor: readRedisDoor())
     }
 
     private mutating func readArchive() -> NodeSettings.Archive? {

@@ -1573,6 +1573,316 @@ public nonisolated struct ProtoRenewTokenResponse: Sendable {
   fileprivate var _token: ProtoCacheToken? = nil
 }
 
+public nonisolated struct ProtoShardMapRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+/// The map as the answering node has applied it.
+public nonisolated struct ProtoShardMapResponse: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// Grows with every change; 0: there is no map yet.
+  public var epoch: UInt64 = 0
+
+  /// Of each blob, as far as there are hosts.
+  public var copies: UInt32 = 0
+
+  public var hosts: [ProtoShardMapResponse.Host] = []
+
+  /// 1024 of them, in order.
+  public var shards: [ProtoShardMapResponse.Shard] = []
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  /// A node that can hold blobs.
+  public nonisolated struct Host: Sendable {
+    // SwiftProtobuf.Message conformance is added in an extension below. See the
+    // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+    // methods supported on all messages.
+
+    public var id: UInt64 = 0
+
+    public var name: String = String()
+
+    /// Its share relative to the others'; 0: it gets nothing.
+    public var weight: UInt32 = 0
+
+    public var zone: String = String()
+
+    public var draining: Bool = false
+
+    /// Its lease is over.
+    public var down: Bool = false
+
+    /// How many shards it owns, and of how many it holds copies (those that it owns included).
+    public var owned: UInt32 = 0
+
+    public var held: UInt32 = 0
+
+    public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+    public init() {}
+  }
+
+  public nonisolated struct Shard: Sendable {
+    // SwiftProtobuf.Message conformance is added in an extension below. See the
+    // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+    // methods supported on all messages.
+
+    /// Ids of hosts: the owner, then the others that hold copies.
+    public var members: [UInt64] = []
+
+    public var epoch: UInt64 = 0
+
+    /// `stable`, `planned`, `copy`, `verify`, `flip` or `drain`.
+    public var step: String = String()
+
+    /// While it moves: where to, the owner first.
+    public var target: [UInt64] = []
+
+    /// Former members that may hold blobs that the members lack.
+    public var strays: [UInt64] = []
+
+    public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+    public init() {}
+  }
+
+  public init() {}
+}
+
+public nonisolated struct ProtoRebalanceRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var action: ProtoRebalanceRequest.OneOf_Action? = nil
+
+  /// Tells how far the moves are.
+  public var status: ProtoRebalanceRequest.Status {
+    get {
+      if case .status(let v)? = action {return v}
+      return ProtoRebalanceRequest.Status()
+    }
+    set {action = .status(newValue)}
+  }
+
+  /// Tells what `start` would move.
+  public var plan: ProtoRebalanceRequest.Plan {
+    get {
+      if case .plan(let v)? = action {return v}
+      return ProtoRebalanceRequest.Plan()
+    }
+    set {action = .plan(newValue)}
+  }
+
+  /// Plans what is out of balance at once, and goes on moving shards by itself after changes of the hosts.
+  public var start: ProtoRebalanceRequest.Start {
+    get {
+      if case .start(let v)? = action {return v}
+      return ProtoRebalanceRequest.Start()
+    }
+    set {action = .start(newValue)}
+  }
+
+  /// Ends the moves that can be ended, and moves nothing for balance until the next `start`. Lost copies are replaced all the same.
+  public var cancel: ProtoRebalanceRequest.Cancel {
+    get {
+      if case .cancel(let v)? = action {return v}
+      return ProtoRebalanceRequest.Cancel()
+    }
+    set {action = .cancel(newValue)}
+  }
+
+  /// Changes how fast shards move.
+  public var throttle: ProtoRebalanceRequest.Throttle {
+    get {
+      if case .throttle(let v)? = action {return v}
+      return ProtoRebalanceRequest.Throttle()
+    }
+    set {action = .throttle(newValue)}
+  }
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public nonisolated enum OneOf_Action: Equatable, Sendable {
+    /// Tells how far the moves are.
+    case status(ProtoRebalanceRequest.Status)
+    /// Tells what `start` would move.
+    case plan(ProtoRebalanceRequest.Plan)
+    /// Plans what is out of balance at once, and goes on moving shards by itself after changes of the hosts.
+    case start(ProtoRebalanceRequest.Start)
+    /// Ends the moves that can be ended, and moves nothing for balance until the next `start`. Lost copies are replaced all the same.
+    case cancel(ProtoRebalanceRequest.Cancel)
+    /// Changes how fast shards move.
+    case throttle(ProtoRebalanceRequest.Throttle)
+
+  }
+
+  public nonisolated struct Status: Sendable {
+    // SwiftProtobuf.Message conformance is added in an extension below. See the
+    // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+    // methods supported on all messages.
+
+    public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+    public init() {}
+  }
+
+  public nonisolated struct Plan: Sendable {
+    // SwiftProtobuf.Message conformance is added in an extension below. See the
+    // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+    // methods supported on all messages.
+
+    public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+    public init() {}
+  }
+
+  public nonisolated struct Start: Sendable {
+    // SwiftProtobuf.Message conformance is added in an extension below. See the
+    // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+    // methods supported on all messages.
+
+    public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+    public init() {}
+  }
+
+  public nonisolated struct Cancel: Sendable {
+    // SwiftProtobuf.Message conformance is added in an extension below. See the
+    // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+    // methods supported on all messages.
+
+    public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+    public init() {}
+  }
+
+  /// What is absent stays as it is.
+  public nonisolated struct Throttle: Sendable {
+    // SwiftProtobuf.Message conformance is added in an extension below. See the
+    // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+    // methods supported on all messages.
+
+    /// For each node that shards come to; at least 65536.
+    public var bytesPerSecond: UInt64 {
+      get {_bytesPerSecond ?? 0}
+      set {_bytesPerSecond = newValue}
+    }
+    /// Returns true if `bytesPerSecond` has been explicitly set.
+    public var hasBytesPerSecond: Bool {self._bytesPerSecond != nil}
+    /// Clears the value of `bytesPerSecond`. Subsequent reads from it will return its default value.
+    public mutating func clearBytesPerSecond() {self._bytesPerSecond = nil}
+
+    /// Shards that come to, or leave, one node at a time: 1 ... 255.
+    public var maximumIncoming: UInt32 {
+      get {_maximumIncoming ?? 0}
+      set {_maximumIncoming = newValue}
+    }
+    /// Returns true if `maximumIncoming` has been explicitly set.
+    public var hasMaximumIncoming: Bool {self._maximumIncoming != nil}
+    /// Clears the value of `maximumIncoming`. Subsequent reads from it will return its default value.
+    public mutating func clearMaximumIncoming() {self._maximumIncoming = nil}
+
+    public var maximumOutgoing: UInt32 {
+      get {_maximumOutgoing ?? 0}
+      set {_maximumOutgoing = newValue}
+    }
+    /// Returns true if `maximumOutgoing` has been explicitly set.
+    public var hasMaximumOutgoing: Bool {self._maximumOutgoing != nil}
+    /// Clears the value of `maximumOutgoing`. Subsequent reads from it will return its default value.
+    public mutating func clearMaximumOutgoing() {self._maximumOutgoing = nil}
+
+    public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+    public init() {}
+
+    fileprivate var _bytesPerSecond: UInt64? = nil
+    fileprivate var _maximumIncoming: UInt32? = nil
+    fileprivate var _maximumOutgoing: UInt32? = nil
+  }
+
+  public init() {}
+}
+
+public nonisolated struct ProtoRebalanceResponse: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// The map's version afterwards; 0: there is none yet.
+  public var epoch: UInt64 = 0
+
+  /// Moves that are planned or under way; with `plan` those that `start` would plan.
+  public var moves: [ProtoRebalanceResponse.Move] = []
+
+  /// Still to be copied, as far as it is known.
+  public var leftBytes: UInt64 = 0
+
+  /// Copied for the moves under way.
+  public var copiedBytes: UInt64 = 0
+
+  /// Of all nodes together; 0: nothing has been measured.
+  public var bytesPerSecond: UInt64 = 0
+
+  /// Shards are moved for balance only after `start`.
+  public var manual: Bool = false
+
+  /// In force.
+  public var maximumBytesPerSecond: UInt64 = 0
+
+  public var maximumIncoming: UInt32 = 0
+
+  public var maximumOutgoing: UInt32 = 0
+
+  /// Names of nodes that did not tell how far they are.
+  public var unreachable: [String] = []
+
+  /// Moves that the request has planned or ended.
+  public var changed: UInt32 = 0
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public nonisolated struct Move: Sendable {
+    // SwiftProtobuf.Message conformance is added in an extension below. See the
+    // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+    // methods supported on all messages.
+
+    public var shard: UInt32 = 0
+
+    /// 0: not planned yet.
+    public var id: UInt64 = 0
+
+    public var step: String = String()
+
+    /// `balance`, `drain` or `repair`.
+    public var reason: String = String()
+
+    /// Names of nodes, the owner first.
+    public var from: [String] = []
+
+    public var to: [String] = []
+
+    /// To be copied to each node that joins, as estimated.
+    public var estimatedBytes: UInt64 = 0
+
+    public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+    public init() {}
+  }
+
+  public init() {}
+}
+
 // MARK: - Code below here is support for the SwiftProtobuf runtime.
 
 fileprivate nonisolated let _protobuf_package = "esper.v1"
@@ -3900,6 +4210,563 @@ nonisolated extension ProtoRenewTokenResponse: SwiftProtobuf.Message, SwiftProto
 
   public static func ==(lhs: ProtoRenewTokenResponse, rhs: ProtoRenewTokenResponse) -> Bool {
     if lhs._token != rhs._token {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension ProtoShardMapRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".ShardMapRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap()
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    // Load everything into unknown fields
+    while try decoder.nextFieldNumber() != nil {}
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: ProtoShardMapRequest, rhs: ProtoShardMapRequest) -> Bool {
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension ProtoShardMapResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".ShardMapResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}epoch\0\u{1}copies\0\u{1}hosts\0\u{1}shards\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt64Field(value: &self.epoch) }()
+      case 2: try { try decoder.decodeSingularUInt32Field(value: &self.copies) }()
+      case 3: try { try decoder.decodeRepeatedMessageField(value: &self.hosts) }()
+      case 4: try { try decoder.decodeRepeatedMessageField(value: &self.shards) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.epoch != 0 {
+      try visitor.visitSingularUInt64Field(value: self.epoch, fieldNumber: 1)
+    }
+    if self.copies != 0 {
+      try visitor.visitSingularUInt32Field(value: self.copies, fieldNumber: 2)
+    }
+    if !self.hosts.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.hosts, fieldNumber: 3)
+    }
+    if !self.shards.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.shards, fieldNumber: 4)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: ProtoShardMapResponse, rhs: ProtoShardMapResponse) -> Bool {
+    if lhs.epoch != rhs.epoch {return false}
+    if lhs.copies != rhs.copies {return false}
+    if lhs.hosts != rhs.hosts {return false}
+    if lhs.shards != rhs.shards {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension ProtoShardMapResponse.Host: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = ProtoShardMapResponse.protoMessageName + ".Host"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{1}name\0\u{1}weight\0\u{1}zone\0\u{1}draining\0\u{1}down\0\u{1}owned\0\u{1}held\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt64Field(value: &self.id) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.name) }()
+      case 3: try { try decoder.decodeSingularUInt32Field(value: &self.weight) }()
+      case 4: try { try decoder.decodeSingularStringField(value: &self.zone) }()
+      case 5: try { try decoder.decodeSingularBoolField(value: &self.draining) }()
+      case 6: try { try decoder.decodeSingularBoolField(value: &self.down) }()
+      case 7: try { try decoder.decodeSingularUInt32Field(value: &self.owned) }()
+      case 8: try { try decoder.decodeSingularUInt32Field(value: &self.held) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.id != 0 {
+      try visitor.visitSingularUInt64Field(value: self.id, fieldNumber: 1)
+    }
+    if !self.name.isEmpty {
+      try visitor.visitSingularStringField(value: self.name, fieldNumber: 2)
+    }
+    if self.weight != 0 {
+      try visitor.visitSingularUInt32Field(value: self.weight, fieldNumber: 3)
+    }
+    if !self.zone.isEmpty {
+      try visitor.visitSingularStringField(value: self.zone, fieldNumber: 4)
+    }
+    if self.draining != false {
+      try visitor.visitSingularBoolField(value: self.draining, fieldNumber: 5)
+    }
+    if self.down != false {
+      try visitor.visitSingularBoolField(value: self.down, fieldNumber: 6)
+    }
+    if self.owned != 0 {
+      try visitor.visitSingularUInt32Field(value: self.owned, fieldNumber: 7)
+    }
+    if self.held != 0 {
+      try visitor.visitSingularUInt32Field(value: self.held, fieldNumber: 8)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: ProtoShardMapResponse.Host, rhs: ProtoShardMapResponse.Host) -> Bool {
+    if lhs.id != rhs.id {return false}
+    if lhs.name != rhs.name {return false}
+    if lhs.weight != rhs.weight {return false}
+    if lhs.zone != rhs.zone {return false}
+    if lhs.draining != rhs.draining {return false}
+    if lhs.down != rhs.down {return false}
+    if lhs.owned != rhs.owned {return false}
+    if lhs.held != rhs.held {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension ProtoShardMapResponse.Shard: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = ProtoShardMapResponse.protoMessageName + ".Shard"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}members\0\u{1}epoch\0\u{1}step\0\u{1}target\0\u{1}strays\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeRepeatedUInt64Field(value: &self.members) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.epoch) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.step) }()
+      case 4: try { try decoder.decodeRepeatedUInt64Field(value: &self.target) }()
+      case 5: try { try decoder.decodeRepeatedUInt64Field(value: &self.strays) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.members.isEmpty {
+      try visitor.visitPackedUInt64Field(value: self.members, fieldNumber: 1)
+    }
+    if self.epoch != 0 {
+      try visitor.visitSingularUInt64Field(value: self.epoch, fieldNumber: 2)
+    }
+    if !self.step.isEmpty {
+      try visitor.visitSingularStringField(value: self.step, fieldNumber: 3)
+    }
+    if !self.target.isEmpty {
+      try visitor.visitPackedUInt64Field(value: self.target, fieldNumber: 4)
+    }
+    if !self.strays.isEmpty {
+      try visitor.visitPackedUInt64Field(value: self.strays, fieldNumber: 5)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: ProtoShardMapResponse.Shard, rhs: ProtoShardMapResponse.Shard) -> Bool {
+    if lhs.members != rhs.members {return false}
+    if lhs.epoch != rhs.epoch {return false}
+    if lhs.step != rhs.step {return false}
+    if lhs.target != rhs.target {return false}
+    if lhs.strays != rhs.strays {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension ProtoRebalanceRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".RebalanceRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}status\0\u{1}plan\0\u{1}start\0\u{1}cancel\0\u{1}throttle\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try {
+        var v: ProtoRebalanceRequest.Status?
+        var hadOneofValue = false
+        if let current = self.action {
+          hadOneofValue = true
+          if case .status(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.action = .status(v)
+        }
+      }()
+      case 2: try {
+        var v: ProtoRebalanceRequest.Plan?
+        var hadOneofValue = false
+        if let current = self.action {
+          hadOneofValue = true
+          if case .plan(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.action = .plan(v)
+        }
+      }()
+      case 3: try {
+        var v: ProtoRebalanceRequest.Start?
+        var hadOneofValue = false
+        if let current = self.action {
+          hadOneofValue = true
+          if case .start(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.action = .start(v)
+        }
+      }()
+      case 4: try {
+        var v: ProtoRebalanceRequest.Cancel?
+        var hadOneofValue = false
+        if let current = self.action {
+          hadOneofValue = true
+          if case .cancel(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.action = .cancel(v)
+        }
+      }()
+      case 5: try {
+        var v: ProtoRebalanceRequest.Throttle?
+        var hadOneofValue = false
+        if let current = self.action {
+          hadOneofValue = true
+          if case .throttle(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.action = .throttle(v)
+        }
+      }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    switch self.action {
+    case .status?: try {
+      guard case .status(let v)? = self.action else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+    }()
+    case .plan?: try {
+      guard case .plan(let v)? = self.action else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 2)
+    }()
+    case .start?: try {
+      guard case .start(let v)? = self.action else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 3)
+    }()
+    case .cancel?: try {
+      guard case .cancel(let v)? = self.action else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 4)
+    }()
+    case .throttle?: try {
+      guard case .throttle(let v)? = self.action else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 5)
+    }()
+    case nil: break
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: ProtoRebalanceRequest, rhs: ProtoRebalanceRequest) -> Bool {
+    if lhs.action != rhs.action {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension ProtoRebalanceRequest.Status: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = ProtoRebalanceRequest.protoMessageName + ".Status"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap()
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    // Load everything into unknown fields
+    while try decoder.nextFieldNumber() != nil {}
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: ProtoRebalanceRequest.Status, rhs: ProtoRebalanceRequest.Status) -> Bool {
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension ProtoRebalanceRequest.Plan: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = ProtoRebalanceRequest.protoMessageName + ".Plan"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap()
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    // Load everything into unknown fields
+    while try decoder.nextFieldNumber() != nil {}
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: ProtoRebalanceRequest.Plan, rhs: ProtoRebalanceRequest.Plan) -> Bool {
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension ProtoRebalanceRequest.Start: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = ProtoRebalanceRequest.protoMessageName + ".Start"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap()
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    // Load everything into unknown fields
+    while try decoder.nextFieldNumber() != nil {}
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: ProtoRebalanceRequest.Start, rhs: ProtoRebalanceRequest.Start) -> Bool {
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension ProtoRebalanceRequest.Cancel: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = ProtoRebalanceRequest.protoMessageName + ".Cancel"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap()
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    // Load everything into unknown fields
+    while try decoder.nextFieldNumber() != nil {}
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: ProtoRebalanceRequest.Cancel, rhs: ProtoRebalanceRequest.Cancel) -> Bool {
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension ProtoRebalanceRequest.Throttle: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = ProtoRebalanceRequest.protoMessageName + ".Throttle"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}bytes_per_second\0\u{3}maximum_incoming\0\u{3}maximum_outgoing\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt64Field(value: &self._bytesPerSecond) }()
+      case 2: try { try decoder.decodeSingularUInt32Field(value: &self._maximumIncoming) }()
+      case 3: try { try decoder.decodeSingularUInt32Field(value: &self._maximumOutgoing) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    try { if let v = self._bytesPerSecond {
+      try visitor.visitSingularUInt64Field(value: v, fieldNumber: 1)
+    } }()
+    try { if let v = self._maximumIncoming {
+      try visitor.visitSingularUInt32Field(value: v, fieldNumber: 2)
+    } }()
+    try { if let v = self._maximumOutgoing {
+      try visitor.visitSingularUInt32Field(value: v, fieldNumber: 3)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: ProtoRebalanceRequest.Throttle, rhs: ProtoRebalanceRequest.Throttle) -> Bool {
+    if lhs._bytesPerSecond != rhs._bytesPerSecond {return false}
+    if lhs._maximumIncoming != rhs._maximumIncoming {return false}
+    if lhs._maximumOutgoing != rhs._maximumOutgoing {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension ProtoRebalanceResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".RebalanceResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}epoch\0\u{1}moves\0\u{3}left_bytes\0\u{3}copied_bytes\0\u{3}bytes_per_second\0\u{1}manual\0\u{3}maximum_bytes_per_second\0\u{3}maximum_incoming\0\u{3}maximum_outgoing\0\u{1}unreachable\0\u{1}changed\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt64Field(value: &self.epoch) }()
+      case 2: try { try decoder.decodeRepeatedMessageField(value: &self.moves) }()
+      case 3: try { try decoder.decodeSingularUInt64Field(value: &self.leftBytes) }()
+      case 4: try { try decoder.decodeSingularUInt64Field(value: &self.copiedBytes) }()
+      case 5: try { try decoder.decodeSingularUInt64Field(value: &self.bytesPerSecond) }()
+      case 6: try { try decoder.decodeSingularBoolField(value: &self.manual) }()
+      case 7: try { try decoder.decodeSingularUInt64Field(value: &self.maximumBytesPerSecond) }()
+      case 8: try { try decoder.decodeSingularUInt32Field(value: &self.maximumIncoming) }()
+      case 9: try { try decoder.decodeSingularUInt32Field(value: &self.maximumOutgoing) }()
+      case 10: try { try decoder.decodeRepeatedStringField(value: &self.unreachable) }()
+      case 11: try { try decoder.decodeSingularUInt32Field(value: &self.changed) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.epoch != 0 {
+      try visitor.visitSingularUInt64Field(value: self.epoch, fieldNumber: 1)
+    }
+    if !self.moves.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.moves, fieldNumber: 2)
+    }
+    if self.leftBytes != 0 {
+      try visitor.visitSingularUInt64Field(value: self.leftBytes, fieldNumber: 3)
+    }
+    if self.copiedBytes != 0 {
+      try visitor.visitSingularUInt64Field(value: self.copiedBytes, fieldNumber: 4)
+    }
+    if self.bytesPerSecond != 0 {
+      try visitor.visitSingularUInt64Field(value: self.bytesPerSecond, fieldNumber: 5)
+    }
+    if self.manual != false {
+      try visitor.visitSingularBoolField(value: self.manual, fieldNumber: 6)
+    }
+    if self.maximumBytesPerSecond != 0 {
+      try visitor.visitSingularUInt64Field(value: self.maximumBytesPerSecond, fieldNumber: 7)
+    }
+    if self.maximumIncoming != 0 {
+      try visitor.visitSingularUInt32Field(value: self.maximumIncoming, fieldNumber: 8)
+    }
+    if self.maximumOutgoing != 0 {
+      try visitor.visitSingularUInt32Field(value: self.maximumOutgoing, fieldNumber: 9)
+    }
+    if !self.unreachable.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.unreachable, fieldNumber: 10)
+    }
+    if self.changed != 0 {
+      try visitor.visitSingularUInt32Field(value: self.changed, fieldNumber: 11)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: ProtoRebalanceResponse, rhs: ProtoRebalanceResponse) -> Bool {
+    if lhs.epoch != rhs.epoch {return false}
+    if lhs.moves != rhs.moves {return false}
+    if lhs.leftBytes != rhs.leftBytes {return false}
+    if lhs.copiedBytes != rhs.copiedBytes {return false}
+    if lhs.bytesPerSecond != rhs.bytesPerSecond {return false}
+    if lhs.manual != rhs.manual {return false}
+    if lhs.maximumBytesPerSecond != rhs.maximumBytesPerSecond {return false}
+    if lhs.maximumIncoming != rhs.maximumIncoming {return false}
+    if lhs.maximumOutgoing != rhs.maximumOutgoing {return false}
+    if lhs.unreachable != rhs.unreachable {return false}
+    if lhs.changed != rhs.changed {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension ProtoRebalanceResponse.Move: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = ProtoRebalanceResponse.protoMessageName + ".Move"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}shard\0\u{1}id\0\u{1}step\0\u{1}reason\0\u{1}from\0\u{1}to\0\u{3}estimated_bytes\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt32Field(value: &self.shard) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.id) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.step) }()
+      case 4: try { try decoder.decodeSingularStringField(value: &self.reason) }()
+      case 5: try { try decoder.decodeRepeatedStringField(value: &self.from) }()
+      case 6: try { try decoder.decodeRepeatedStringField(value: &self.to) }()
+      case 7: try { try decoder.decodeSingularUInt64Field(value: &self.estimatedBytes) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.shard != 0 {
+      try visitor.visitSingularUInt32Field(value: self.shard, fieldNumber: 1)
+    }
+    if self.id != 0 {
+      try visitor.visitSingularUInt64Field(value: self.id, fieldNumber: 2)
+    }
+    if !self.step.isEmpty {
+      try visitor.visitSingularStringField(value: self.step, fieldNumber: 3)
+    }
+    if !self.reason.isEmpty {
+      try visitor.visitSingularStringField(value: self.reason, fieldNumber: 4)
+    }
+    if !self.from.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.from, fieldNumber: 5)
+    }
+    if !self.to.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.to, fieldNumber: 6)
+    }
+    if self.estimatedBytes != 0 {
+      try visitor.visitSingularUInt64Field(value: self.estimatedBytes, fieldNumber: 7)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: ProtoRebalanceResponse.Move, rhs: ProtoRebalanceResponse.Move) -> Bool {
+    if lhs.shard != rhs.shard {return false}
+    if lhs.id != rhs.id {return false}
+    if lhs.step != rhs.step {return false}
+    if lhs.reason != rhs.reason {return false}
+    if lhs.from != rhs.from {return false}
+    if lhs.to != rhs.to {return false}
+    if lhs.estimatedBytes != rhs.estimatedBytes {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -33,6 +33,9 @@ public nonisolated struct ProtoPeerFindMissingRequest: Sendable {
   /// 32 bytes each, one after the other.
   public var digests: Data = Data()
 
+  /// Of each digest's shard in the asker's map. When given, blobs of shards that the node knows at another epoch are left out.
+  public var epochs: [UInt64] = []
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -68,6 +71,10 @@ public nonisolated struct ProtoPeerPushRequest: Sendable {
 
   public var data: Data = Data()
 
+  /// With `digest`: the epoch at which the node is asked to hold the blob as a member of its shard; 0: as a copy that nobody counts on
+  /// beyond this store.
+  public var epoch: UInt64 = 0
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -78,9 +85,21 @@ public nonisolated struct ProtoPeerPushResponse: Sendable {
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
+  /// Nothing was taken: the node knows a shard at another epoch, or holds no lease.
+  public var notOwner: ProtoPeerNotOwner {
+    get {_notOwner ?? ProtoPeerNotOwner()}
+    set {_notOwner = newValue}
+  }
+  /// Returns true if `notOwner` has been explicitly set.
+  public var hasNotOwner: Bool {self._notOwner != nil}
+  /// Clears the value of `notOwner`. Subsequent reads from it will return its default value.
+  public mutating func clearNotOwner() {self._notOwner = nil}
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
+
+  fileprivate var _notOwner: ProtoPeerNotOwner? = nil
 }
 
 public nonisolated struct ProtoPeerFetchRequest: Sendable {
@@ -116,6 +135,12 @@ public nonisolated struct ProtoPeerShardRequest: Sendable {
 
   public var shard: UInt32 = 0
 
+  /// The epoch at which the node must know the shard, and hold its lease; 0: whatever it knows.
+  public var epoch: UInt64 = 0
+
+  /// As a former member of the shard, which needs no lease.
+  public var stray: Bool = false
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -131,9 +156,21 @@ public nonisolated struct ProtoPeerDigests: Sendable {
   /// One for each digest.
   public var sizes: [UInt32] = []
 
+  /// Instead of an answer.
+  public var notOwner: ProtoPeerNotOwner {
+    get {_notOwner ?? ProtoPeerNotOwner()}
+    set {_notOwner = newValue}
+  }
+  /// Returns true if `notOwner` has been explicitly set.
+  public var hasNotOwner: Bool {self._notOwner != nil}
+  /// Clears the value of `notOwner`. Subsequent reads from it will return its default value.
+  public mutating func clearNotOwner() {self._notOwner = nil}
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
+
+  fileprivate var _notOwner: ProtoPeerNotOwner? = nil
 }
 
 public nonisolated struct ProtoPeerTokenRequest: Sendable {
@@ -393,6 +430,207 @@ public nonisolated struct ProtoPeerShardSummary: Sendable {
 
   public var low: UInt64 = 0
 
+  public var bytes: UInt64 = 0
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct ProtoPeerReportRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// Of the map that the node has applied; 0: none yet.
+  public var map: UInt64 = 0
+
+  /// Moves for which it has everything that it found missing, and moves in VERIFY for which it holds all that the old set holds.
+  public var copied: [UInt64] = []
+
+  public var verified: [UInt64] = []
+
+  /// Strays whose blobs it has.
+  public var absorbed: [ProtoPeerAbsorption] = []
+
+  /// What it holds; sent now and then.
+  public var loads: [ProtoPeerShardLoad] = []
+
+  public var hasLoads_p: Bool = false
+
+  /// Its share relative to the others'.
+  public var weight: UInt32 = 0
+
+  /// It wants its shards to move away.
+  public var draining: Bool = false
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct ProtoPeerAbsorption: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var shard: UInt32 = 0
+
+  /// At which the shard had the stray.
+  public var epoch: UInt64 = 0
+
+  public var stray: UInt64 = 0
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct ProtoPeerShardLoad: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var shard: UInt32 = 0
+
+  public var bytes: UInt64 = 0
+
+  /// Recent uses.
+  public var heat: UInt64 = 0
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct ProtoPeerReportResponse: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// False: the node that was asked does not lead, or does not know yet whether it still does.
+  public var taken: Bool = false
+
+  /// From when the report was sent; 0: no lease.
+  public var leaseMilliseconds: UInt64 = 0
+
+  /// The lease counts once this map is applied.
+  public var base: UInt64 = 0
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct ProtoPeerCompareRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var shard: UInt32 = 0
+
+  /// As in PeerShardRequest.
+  public var epoch: UInt64 = 0
+
+  /// Ranges of keys, one byte below 16 for each hexadecimal digit that they begin with: at most 256, to be summed up.
+  public var ranges: [Data] = []
+
+  /// Ranges to be listed: at most 32.
+  public var listed: [Data] = []
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct ProtoPeerCompareResponse: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var notOwner: ProtoPeerNotOwner {
+    get {_notOwner ?? ProtoPeerNotOwner()}
+    set {_notOwner = newValue}
+  }
+  /// Returns true if `notOwner` has been explicitly set.
+  public var hasNotOwner: Bool {self._notOwner != nil}
+  /// Clears the value of `notOwner`. Subsequent reads from it will return its default value.
+  public mutating func clearNotOwner() {self._notOwner = nil}
+
+  /// One for each of `ranges`.
+  public var nodes: [ProtoPeerMerkleNode] = []
+
+  /// What is in `listed`.
+  public var digests: Data = Data()
+
+  public var sizes: [UInt32] = []
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+
+  fileprivate var _notOwner: ProtoPeerNotOwner? = nil
+}
+
+public nonisolated struct ProtoPeerMerkleNode: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var count: UInt64 = 0
+
+  public var high: UInt64 = 0
+
+  public var low: UInt64 = 0
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct ProtoPeerProgressRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct ProtoPeerProgressResponse: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var moves: [ProtoPeerMoveProgress] = []
+
+  /// Measured while something was copied; 0: nothing was.
+  public var bytesPerSecond: UInt64 = 0
+
+  /// What the node allows itself now.
+  public var allowedBytesPerSecond: UInt64 = 0
+
+  /// Since the node started.
+  public var movedBytes: UInt64 = 0
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct ProtoPeerMoveProgress: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var move: UInt64 = 0
+
+  public var copiedBytes: UInt64 = 0
+
+  /// Not copied yet, of what was found missing.
+  public var leftBytes: UInt64 = 0
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -404,7 +642,7 @@ fileprivate nonisolated let _protobuf_package = "esper.v1"
 
 nonisolated extension ProtoPeerFindMissingRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".PeerFindMissingRequest"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}digests\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}digests\0\u{1}epochs\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -413,6 +651,7 @@ nonisolated extension ProtoPeerFindMissingRequest: SwiftProtobuf.Message, SwiftP
       // enabled. https://github.com/apple/swift-protobuf/issues/1034
       switch fieldNumber {
       case 1: try { try decoder.decodeSingularBytesField(value: &self.digests) }()
+      case 2: try { try decoder.decodeRepeatedUInt64Field(value: &self.epochs) }()
       default: break
       }
     }
@@ -422,11 +661,15 @@ nonisolated extension ProtoPeerFindMissingRequest: SwiftProtobuf.Message, SwiftP
     if !self.digests.isEmpty {
       try visitor.visitSingularBytesField(value: self.digests, fieldNumber: 1)
     }
+    if !self.epochs.isEmpty {
+      try visitor.visitPackedUInt64Field(value: self.epochs, fieldNumber: 2)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: ProtoPeerFindMissingRequest, rhs: ProtoPeerFindMissingRequest) -> Bool {
     if lhs.digests != rhs.digests {return false}
+    if lhs.epochs != rhs.epochs {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -469,7 +712,7 @@ nonisolated extension ProtoPeerFindMissingResponse: SwiftProtobuf.Message, Swift
 
 nonisolated extension ProtoPeerPushRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".PeerPushRequest"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}digest\0\u{1}size\0\u{1}synced\0\u{1}data\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}digest\0\u{1}size\0\u{1}synced\0\u{1}data\0\u{1}epoch\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -481,6 +724,7 @@ nonisolated extension ProtoPeerPushRequest: SwiftProtobuf.Message, SwiftProtobuf
       case 2: try { try decoder.decodeSingularUInt32Field(value: &self.size) }()
       case 3: try { try decoder.decodeSingularBoolField(value: &self.synced) }()
       case 4: try { try decoder.decodeSingularBytesField(value: &self.data) }()
+      case 5: try { try decoder.decodeSingularUInt64Field(value: &self.epoch) }()
       default: break
       }
     }
@@ -499,6 +743,9 @@ nonisolated extension ProtoPeerPushRequest: SwiftProtobuf.Message, SwiftProtobuf
     if !self.data.isEmpty {
       try visitor.visitSingularBytesField(value: self.data, fieldNumber: 4)
     }
+    if self.epoch != 0 {
+      try visitor.visitSingularUInt64Field(value: self.epoch, fieldNumber: 5)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -507,6 +754,7 @@ nonisolated extension ProtoPeerPushRequest: SwiftProtobuf.Message, SwiftProtobuf
     if lhs.size != rhs.size {return false}
     if lhs.synced != rhs.synced {return false}
     if lhs.data != rhs.data {return false}
+    if lhs.epoch != rhs.epoch {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -514,18 +762,33 @@ nonisolated extension ProtoPeerPushRequest: SwiftProtobuf.Message, SwiftProtobuf
 
 nonisolated extension ProtoPeerPushResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".PeerPushResponse"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap()
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}not_owner\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
-    // Load everything into unknown fields
-    while try decoder.nextFieldNumber() != nil {}
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularMessageField(value: &self._notOwner) }()
+      default: break
+      }
+    }
   }
 
   public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    try { if let v = self._notOwner {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+    } }()
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: ProtoPeerPushResponse, rhs: ProtoPeerPushResponse) -> Bool {
+    if lhs._notOwner != rhs._notOwner {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -598,7 +861,7 @@ nonisolated extension ProtoPeerBlob: SwiftProtobuf.Message, SwiftProtobuf._Messa
 
 nonisolated extension ProtoPeerShardRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".PeerShardRequest"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}shard\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}shard\0\u{1}epoch\0\u{1}stray\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -607,6 +870,8 @@ nonisolated extension ProtoPeerShardRequest: SwiftProtobuf.Message, SwiftProtobu
       // enabled. https://github.com/apple/swift-protobuf/issues/1034
       switch fieldNumber {
       case 1: try { try decoder.decodeSingularUInt32Field(value: &self.shard) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.epoch) }()
+      case 3: try { try decoder.decodeSingularBoolField(value: &self.stray) }()
       default: break
       }
     }
@@ -616,11 +881,19 @@ nonisolated extension ProtoPeerShardRequest: SwiftProtobuf.Message, SwiftProtobu
     if self.shard != 0 {
       try visitor.visitSingularUInt32Field(value: self.shard, fieldNumber: 1)
     }
+    if self.epoch != 0 {
+      try visitor.visitSingularUInt64Field(value: self.epoch, fieldNumber: 2)
+    }
+    if self.stray != false {
+      try visitor.visitSingularBoolField(value: self.stray, fieldNumber: 3)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: ProtoPeerShardRequest, rhs: ProtoPeerShardRequest) -> Bool {
     if lhs.shard != rhs.shard {return false}
+    if lhs.epoch != rhs.epoch {return false}
+    if lhs.stray != rhs.stray {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -628,7 +901,7 @@ nonisolated extension ProtoPeerShardRequest: SwiftProtobuf.Message, SwiftProtobu
 
 nonisolated extension ProtoPeerDigests: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".PeerDigests"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}digests\0\u{1}sizes\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}digests\0\u{1}sizes\0\u{3}not_owner\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -638,24 +911,33 @@ nonisolated extension ProtoPeerDigests: SwiftProtobuf.Message, SwiftProtobuf._Me
       switch fieldNumber {
       case 1: try { try decoder.decodeSingularBytesField(value: &self.digests) }()
       case 2: try { try decoder.decodeRepeatedUInt32Field(value: &self.sizes) }()
+      case 3: try { try decoder.decodeSingularMessageField(value: &self._notOwner) }()
       default: break
       }
     }
   }
 
   public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
     if !self.digests.isEmpty {
       try visitor.visitSingularBytesField(value: self.digests, fieldNumber: 1)
     }
     if !self.sizes.isEmpty {
       try visitor.visitPackedUInt32Field(value: self.sizes, fieldNumber: 2)
     }
+    try { if let v = self._notOwner {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 3)
+    } }()
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: ProtoPeerDigests, rhs: ProtoPeerDigests) -> Bool {
     if lhs.digests != rhs.digests {return false}
     if lhs.sizes != rhs.sizes {return false}
+    if lhs._notOwner != rhs._notOwner {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -1130,7 +1412,7 @@ nonisolated extension ProtoPeerSummariesResponse: SwiftProtobuf.Message, SwiftPr
 
 nonisolated extension ProtoPeerShardSummary: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".PeerShardSummary"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}shard\0\u{1}count\0\u{1}high\0\u{1}low\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}shard\0\u{1}count\0\u{1}high\0\u{1}low\0\u{1}bytes\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1142,6 +1424,7 @@ nonisolated extension ProtoPeerShardSummary: SwiftProtobuf.Message, SwiftProtobu
       case 2: try { try decoder.decodeSingularUInt32Field(value: &self.count) }()
       case 3: try { try decoder.decodeSingularFixed64Field(value: &self.high) }()
       case 4: try { try decoder.decodeSingularFixed64Field(value: &self.low) }()
+      case 5: try { try decoder.decodeSingularUInt64Field(value: &self.bytes) }()
       default: break
       }
     }
@@ -1160,6 +1443,9 @@ nonisolated extension ProtoPeerShardSummary: SwiftProtobuf.Message, SwiftProtobu
     if self.low != 0 {
       try visitor.visitSingularFixed64Field(value: self.low, fieldNumber: 4)
     }
+    if self.bytes != 0 {
+      try visitor.visitSingularUInt64Field(value: self.bytes, fieldNumber: 5)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -1168,6 +1454,430 @@ nonisolated extension ProtoPeerShardSummary: SwiftProtobuf.Message, SwiftProtobu
     if lhs.count != rhs.count {return false}
     if lhs.high != rhs.high {return false}
     if lhs.low != rhs.low {return false}
+    if lhs.bytes != rhs.bytes {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension ProtoPeerReportRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".PeerReportRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}map\0\u{1}copied\0\u{1}verified\0\u{1}absorbed\0\u{1}loads\0\u{3}has_loads\0\u{1}weight\0\u{1}draining\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt64Field(value: &self.map) }()
+      case 2: try { try decoder.decodeRepeatedUInt64Field(value: &self.copied) }()
+      case 3: try { try decoder.decodeRepeatedUInt64Field(value: &self.verified) }()
+      case 4: try { try decoder.decodeRepeatedMessageField(value: &self.absorbed) }()
+      case 5: try { try decoder.decodeRepeatedMessageField(value: &self.loads) }()
+      case 6: try { try decoder.decodeSingularBoolField(value: &self.hasLoads_p) }()
+      case 7: try { try decoder.decodeSingularUInt32Field(value: &self.weight) }()
+      case 8: try { try decoder.decodeSingularBoolField(value: &self.draining) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.map != 0 {
+      try visitor.visitSingularUInt64Field(value: self.map, fieldNumber: 1)
+    }
+    if !self.copied.isEmpty {
+      try visitor.visitPackedUInt64Field(value: self.copied, fieldNumber: 2)
+    }
+    if !self.verified.isEmpty {
+      try visitor.visitPackedUInt64Field(value: self.verified, fieldNumber: 3)
+    }
+    if !self.absorbed.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.absorbed, fieldNumber: 4)
+    }
+    if !self.loads.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.loads, fieldNumber: 5)
+    }
+    if self.hasLoads_p != false {
+      try visitor.visitSingularBoolField(value: self.hasLoads_p, fieldNumber: 6)
+    }
+    if self.weight != 0 {
+      try visitor.visitSingularUInt32Field(value: self.weight, fieldNumber: 7)
+    }
+    if self.draining != false {
+      try visitor.visitSingularBoolField(value: self.draining, fieldNumber: 8)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: ProtoPeerReportRequest, rhs: ProtoPeerReportRequest) -> Bool {
+    if lhs.map != rhs.map {return false}
+    if lhs.copied != rhs.copied {return false}
+    if lhs.verified != rhs.verified {return false}
+    if lhs.absorbed != rhs.absorbed {return false}
+    if lhs.loads != rhs.loads {return false}
+    if lhs.hasLoads_p != rhs.hasLoads_p {return false}
+    if lhs.weight != rhs.weight {return false}
+    if lhs.draining != rhs.draining {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension ProtoPeerAbsorption: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".PeerAbsorption"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}shard\0\u{1}epoch\0\u{1}stray\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt32Field(value: &self.shard) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.epoch) }()
+      case 3: try { try decoder.decodeSingularUInt64Field(value: &self.stray) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.shard != 0 {
+      try visitor.visitSingularUInt32Field(value: self.shard, fieldNumber: 1)
+    }
+    if self.epoch != 0 {
+      try visitor.visitSingularUInt64Field(value: self.epoch, fieldNumber: 2)
+    }
+    if self.stray != 0 {
+      try visitor.visitSingularUInt64Field(value: self.stray, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: ProtoPeerAbsorption, rhs: ProtoPeerAbsorption) -> Bool {
+    if lhs.shard != rhs.shard {return false}
+    if lhs.epoch != rhs.epoch {return false}
+    if lhs.stray != rhs.stray {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension ProtoPeerShardLoad: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".PeerShardLoad"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}shard\0\u{1}bytes\0\u{1}heat\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt32Field(value: &self.shard) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.bytes) }()
+      case 3: try { try decoder.decodeSingularUInt64Field(value: &self.heat) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.shard != 0 {
+      try visitor.visitSingularUInt32Field(value: self.shard, fieldNumber: 1)
+    }
+    if self.bytes != 0 {
+      try visitor.visitSingularUInt64Field(value: self.bytes, fieldNumber: 2)
+    }
+    if self.heat != 0 {
+      try visitor.visitSingularUInt64Field(value: self.heat, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: ProtoPeerShardLoad, rhs: ProtoPeerShardLoad) -> Bool {
+    if lhs.shard != rhs.shard {return false}
+    if lhs.bytes != rhs.bytes {return false}
+    if lhs.heat != rhs.heat {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension ProtoPeerReportResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".PeerReportResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}taken\0\u{3}lease_milliseconds\0\u{1}base\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularBoolField(value: &self.taken) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.leaseMilliseconds) }()
+      case 3: try { try decoder.decodeSingularUInt64Field(value: &self.base) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.taken != false {
+      try visitor.visitSingularBoolField(value: self.taken, fieldNumber: 1)
+    }
+    if self.leaseMilliseconds != 0 {
+      try visitor.visitSingularUInt64Field(value: self.leaseMilliseconds, fieldNumber: 2)
+    }
+    if self.base != 0 {
+      try visitor.visitSingularUInt64Field(value: self.base, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: ProtoPeerReportResponse, rhs: ProtoPeerReportResponse) -> Bool {
+    if lhs.taken != rhs.taken {return false}
+    if lhs.leaseMilliseconds != rhs.leaseMilliseconds {return false}
+    if lhs.base != rhs.base {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension ProtoPeerCompareRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".PeerCompareRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}shard\0\u{1}epoch\0\u{1}ranges\0\u{1}listed\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt32Field(value: &self.shard) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.epoch) }()
+      case 3: try { try decoder.decodeRepeatedBytesField(value: &self.ranges) }()
+      case 4: try { try decoder.decodeRepeatedBytesField(value: &self.listed) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.shard != 0 {
+      try visitor.visitSingularUInt32Field(value: self.shard, fieldNumber: 1)
+    }
+    if self.epoch != 0 {
+      try visitor.visitSingularUInt64Field(value: self.epoch, fieldNumber: 2)
+    }
+    if !self.ranges.isEmpty {
+      try visitor.visitRepeatedBytesField(value: self.ranges, fieldNumber: 3)
+    }
+    if !self.listed.isEmpty {
+      try visitor.visitRepeatedBytesField(value: self.listed, fieldNumber: 4)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: ProtoPeerCompareRequest, rhs: ProtoPeerCompareRequest) -> Bool {
+    if lhs.shard != rhs.shard {return false}
+    if lhs.epoch != rhs.epoch {return false}
+    if lhs.ranges != rhs.ranges {return false}
+    if lhs.listed != rhs.listed {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension ProtoPeerCompareResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".PeerCompareResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}not_owner\0\u{1}nodes\0\u{1}digests\0\u{1}sizes\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularMessageField(value: &self._notOwner) }()
+      case 2: try { try decoder.decodeRepeatedMessageField(value: &self.nodes) }()
+      case 3: try { try decoder.decodeSingularBytesField(value: &self.digests) }()
+      case 4: try { try decoder.decodeRepeatedUInt32Field(value: &self.sizes) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    try { if let v = self._notOwner {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+    } }()
+    if !self.nodes.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.nodes, fieldNumber: 2)
+    }
+    if !self.digests.isEmpty {
+      try visitor.visitSingularBytesField(value: self.digests, fieldNumber: 3)
+    }
+    if !self.sizes.isEmpty {
+      try visitor.visitPackedUInt32Field(value: self.sizes, fieldNumber: 4)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: ProtoPeerCompareResponse, rhs: ProtoPeerCompareResponse) -> Bool {
+    if lhs._notOwner != rhs._notOwner {return false}
+    if lhs.nodes != rhs.nodes {return false}
+    if lhs.digests != rhs.digests {return false}
+    if lhs.sizes != rhs.sizes {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension ProtoPeerMerkleNode: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".PeerMerkleNode"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}count\0\u{1}high\0\u{1}low\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt64Field(value: &self.count) }()
+      case 2: try { try decoder.decodeSingularFixed64Field(value: &self.high) }()
+      case 3: try { try decoder.decodeSingularFixed64Field(value: &self.low) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.count != 0 {
+      try visitor.visitSingularUInt64Field(value: self.count, fieldNumber: 1)
+    }
+    if self.high != 0 {
+      try visitor.visitSingularFixed64Field(value: self.high, fieldNumber: 2)
+    }
+    if self.low != 0 {
+      try visitor.visitSingularFixed64Field(value: self.low, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: ProtoPeerMerkleNode, rhs: ProtoPeerMerkleNode) -> Bool {
+    if lhs.count != rhs.count {return false}
+    if lhs.high != rhs.high {return false}
+    if lhs.low != rhs.low {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension ProtoPeerProgressRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".PeerProgressRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap()
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    // Load everything into unknown fields
+    while try decoder.nextFieldNumber() != nil {}
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: ProtoPeerProgressRequest, rhs: ProtoPeerProgressRequest) -> Bool {
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension ProtoPeerProgressResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".PeerProgressResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}moves\0\u{3}bytes_per_second\0\u{3}allowed_bytes_per_second\0\u{3}moved_bytes\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeRepeatedMessageField(value: &self.moves) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.bytesPerSecond) }()
+      case 3: try { try decoder.decodeSingularUInt64Field(value: &self.allowedBytesPerSecond) }()
+      case 4: try { try decoder.decodeSingularUInt64Field(value: &self.movedBytes) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.moves.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.moves, fieldNumber: 1)
+    }
+    if self.bytesPerSecond != 0 {
+      try visitor.visitSingularUInt64Field(value: self.bytesPerSecond, fieldNumber: 2)
+    }
+    if self.allowedBytesPerSecond != 0 {
+      try visitor.visitSingularUInt64Field(value: self.allowedBytesPerSecond, fieldNumber: 3)
+    }
+    if self.movedBytes != 0 {
+      try visitor.visitSingularUInt64Field(value: self.movedBytes, fieldNumber: 4)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: ProtoPeerProgressResponse, rhs: ProtoPeerProgressResponse) -> Bool {
+    if lhs.moves != rhs.moves {return false}
+    if lhs.bytesPerSecond != rhs.bytesPerSecond {return false}
+    if lhs.allowedBytesPerSecond != rhs.allowedBytesPerSecond {return false}
+    if lhs.movedBytes != rhs.movedBytes {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension ProtoPeerMoveProgress: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".PeerMoveProgress"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}move\0\u{3}copied_bytes\0\u{3}left_bytes\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt64Field(value: &self.move) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.copiedBytes) }()
+      case 3: try { try decoder.decodeSingularUInt64Field(value: &self.leftBytes) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.move != 0 {
+      try visitor.visitSingularUInt64Field(value: self.move, fieldNumber: 1)
+    }
+    if self.copiedBytes != 0 {
+      try visitor.visitSingularUInt64Field(value: self.copiedBytes, fieldNumber: 2)
+    }
+    if self.leftBytes != 0 {
+      try visitor.visitSingularUInt64Field(value: self.leftBytes, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: ProtoPeerMoveProgress, rhs: ProtoPeerMoveProgress) -> Bool {
+    if lhs.move != rhs.move {return false}
+    if lhs.copiedBytes != rhs.copiedBytes {return false}
+    if lhs.leftBytes != rhs.leftBytes {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

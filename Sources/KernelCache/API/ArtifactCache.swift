@@ -37,6 +37,12 @@ public protocol ArtifactCache: AnyObject, Sendable {
 
     func stat(_ request: StatRequest) async throws(CacheFailure) -> StatReply
 
+    /// Which node holds which shard, as this node has applied it; at once.
+    func shardMap() -> ShardMapReply
+
+    /// Moves shards, stops moving them, or tells how far the moves are.
+    func rebalance(_ request: RebalanceRequest) async throws(CacheFailure) -> RebalanceReply
+
     /// Keeps the right to make something, for as long again as it was given for.
     ///
     /// - Throws: ``CacheFailure/Code/conflict`` when it has run out and somebody else has it.
@@ -53,6 +59,8 @@ extension ArtifactCache {
     public func warm(_ request: WarmRequest) async throws(CacheFailure) -> WarmReply { throw .unserved }
     public func sync(_ request: SyncRequest) async throws(CacheFailure) -> SyncReply { throw .unserved }
     public func stat(_ request: StatRequest) async throws(CacheFailure) -> StatReply { throw .unserved }
+    public func shardMap() -> ShardMapReply { ShardMapReply(map: nil, names: [:]) }
+    public func rebalance(_ request: RebalanceRequest) async throws(CacheFailure) -> RebalanceReply { throw .unserved }
     public func renew(
         _ token: CompileToken, name: [UInt8], principal: String, deadline: Instant
     ) async throws(CacheFailure) -> CompileToken { throw .unserved }

@@ -28,7 +28,7 @@ public final class CachePeerDoor: GRPCService {
         for method in ProtoCachePeerMethod.allCases {
             let kind: MethodTable.Kind =
                 switch method {
-                case .findMissing, .token, .summaries: .unary
+                case .findMissing, .token, .summaries, .report, .compare, .progress: .unary
                 case .fetch, .digestsOfShard: .serverStreaming
                 case .push: .streaming
                 }
@@ -40,26 +40,28 @@ public final class CachePeerDoor: GRPCService {
     // MARK: Calls
 
     public func received(_ calls: [InboundCall], on connection: ServerConnection) {
-        let isPeer = isPeer(connection)
+        let peer = peer(connection)
         for call in calls {
-            guard isPeer else {
+            guard let peer else {
                 connection.finish(call.handle, Self.stranger)
                 continue
             }
-            begin(call, on: connection)
+            begin(call, of: peer, on: connection)
         }
     }
 
     private static let stranger = GRPCStatus(.permissionDenied, "only members of the cluster exchange blobs")
     private static let nonsense = GRPCStatus(.invalidArgument, "the request makes no sense")
 
-    private func isPeer(_ connection: ServerConnection) -> Bool {
+    /// The name of the member that the connection belongs to.
+    private func peer(_ connection: ServerConnection) -> String? {
         let prefix = "node/"
-        guard connection.principal.hasPrefix(prefix) else { return false }
-        return responder.isMember(String(connection.principal.dropFirst(prefix.count)))
+        guard connection.principal.hasPrefix(prefix) else { return nil }
+        let name = String(connection.principal.dropFirst(prefix.count))
+        return responder.isMember(name) ? name : nil
     }
 
-    private func begin(_ call: InboundCall, on connection: ServerConnection) {
+    private func begin(_ call: InboundCall, of peer: String, on connection: ServerConnection) {
         let handle = call.handle
         switch ProtoCachePeerMethod(rawValue: call.method) {
         case .token:
@@ -69,11 +71,13 @@ public final class CachePeerDoor: GRPCService {
             answer(handle, ProtoPeerTokenResponse(responder.token(request)))
         case .findMissing:
             guard let request = try? ProtoPeerFindMissingRequest(serializedBytes: call.message),
-                let digests = PeerMessages.digests(request.digests)
+                let digests = PeerMessages.digests(request.digests),
+                let epochs = PeerMessages.epochs(of: digests, request.epochs)
             else { return connection.finish(handle, Self.nonsense) }
             // Ends by its disk's answer; whoever asked may be gone by then, and the answer is dropped.
             Task {
-                let held = await self.responder.holdings(digests, deadline: NodeClock.now() + .seconds(5))
+                let held = await self.responder.holdings(
+                    digests, epochs: epochs, deadline: NodeClock.now() + .seconds(5))
                 var reply = ProtoPeerFindMissingResponse()
                 reply.inMemory = PeerMessages.data(held.memory)
                 reply.onDisk = PeerMessages.data(held.disk)
@@ -89,6 +93,7 @@ public final class CachePeerDoor: GRPCService {
                     shard.count = sum.count
                     shard.high = sum.high
                     shard.low = sum.low
+                    shard.bytes = sum.bytes
                     return shard
                 }
                 self.answer(handle, reply)
@@ -99,8 +104,19 @@ public final class CachePeerDoor: GRPCService {
             else { return connection.finish(handle, Self.nonsense) }
             // As above.
             Task {
-                let digests = await self.responder.digests(of: shard)
+                let claim =
+                    request.epoch == 0
+                    ? nil : ShardClaim(epoch: ShardEpoch(request.epoch), isStray: request.stray)
                 var answers: [Answer] = []
+                let digests: [BlobReference]
+                switch await self.responder.digests(of: shard, claim) {
+                case .value(let found): digests = found
+                case .notOwner(let map):
+                    digests = []
+                    var message = ProtoPeerDigests()
+                    message.notOwner.epoch = map.rawValue
+                    if let bytes: [UInt8] = try? message.serializedBytes() { answers.append(.message(handle, bytes)) }
+                }
                 for start in stride(from: 0, to: digests.count, by: PeerMessages.digestsPerMessage) {
                     let part = digests[start..<min(start + PeerMessages.digestsPerMessage, digests.count)]
                     var message = ProtoPeerDigests()
@@ -111,6 +127,18 @@ public final class CachePeerDoor: GRPCService {
                 }
                 ServerConnection.deliver(answers + [.finish(handle, .ok)])
             }
+        case .report:
+            guard let report = try? ProtoPeerReportRequest(serializedBytes: call.message).report else {
+                return connection.finish(handle, Self.nonsense)
+            }
+            answer(handle, ProtoPeerReportResponse(responder.report(report, from: peer)))
+        case .compare:
+            guard let question = try? ProtoPeerCompareRequest(serializedBytes: call.message).question else {
+                return connection.finish(handle, Self.nonsense)
+            }
+            // As above.
+            Task { self.answer(handle, ProtoPeerCompareResponse(await self.responder.compare(question))) }
+        case .progress: answer(handle, ProtoPeerProgressResponse(responder.progress()))
         case .fetch:
             guard let request = try? ProtoPeerFetchRequest(serializedBytes: call.message),
                 let digests = PeerMessages.digests(request.digests)
@@ -135,7 +163,7 @@ public final class CachePeerDoor: GRPCService {
         for event in events {
             switch event {
             case .opened(let call):
-                guard isPeer(connection) else {
+                guard peer(connection) != nil else {
                     connection.finish(call.handle, Self.stranger)
                     continue
                 }
@@ -159,6 +187,8 @@ public final class CachePeerDoor: GRPCService {
 
     private struct Push {
         var blobs: [Blob] = []
+        /// Of the shards that this node is asked to hold as a member.
+        var epochs: [ShardID: ShardEpoch] = [:]
         var isSynced = false
         /// Of the last blob.
         var missingBytes = 0
@@ -176,6 +206,12 @@ public final class CachePeerDoor: GRPCService {
                 else { return Self.nonsense }
                 push.isSynced = push.isSynced || part.synced
                 push.missingBytes = Int(part.size)
+                if part.epoch > 0 {
+                    let epoch = ShardEpoch(part.epoch)
+                    guard push.epochs.updateValue(epoch, forKey: ShardID(of: digest)) ?? epoch == epoch else {
+                        return Self.nonsense
+                    }
+                }
                 push.blobs.append(Blob(digest: digest, bytes: []))
                 push.blobs[push.blobs.count - 1].bytes.reserveCapacity(Int(part.size))
             }
@@ -205,7 +241,7 @@ public final class CachePeerDoor: GRPCService {
             forget(handle)
             return connection.finish(handle, Self.nonsense)
         }
-        let (blobs, isSynced) = (push.blobs, push.isSynced)
+        let (blobs, epochs, isSynced) = (push.blobs, push.epochs, push.isSynced)
         // Ends by its disk's answer.
         Task {
             defer { self.forget(handle) }
@@ -216,9 +252,15 @@ public final class CachePeerDoor: GRPCService {
                 return
             }
             do throws(PeerFailure) {
-                try await self.responder.take(blobs, isSynced: isSynced, deadline: NodeClock.now() + .seconds(10))
+                try await self.responder.take(
+                    blobs, at: epochs, isSynced: isSynced, deadline: NodeClock.now() + .seconds(10))
                 self.answer(handle, ProtoPeerPushResponse())
             } catch {
+                if error.isStale {
+                    var refusal = ProtoPeerPushResponse()
+                    refusal.notOwner = ProtoPeerNotOwner()
+                    return self.answer(handle, refusal)
+                }
                 ServerConnection.deliver([.finish(handle, GRPCStatus(.unavailable, error.message))])
             }
         }

@@ -99,23 +99,23 @@ public final class CachePeers: PeerExchange {
     }
 
     public func push(
-        _ blobs: [Blob], to node: NodeID, isSynced: Bool, deadline: Instant
+        _ blobs: [Blob], at epochs: [ShardID: ShardEpoch], to node: NodeID, isSynced: Bool, deadline: Instant
     ) async throws(PeerFailure) {
         var batch: [Blob] = []
         var bytes = 0
         for blob in blobs {
             if bytes + blob.bytes.count > PeerMessages.batchBytes, !batch.isEmpty {
-                try await pushBatch(batch, to: node, isSynced: isSynced, deadline: deadline)
+                try await pushBatch(batch, at: epochs, to: node, isSynced: isSynced, deadline: deadline)
                 (batch, bytes) = ([], 0)
             }
             batch.append(blob)
             bytes += blob.bytes.count
         }
-        if !batch.isEmpty { try await pushBatch(batch, to: node, isSynced: isSynced, deadline: deadline) }
+        if !batch.isEmpty { try await pushBatch(batch, at: epochs, to: node, isSynced: isSynced, deadline: deadline) }
     }
 
     private func pushBatch(
-        _ blobs: [Blob], to node: NodeID, isSynced: Bool, deadline: Instant
+        _ blobs: [Blob], at epochs: [ShardID: ShardEpoch], to node: NodeID, isSynced: Bool, deadline: Instant
     ) async throws(PeerFailure) {
         var messages: [[UInt8]] = []
         for blob in blobs {
@@ -127,6 +127,7 @@ public final class CachePeers: PeerExchange {
                     message.digest = PeerMessages.data([blob.digest])
                     message.size = UInt32(blob.bytes.count)
                     message.synced = isSynced
+                    message.epoch = epochs[ShardID(of: blob.digest)]?.rawValue ?? 0
                 }
                 message.data.append(contentsOf: blob.bytes[start..<end])
                 messages.append(try Self.bytes(of: message))
@@ -135,18 +136,23 @@ public final class CachePeers: PeerExchange {
         }
         let (link, replies) = try await stream(node, .push, messages, deadline)
         guard replies.count == 1 else { throw PeerFailure("\(link.member.name) did not answer a push") }
+        let reply: ProtoPeerPushResponse = try Self.parse(replies[0])
+        if reply.hasNotOwner {
+            throw PeerFailure("\(link.member.name) knows a shard at another epoch", isStale: true)
+        }
         link.counts.pushedBlobs.add(UInt64(blobs.count), ordering: .relaxed)
         link.counts.pushedBytes.add(blobs.reduce(0) { $0 + UInt64($1.bytes.count) }, ordering: .relaxed)
     }
 
     public func holdings(
-        _ digests: [Digest], at node: NodeID, deadline: Instant
+        _ digests: [Digest], at node: NodeID, epochs: [ShardID: ShardEpoch], deadline: Instant
     ) async throws(PeerFailure) -> PeerHoldings {
         var held = PeerHoldings()
         for start in stride(from: 0, to: digests.count, by: PeerMessages.digestsPerMessage) {
             var request = ProtoPeerFindMissingRequest()
-            request.digests = PeerMessages.data(
-                digests[start..<min(start + PeerMessages.digestsPerMessage, digests.count)])
+            let part = digests[start..<min(start + PeerMessages.digestsPerMessage, digests.count)]
+            request.digests = PeerMessages.data(part)
+            if !epochs.isEmpty { request.epochs = part.map { epochs[ShardID(of: $0)]?.rawValue ?? 0 } }
             let reply: ProtoPeerFindMissingResponse = try await unary(node, .findMissing, request, deadline)
             guard let memory = PeerMessages.digests(reply.inMemory), let disk = PeerMessages.digests(reply.onDisk)
             else { throw PeerFailure("no digests in an answer") }
@@ -165,19 +171,44 @@ public final class CachePeers: PeerExchange {
     }
 
     public func digests(
-        of shard: ShardID, at node: NodeID, deadline: Instant
-    ) async throws(PeerFailure) -> [BlobReference] {
+        of shard: ShardID, _ claim: ShardClaim?, at node: NodeID, deadline: Instant
+    ) async throws(PeerFailure) -> ShardAnswer<[BlobReference]> {
         var request = ProtoPeerShardRequest()
         request.shard = UInt32(shard.rawValue)
+        request.epoch = claim?.epoch.rawValue ?? 0
+        request.stray = claim?.isStray ?? false
         var found: [BlobReference] = []
         for message in try await stream(node, .digestsOfShard, request, deadline).messages {
             let part: ProtoPeerDigests = try Self.parse(message)
+            if part.hasNotOwner { return .notOwner(map: MapEpoch(part.notOwner.epoch)) }
             guard let digests = PeerMessages.digests(part.digests), digests.count == part.sizes.count else {
                 throw PeerFailure("a list of digests that does not fit its sizes")
             }
             found += zip(digests, part.sizes).map { BlobReference(digest: $0, size: $1) }
         }
-        return found
+        return .value(found)
+    }
+
+    public func compare(
+        _ question: ShardQuestion, at node: NodeID, deadline: Instant
+    ) async throws(PeerFailure) -> ShardAnswer<ShardParts> {
+        let reply: ProtoPeerCompareResponse = try await unary(
+            node, .compare, ProtoPeerCompareRequest(question), deadline)
+        if reply.hasNotOwner { return .notOwner(map: MapEpoch(reply.notOwner.epoch)) }
+        guard let parts = reply.parts(of: question) else { throw PeerFailure("parts that were not asked for") }
+        return .value(parts)
+    }
+
+    public func report(
+        _ report: PeerReport, to node: NodeID, deadline: Instant
+    ) async throws(PeerFailure) -> PeerReportReply? {
+        let reply: ProtoPeerReportResponse = try await unary(node, .report, ProtoPeerReportRequest(report), deadline)
+        return reply.reply
+    }
+
+    public func progress(at node: NodeID, deadline: Instant) async throws(PeerFailure) -> MoveProgress {
+        let reply: ProtoPeerProgressResponse = try await unary(node, .progress, ProtoPeerProgressRequest(), deadline)
+        return reply.progress
     }
 
     public func summaries(at node: NodeID, deadline: Instant) async throws(PeerFailure) -> [ShardSummary] {
@@ -185,7 +216,7 @@ public final class CachePeers: PeerExchange {
             node, .summaries, ProtoPeerSummariesRequest(), deadline)
         return reply.shards.compactMap { sum in
             ShardID(Int(sum.shard)).map {
-                ShardSummary(shard: $0, count: sum.count, high: sum.high, low: sum.low)
+                ShardSummary(shard: $0, count: sum.count, high: sum.high, low: sum.low, bytes: sum.bytes)
             }
         }
     }

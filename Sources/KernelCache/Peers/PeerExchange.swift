@@ -9,20 +9,39 @@ public protocol PeerExchange: AnyObject, Sendable {
     ) async throws(PeerFailure) -> [Digest: [UInt8]]
 
     /// Returns when the peer keeps all of them: in memory, or written through to its disk.
-    func push(_ blobs: [Blob], to node: NodeID, isSynced: Bool, deadline: Instant) async throws(PeerFailure)
+    ///
+    /// - Parameter epochs: of the shards that the peer is to hold as a member; it refuses (``PeerFailure/isStale``) when it
+    ///   knows one of them at another epoch, or has no lease. Blobs of other shards are copies that no map counts on.
+    func push(
+        _ blobs: [Blob], at epochs: [ShardID: ShardEpoch], to node: NodeID, isSynced: Bool, deadline: Instant
+    ) async throws(PeerFailure)
 
     /// What the peer has of them; it keeps those that it has for the time of a store.
+    ///
+    /// - Parameter epochs: blobs of these shards count only when the peer knows the shard at the same epoch, as a member.
     func holdings(
-        _ digests: [Digest], at node: NodeID, deadline: Instant
+        _ digests: [Digest], at node: NodeID, epochs: [ShardID: ShardEpoch], deadline: Instant
     ) async throws(PeerFailure) -> PeerHoldings
 
     func token(_ request: PeerTokenRequest, at node: NodeID, deadline: Instant) async throws(PeerFailure)
         -> PeerTokenReply
 
     /// What the peer has of a shard, the most used first.
+    ///
+    /// - Parameter claim: nil: whatever the peer knows of the shard.
     func digests(
-        of shard: ShardID, at node: NodeID, deadline: Instant
-    ) async throws(PeerFailure) -> [BlobReference]
+        of shard: ShardID, _ claim: ShardClaim?, at node: NodeID, deadline: Instant
+    ) async throws(PeerFailure) -> ShardAnswer<[BlobReference]>
+
+    /// Parts of the Merkle tree over what the peer has of a shard.
+    func compare(
+        _ question: ShardQuestion, at node: NodeID, deadline: Instant
+    ) async throws(PeerFailure) -> ShardAnswer<ShardParts>
+
+    /// - Returns: nil: the peer does not lead.
+    func report(_ report: PeerReport, to node: NodeID, deadline: Instant) async throws(PeerFailure) -> PeerReportReply?
+
+    func progress(at node: NodeID, deadline: Instant) async throws(PeerFailure) -> MoveProgress
 
     /// For each shard a sum over what the peer has of it.
     func summaries(at node: NodeID, deadline: Instant) async throws(PeerFailure) -> [ShardSummary]
@@ -42,10 +61,13 @@ public struct PeerFailure: Error, Hashable, Sendable, CustomStringConvertible {
     public var message: String
     /// The peer has not seen the request.
     public var isUnsent: Bool
+    /// The peer knows the shard at another epoch, or has no lease: a newer map will tell.
+    public var isStale: Bool
 
-    public init(_ message: String, isUnsent: Bool = false) {
+    public init(_ message: String, isUnsent: Bool = false, isStale: Bool = false) {
         self.message = message
         self.isUnsent = isUnsent
+        self.isStale = isStale
     }
 
     public var description: String { message }
@@ -69,8 +91,10 @@ public struct ShardSummary: Hashable, Sendable {
     public var sum: (UInt64, UInt64) { (high, low) }
     public var high: UInt64
     public var low: UInt64
+    public var bytes: UInt64
 
-    public init(shard: ShardID, count: UInt32 = 0, high: UInt64 = 0, low: UInt64 = 0) {
+    public init(shard: ShardID, count: UInt32 = 0, high: UInt64 = 0, low: UInt64 = 0, bytes: UInt64 = 0) {
+        self.bytes = bytes
         self.shard = shard
         self.count = count
         self.high = high
@@ -116,10 +140,16 @@ public protocol PeerResponder: AnyObject, Sendable {
     /// From memory alone, at once.
     func memoryBlob(_ digest: Digest) -> [UInt8]?
     func diskBlobs(_ digests: [Digest], deadline: Instant) async -> [Digest: [UInt8]]
-    func take(_ blobs: [Blob], isSynced: Bool, deadline: Instant) async throws(PeerFailure)
-    func holdings(_ digests: [Digest], deadline: Instant) async -> PeerHoldings
+    func take(
+        _ blobs: [Blob], at epochs: [ShardID: ShardEpoch], isSynced: Bool, deadline: Instant
+    ) async throws(PeerFailure)
+    func holdings(_ digests: [Digest], epochs: [ShardID: ShardEpoch], deadline: Instant) async -> PeerHoldings
     func token(_ request: PeerTokenRequest) -> PeerTokenReply
-    func digests(of shard: ShardID) async -> [BlobReference]
+    func digests(of shard: ShardID, _ claim: ShardClaim?) async -> ShardAnswer<[BlobReference]>
+    func compare(_ question: ShardQuestion) async -> ShardAnswer<ShardParts>
+    /// - Parameter name: of the member that reports. - Returns: nil: this node does not lead.
+    func report(_ report: PeerReport, from name: String) -> PeerReportReply?
+    func progress() -> MoveProgress
     func summaries() async -> [ShardSummary]
     func hottest(_ count: Int) -> [[UInt8]]
     /// Whether a node of this name is a member.
@@ -135,18 +165,27 @@ public final class NoPeers: PeerExchange {
     public func fetch(
         _ digests: [Digest], from node: NodeID, deadline: Instant
     ) async throws(PeerFailure) -> [Digest: [UInt8]] { throw Self.nobody }
-    public func push(_ blobs: [Blob], to node: NodeID, isSynced: Bool, deadline: Instant) async throws(PeerFailure) {
-        throw Self.nobody
-    }
+    public func push(
+        _ blobs: [Blob], at epochs: [ShardID: ShardEpoch], to node: NodeID, isSynced: Bool, deadline: Instant
+    ) async throws(PeerFailure) { throw Self.nobody }
     public func holdings(
-        _ digests: [Digest], at node: NodeID, deadline: Instant
+        _ digests: [Digest], at node: NodeID, epochs: [ShardID: ShardEpoch], deadline: Instant
     ) async throws(PeerFailure) -> PeerHoldings { throw Self.nobody }
     public func token(
         _ request: PeerTokenRequest, at node: NodeID, deadline: Instant
     ) async throws(PeerFailure) -> PeerTokenReply { throw Self.nobody }
     public func digests(
-        of shard: ShardID, at node: NodeID, deadline: Instant
-    ) async throws(PeerFailure) -> [BlobReference] { throw Self.nobody }
+        of shard: ShardID, _ claim: ShardClaim?, at node: NodeID, deadline: Instant
+    ) async throws(PeerFailure) -> ShardAnswer<[BlobReference]> { throw Self.nobody }
+    public func compare(
+        _ question: ShardQuestion, at node: NodeID, deadline: Instant
+    ) async throws(PeerFailure) -> ShardAnswer<ShardParts> { throw Self.nobody }
+    public func report(
+        _ report: PeerReport, to node: NodeID, deadline: Instant
+    ) async throws(PeerFailure) -> PeerReportReply? { throw Self.nobody }
+    public func progress(at node: NodeID, deadline: Instant) async throws(PeerFailure) -> MoveProgress {
+        throw Self.nobody
+    }
     public func summaries(at node: NodeID, deadline: Instant) async throws(PeerFailure) -> [ShardSummary] {
         throw Self.nobody
     }

@@ -30,6 +30,17 @@ enum PeerMessages {
         return digests
     }
 
+    /// Those that the sender claims; nil when there is not one for each digest, or two for one shard.
+    static func epochs(of digests: [Digest], _ claimed: [UInt64]) -> [ShardID: ShardEpoch]? {
+        var epochs: [ShardID: ShardEpoch] = [:]
+        guard claimed.isEmpty || claimed.count == digests.count else { return nil }
+        for (digest, raw) in zip(digests, claimed) where raw > 0 {
+            let epoch = ShardEpoch(raw)
+            guard epochs.updateValue(epoch, forKey: ShardID(of: digest)) ?? epoch == epoch else { return nil }
+        }
+        return epochs
+    }
+
     static func milliseconds(_ duration: Duration) -> UInt64 { UInt64(max(0, duration.nanoseconds / 1_000_000)) }
 
     static func duration(_ milliseconds: UInt64) -> Duration { .milliseconds(Int64(min(milliseconds, 1 << 40))) }

@@ -25,9 +25,29 @@ public final class BlobDirectory: Sendable {
         var isSynced: Bool
     }
 
+    /// By shard: nobody who asks for one looks at the others.
     private struct Index {
-        var records: [Digest: Record] = [:]
-        var bytes: UInt64 = 0
+        private var shards = Array(repeating: [Digest: Record](), count: ShardID.count)
+        private var shardBytes = Array(repeating: UInt64(0), count: ShardID.count)
+        private(set) var count = 0
+        private(set) var bytes: UInt64 = 0
+
+        subscript(digest: Digest) -> Record? {
+            get { shards[Int(ShardID(of: digest).rawValue)][digest] }
+            set {
+                let shard = Int(ShardID(of: digest).rawValue)
+                let old = shards[shard][digest]
+                shards[shard][digest] = newValue
+                count += (newValue == nil ? 0 : 1) - (old == nil ? 0 : 1)
+                let (added, lost) = (UInt64(newValue?.size ?? 0), UInt64(old?.size ?? 0))
+                shardBytes[shard] = shardBytes[shard] + added - lost
+                bytes = bytes + added - lost
+            }
+        }
+
+        subscript(shard: ShardID) -> [Digest: Record] { shards[Int(shard.rawValue)] }
+
+        func bytes(of shard: ShardID) -> UInt64 { shardBytes[Int(shard.rawValue)] }
     }
 
     private let path: String
@@ -54,10 +74,23 @@ public final class BlobDirectory: Sendable {
         pool.start()
     }
 
-    public var size: (blobs: UInt64, bytes: UInt64) { index.withLock { (UInt64($0.records.count), $0.bytes) } }
+    public var size: (blobs: UInt64, bytes: UInt64) { index.withLock { (UInt64($0.count), $0.bytes) } }
+
+    /// Of each shard that has any.
+    public var shardBytes: [ShardID: UInt64] {
+        index.withLock { index in
+            var bytes: [ShardID: UInt64] = [:]
+            for number in 0..<ShardID.count {
+                guard let shard = ShardID(number), index.bytes(of: shard) > 0 else { continue }
+                bytes[shard] = index.bytes(of: shard)
+            }
+            return bytes
+        }
+    }
+
     public var damaged: UInt64 { damagedCount.load(ordering: .relaxed) }
 
-    public func has(_ digest: Digest) -> Bool { index.withLock { $0.records[digest] != nil } }
+    public func has(_ digest: Digest) -> Bool { index.withLock { $0[digest] != nil } }
 
     /// Those that are there; a store wants them, so they count as used now.
     public func touch(_ digests: [Digest]) -> Set<Digest> {
@@ -65,8 +98,8 @@ public final class BlobDirectory: Sendable {
         return index.withLock { index in
             Set(
                 digests.filter { digest in
-                    guard index.records[digest] != nil else { return false }
-                    index.records[digest]?.touched = now
+                    guard index[digest] != nil else { return false }
+                    index[digest]?.touched = now
                     return true
                 })
         }
@@ -74,23 +107,40 @@ public final class BlobDirectory: Sendable {
 
     /// Those of the digests that are known to outlive a loss of power.
     public func synced(_ digests: [Digest]) -> Set<Digest> {
-        index.withLock { index in Set(digests.filter { index.records[$0]?.isSynced ?? false }) }
+        index.withLock { index in Set(digests.filter { index[$0]?.isSynced ?? false }) }
     }
+
+    /// Those of the digests that are there, made sure to outlive a loss of power: what an earlier process wrote, or somebody without
+    /// waiting, is checked and synced first.
+    public func secure(_ digests: [Digest]) async -> Set<Digest> {
+        var secured = synced(digests)
+        let unsynced = digests.filter { !secured.contains($0) && has($0) }
+        for start in stride(from: 0, to: unsynced.count, by: Self.securedAtOnce) {
+            let bytes = await get(Array(unsynced[start..<min(start + Self.securedAtOnce, unsynced.count)]))
+            let blobs = bytes.map { Blob(digest: $0.key, bytes: $0.value) }
+            // What cannot be synced does not count.
+            if (try? await put(blobs, isSynced: true)) != nil { secured.formUnion(bytes.keys) }
+        }
+        return secured
+    }
+
+    private static let securedAtOnce = 16
 
     /// Everything, or what belongs to one shard.
     public func entries(of shard: ShardID? = nil) -> [Entry] {
         let now = NodeClock.now()
         return index.withLock { index in
-            index.records.compactMap { digest, record in
-                if let shard, ShardID(of: digest) != shard { return nil }
-                return Entry(digest: digest, size: record.size, idle: now - record.touched)
+            (shard.map { [$0] } ?? (0..<ShardID.count).compactMap { ShardID($0) }).flatMap { shard in
+                index[shard].map { digest, record in
+                    Entry(digest: digest, size: record.size, idle: now - record.touched)
+                }
             }
         }
     }
 
     public func get(_ digests: [Digest]) async -> [Digest: [UInt8]] {
         let there = digests.compactMap { digest in
-            index.withLock { $0.records[digest] }.map { (digest, $0.size) }
+            index.withLock { $0[digest] }.map { (digest, $0.size) }
         }
         if there.isEmpty { return [:] }
         return await run { directory in
@@ -121,9 +171,8 @@ public final class BlobDirectory: Sendable {
         let now = NodeClock.now()
         index.withLock { index in
             for blob in blobs {
-                let known = index.records[blob.digest]
-                if known == nil { index.bytes += UInt64(blob.bytes.count) }
-                index.records[blob.digest] = Record(
+                let known = index[blob.digest]
+                index[blob.digest] = Record(
                     size: UInt32(blob.bytes.count), touched: now, isSynced: isSynced || known?.isSynced ?? false)
             }
         }
@@ -190,7 +239,7 @@ public final class BlobDirectory: Sendable {
 
     private func write(_ blob: Blob, isSynced: Bool) throws(PeerFailure) {
         let place = place(of: blob.digest, UInt32(blob.bytes.count))
-        if let known = index.withLock({ $0.records[blob.digest] }) {
+        if let known = index.withLock({ $0[blob.digest] }) {
             guard isSynced, !known.isSynced else { return }
             // Whoever wrote it may not have waited for the disk.
             let file = open(place, O_RDONLY | O_CLOEXEC)
@@ -236,8 +285,8 @@ public final class BlobDirectory: Sendable {
 
     private func remove(_ digest: Digest) {
         let record = index.withLock { index in
-            let record = index.records.removeValue(forKey: digest)
-            index.bytes -= UInt64(record?.size ?? 0)
+            let record = index[digest]
+            index[digest] = nil
             return record
         }
         // Not there any more: just as well.
@@ -264,8 +313,7 @@ public final class BlobDirectory: Sendable {
                     if name.hasPrefix(".") { unlink("\(path)/\(prefix)/\(name)") }
                     continue
                 }
-                found.records[digest] = Record(size: size, touched: now, isSynced: false)
-                found.bytes += UInt64(size)
+                found[digest] = Record(size: size, touched: now, isSynced: false)
             }
         }
         index.withLock { $0 = found }

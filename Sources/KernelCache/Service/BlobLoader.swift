@@ -36,14 +36,16 @@ final class BlobLoader: Sendable {
     private let placements: Placements
     private let options: CacheOptions
     private let counters: CacheCounters
+    /// Of reads from peers.
+    private let readTimes: RecentTimes
     private let background: BackgroundWork
     private let eventLoop: any EventLoop
     private let state: Mutex<State>
 
     init(
         memory: MemoryTier, disk: BlobDirectory?, outer: [any BlobTier], peers: any PeerExchange,
-        placements: Placements, options: CacheOptions, counters: CacheCounters, background: BackgroundWork,
-        eventLoop: any EventLoop
+        placements: Placements, options: CacheOptions, counters: CacheCounters, readTimes: RecentTimes,
+        background: BackgroundWork, eventLoop: any EventLoop
     ) {
         self.memory = memory
         self.disk = disk
@@ -52,6 +54,7 @@ final class BlobLoader: Sendable {
         self.placements = placements
         self.options = options
         self.counters = counters
+        self.readTimes = readTimes
         self.background = background
         self.eventLoop = eventLoop
         state = Mutex(
@@ -139,7 +142,11 @@ final class BlobLoader: Sendable {
     private func ask(_ step: RetrievalPlan.Step) async throws(PeerFailure) -> [Digest: [UInt8]] {
         switch step.source {
         case .disk: return await disk?.get(step.digests) ?? [:]
-        case .peer(let node): return try await peers.fetch(step.digests, from: node, deadline: step.deadline)
+        case .peer(let node):
+            let start = NodeClock.now()
+            let found = try await peers.fetch(step.digests, from: node, deadline: step.deadline)
+            readTimes.add(NodeClock.now() - start)
+            return found
         case .redis, .catalog, .archive:
             guard let tier = outer.first(where: { $0.tier == step.source.tier }) else { return [:] }
             do throws(TierFailure) {

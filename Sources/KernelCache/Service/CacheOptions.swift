@@ -25,7 +25,25 @@ public struct CacheOptions: Sendable {
     /// How often the list of what is to be in memory again after a start is written, and how long it is at most.
     public var hotListInterval: Duration = .seconds(60)
     public var hotListEntries = 1 << 18
+    /// How long copies wait for holders that do not answer, or that know another map.
+    public var copyLimit: Duration = .seconds(5)
     public var seed: UInt64 = 0
+
+    // MARK: Placement
+
+    /// Of this node's share of the shards, relative to the others'; 0: none.
+    public var weight: UInt32 = 100
+    /// Bytes a second that moves may bring to this node; nil: what the map of shards says. The lower of the two holds.
+    public var moveRate: UInt64?
+    /// How long a node acts on its map after it was heard; how long the others wait for one that is silent.
+    public var nodeLease: Duration = .seconds(2)
+    public var moves = RebalanceDriver.Options()
+    /// Moves are slowed while reads from peers, or reports to the leader, take longer than this.
+    public var slowestPeerRead: Duration = .milliseconds(100)
+    public var slowestReport: Duration = .milliseconds(250)
+    /// Between two looks at what there is to do: while shards move, and while none does.
+    public var movePause: Duration = .milliseconds(10)
+    public var restPause: Duration = .milliseconds(100)
 
     public init() {}
 }

@@ -125,7 +125,9 @@ extension CacheService {
         _ shard: ShardID, with node: NodeID, _ disk: BlobDirectory, _ request: SyncRequest, _ reply: inout SyncReply
     ) async {
         do throws(PeerFailure) {
-            let theirs = Set(try await peers.digests(of: shard, at: node, deadline: request.deadline).map(\.digest))
+            guard case .value(let all) = try await peers.digests(of: shard, nil, at: node, deadline: request.deadline)
+            else { return }
+            let theirs = Set(all.map(\.digest))
             let mine = Set(disk.entries(of: shard).map(\.digest))
             let (wanted, given) = (theirs.subtracting(mine).sorted(), mine.subtracting(theirs).sorted())
             reply.differences += wanted.count + given.count
@@ -140,7 +142,7 @@ extension CacheService {
             for start in stride(from: 0, to: given.count, by: 16) {
                 let bytes = await disk.get(Array(given[start..<min(start + 16, given.count)]))
                 let blobs = bytes.map { Blob(digest: $0.key, bytes: $0.value) }
-                try await peers.push(blobs, to: node, isSynced: true, deadline: request.deadline)
+                try await peers.push(blobs, at: [:], to: node, isSynced: true, deadline: request.deadline)
                 reply.note(blobs)
             }
         } catch {
@@ -161,7 +163,7 @@ extension CacheService {
         let loaded = await loader.load([binding.manifest], deadline: request.deadline)
         let manifest = loaded.found[binding.manifest].flatMap { try? Manifest(decoding: $0.bytes) }
         let digests = [binding.manifest] + Set(manifest?.blobs.map(\.digest) ?? []).subtracting([binding.manifest])
-        let (holdings, _) = await locate(digests, deadline: request.deadline)
+        let (holdings, _) = await locate(digests, counts: false, deadline: request.deadline)
         var held: [CacheTier: Int] = [:]
         for digest in digests {
             let holding = holdings[digest] ?? BlobHolding()

@@ -4,8 +4,6 @@ import RaftRuntime
 
 /// Putting copies where they belong, and finding out where they are.
 extension CacheService {
-    private static let pushLimit: Duration = .seconds(5)
-
     /// Gives blobs to their holders and tiers, and waits for those that the mode needs; the rest goes on in the background.
     ///
     /// - Returns: who has acknowledged what.
@@ -64,42 +62,99 @@ extension CacheService {
         }
     }
 
-    /// To every writer of each blob's shard; where one does not answer, to another node, this one first.
+    /// To every writer of each blob's shard, and where those are too few, to other nodes, this one first.
+    ///
+    /// By a map, nodes count for a blob only when all writers of its shard that are up have it, each at the epoch at which it was
+    /// asked; whoever takes the shard over then gets it from them. A node that died holds that up until its lease is over.
     private func copyToNodes(_ blobs: [Blob], isSynced: Bool, deadline: Instant) async -> [Digest: BlobHolding] {
+        let limit = min(deadline, NodeClock.now() + options.copyLimit)
         var targets: [NodeID: [Blob]] = [:]
-        for blob in blobs {
-            for node in placements.writers(of: ShardID(of: blob.digest)) { targets[node, default: []].append(blob) }
-        }
-        var holdings = await copy(targets, isSynced: isSynced, deadline: deadline)
-        for blob in blobs where memory.contains(blob.digest) {
-            holdings[blob.digest, default: BlobHolding()].memory.insert(names.nodeID)
+        var holdings: [Digest: BlobHolding] = [:]
+        if placements.map == nil {
+            for blob in blobs {
+                for node in placements.writers(of: ShardID(of: blob.digest)) { targets[node, default: []].append(blob) }
+            }
+            holdings = await copy(targets, at: [:], isSynced: isSynced, deadline: limit)
+            for blob in blobs where memory.contains(blob.digest) {
+                holdings[blob.digest, default: BlobHolding()].memory.insert(names.nodeID)
+            }
+        } else {
+            var open = blobs
+            while let map = placements.map {
+                merge(await copyToSets(open, by: map, isSynced: isSynced, deadline: limit), into: &holdings)
+                open.removeAll { holdings[$0.digest] != nil }
+                if open.isEmpty || Task.isCancelled { break }
+                guard await awaitMap(after: map.epoch, by: limit) else { break }
+            }
+            for blob in blobs {
+                for node in holdings[blob.digest].map({ isSynced ? $0.synced : $0.memory }) ?? [] {
+                    targets[node, default: []].append(blob)
+                }
+            }
         }
         let wanted = min(options.copies, placements.memberCount)
         // Every other member gets its chance, in order, until enough have it.
         for node in [names.nodeID] + placements.others {
             let short = blobs.filter { blob in
-                let holding = holdings[blob.digest] ?? BlobHolding()
+                guard
+                    let holding = placements.map == nil ? holdings[blob.digest] ?? BlobHolding() : holdings[blob.digest]
+                else { return false }
                 return (isSynced ? holding.synced.count : holding.memory.union(holding.synced).count) < wanted
                     && !(targets[node]?.contains { $0.digest == blob.digest } ?? false)
             }
             if short.isEmpty { continue }
-            merge(await copy([node: short], isSynced: isSynced, deadline: deadline), into: &holdings)
+            merge(await copy([node: short], at: [:], isSynced: isSynced, deadline: limit), into: &holdings)
         }
         return holdings
     }
 
-    private func copy(
-        _ targets: [NodeID: [Blob]], isSynced: Bool, deadline: Instant
+    /// - Returns: those that all writers of their shards hold now.
+    private func copyToSets(
+        _ blobs: [Blob], by map: ShardMap, isSynced: Bool, deadline: Instant
     ) async -> [Digest: BlobHolding] {
-        let limit = min(deadline, NodeClock.now() + Self.pushLimit)
-        return await withTaskGroup(of: (NodeID, [Blob], Bool).self) { group in
+        var targets: [NodeID: [Blob]] = [:]
+        var epochs: [ShardID: ShardEpoch] = [:]
+        var required: [Digest: Set<NodeID>] = [:]
+        for blob in blobs {
+            let shard = ShardID(of: blob.digest)
+            guard let writers = map.requiredWriters(of: shard) else { continue }
+            epochs[shard] = map[shard].epoch
+            required[blob.digest] = Set(writers)
+            for node in writers { targets[node, default: []].append(blob) }
+        }
+        let held = await copy(targets, at: epochs, isSynced: isSynced, deadline: deadline)
+        return held.filter { digest, holding in
+            required[digest]?.isSubset(of: isSynced ? holding.synced : holding.memory) ?? false
+        }
+    }
+
+    /// Whoever was asked may know more by then: a little later, or when this node's map is newer.
+    ///
+    /// - Returns: false when the time is over.
+    private func awaitMap(after epoch: MapEpoch, by limit: Instant) async -> Bool {
+        let retry = NodeClock.now() + Self.retryPause
+        while NodeClock.now() < limit, !Task.isCancelled {
+            // Cancelled: the loop ends.
+            try? await Task.sleep(for: options.movePause)
+            if placements.map?.epoch != epoch || NodeClock.now() >= retry { return true }
+        }
+        return false
+    }
+
+    private static let retryPause = Duration.milliseconds(100)
+
+    private func copy(
+        _ targets: [NodeID: [Blob]], at epochs: [ShardID: ShardEpoch], isSynced: Bool, deadline limit: Instant
+    ) async -> [Digest: BlobHolding] {
+        await withTaskGroup(of: (NodeID, [Blob], Bool).self) { group in
             for (node, blobs) in targets {
                 group.addTask {
                     do throws(PeerFailure) {
                         if node == self.names.nodeID {
-                            try await self.take(blobs, isSynced: isSynced, deadline: limit)
+                            try await self.take(blobs, at: epochs, isSynced: isSynced, deadline: limit)
                         } else {
-                            try await self.peers.push(blobs, to: node, isSynced: isSynced, deadline: limit)
+                            try await self.peers.push(
+                                blobs, at: epochs, to: node, isSynced: isSynced, deadline: limit)
                         }
                         return (node, blobs, true)
                     } catch { return (node, blobs, false) }
@@ -118,9 +173,17 @@ extension CacheService {
 
     /// Who has what; those who are asked keep it for the time of a store.
     ///
+    /// - Parameter counts: nodes count for a blob only when all writers of its shard have it, as for a store; otherwise it is told where
+    ///   it is.
     /// - Returns: and whether everybody answered.
-    func locate(_ digests: [Digest], deadline: Instant) async -> (holdings: [Digest: BlobHolding], isCertain: Bool) {
-        let own = await self.holdings(digests, deadline: deadline)
+    func locate(
+        _ digests: [Digest], counts: Bool, deadline: Instant
+    ) async -> (holdings: [Digest: BlobHolding], isCertain: Bool) {
+        let map = counts ? placements.map : nil
+        var epochs: [ShardID: ShardEpoch] = [:]
+        if let map { for shard in digests.map(ShardID.init(of:)) { epochs[shard] = map[shard].epoch } }
+        let claims = epochs
+        let own = await self.holdings(digests, epochs: claims, deadline: deadline)
         var found: [Digest: BlobHolding] = [:]
         note(own, at: names.nodeID, in: &found)
         enum Answer {
@@ -128,13 +191,15 @@ extension CacheService {
             case tier(CacheTier, Set<Digest>)
             case nothing
         }
-        let limit = min(deadline, NodeClock.now() + Self.pushLimit)
+        let limit = min(deadline, NodeClock.now() + options.copyLimit)
         var isCertain = true
         await withTaskGroup(of: Answer.self) { group in
             for node in placements.others {
                 group.addTask {
                     do throws(PeerFailure) {
-                        return .node(node, try await self.peers.holdings(digests, at: node, deadline: limit))
+                        return .node(
+                            node,
+                            try await self.peers.holdings(digests, at: node, epochs: claims, deadline: limit))
                     } catch { return .nothing }
                 }
             }
@@ -151,6 +216,15 @@ extension CacheService {
                 case .tier(let tier, let held):
                     for digest in held { found[digest, default: BlobHolding()].tiers.insert(TierSet(tier)) }
                 case .nothing: isCertain = false
+                }
+            }
+        }
+        if let map {
+            for (digest, holding) in found {
+                let required = Set(map.requiredWriters(of: ShardID(of: digest)) ?? [])
+                if required.isEmpty || !required.isSubset(of: holding.synced) { found[digest]?.synced = [] }
+                if required.isEmpty || !required.isSubset(of: holding.memory.union(holding.synced)) {
+                    found[digest]?.memory = []
                 }
             }
         }

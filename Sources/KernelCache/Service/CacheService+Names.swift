@@ -54,7 +54,7 @@ extension CacheService {
     private func evict(_ request: EvictRequest, from kind: CacheTier) async throws(CacheFailure) -> EvictReply {
         if kind == .memory { return try await evictCopy(request) }
         guard let closure = try await closure(request) else { return EvictReply() }
-        let (holdings, _) = await locate(closure.digests, deadline: request.deadline)
+        let (holdings, _) = await locate(closure.digests, counts: true, deadline: request.deadline)
         let safe = closure.digests.filter { digest in
             guard let holding = holdings[digest] else { return false }
             return switch kind {

@@ -11,7 +11,24 @@ extension CacheService {
         await disk?.get(digests) ?? [:]
     }
 
-    public func take(_ blobs: [Blob], isSynced: Bool, deadline: Instant) async throws(PeerFailure) {
+    /// As a member of the shards with an epoch: so before it is kept, and still so when it is. What comes to know the shard at the next
+    /// epoch looks after that, and finds it.
+    public func take(
+        _ blobs: [Blob], at epochs: [ShardID: ShardEpoch], isSynced: Bool, deadline: Instant
+    ) async throws(PeerFailure) {
+        try checkWriter(at: epochs)
+        try await keep(blobs, isSynced: isSynced)
+        try checkWriter(at: epochs)
+    }
+
+    private func checkWriter(at epochs: [ShardID: ShardEpoch]) throws(PeerFailure) {
+        guard placements.isWriter(at: epochs, now: NodeClock.now()) else {
+            counters.staleEpoch.add()
+            throw PeerFailure("this node knows a shard at another epoch, or has no lease", isStale: true)
+        }
+    }
+
+    private func keep(_ blobs: [Blob], isSynced: Bool) async throws(PeerFailure) {
         for blob in blobs {
             loader.overtake(blob.digest)
             memory.put(blob.bytes, under: blob.digest)
@@ -32,26 +49,32 @@ extension CacheService {
     }
 
     /// What is there stays there for the time of a store. On disk means synced.
-    public func holdings(_ digests: [Digest], deadline: Instant) async -> PeerHoldings {
+    public func holdings(
+        _ digests: [Digest], epochs: [ShardID: ShardEpoch], deadline: Instant
+    ) async -> PeerHoldings {
         let now = NodeClock.now()
+        let digests = digests.filter { digest in
+            let shard = ShardID(of: digest)
+            return epochs[shard].map { placements.isWriter(at: [shard: $0], now: now) } ?? true
+        }
         state.withLock { _ = $0.holds.hold(digests, until: now + options.addHold, now: now) }
         var held = PeerHoldings(memory: Set(digests.filter { memory.contains($0) }))
         guard let disk else { return held }
-        let there = disk.touch(digests)
-        held.disk = disk.synced(Array(there))
-        let unsynced = there.subtracting(held.disk)
-        if !unsynced.isEmpty {
-            // Written by an earlier process, or without waiting: made sure of now.
-            let bytes = await disk.get(Array(unsynced))
-            let blobs = bytes.map { Blob(digest: $0.key, bytes: $0.value) }
-            if (try? await disk.put(blobs, isSynced: true)) != nil { held.disk.formUnion(bytes.keys) }
-        }
+        held.disk = await disk.secure(Array(disk.touch(digests)))
         return held
     }
 
-    public func digests(of shard: ShardID) async -> [BlobReference] {
-        disk?.entries(of: shard).map { BlobReference(digest: $0.digest, size: $0.size) } ?? []
+    public func digests(of shard: ShardID, _ claim: ShardClaim?) async -> ShardAnswer<[BlobReference]> {
+        rebalancer.digests(of: shard, claim)
     }
+
+    public func compare(_ question: ShardQuestion) async -> ShardAnswer<ShardParts> { rebalancer.compare(question) }
+
+    public func report(_ report: PeerReport, from name: String) -> PeerReportReply? {
+        placements.id(of: name).flatMap { rebalancer.take(report, from: $0) }
+    }
+
+    public func progress() -> MoveProgress { rebalancer.progress() }
 
     public func summaries() async -> [ShardSummary] {
         var sums: [ShardID: ShardSummary] = [:]
@@ -59,6 +82,7 @@ extension CacheService {
             let shard = ShardID(of: entry.digest)
             var sum = sums[shard] ?? ShardSummary(shard: shard)
             sum.add(entry.digest)
+            sum.bytes += UInt64(entry.size)
             sums[shard] = sum
         }
         return sums.values.sorted { $0.shard < $1.shard }

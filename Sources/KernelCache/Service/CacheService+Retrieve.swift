@@ -149,7 +149,7 @@ extension CacheService {
     }
 
     private func presence(of digests: [Digest], deadline: Instant) async -> Presence {
-        let (holdings, isCertain) = await locate(digests, deadline: deadline)
+        let (holdings, isCertain) = await locate(digests, counts: false, deadline: deadline)
         let absent = digests.filter { holdings[$0].map { $0 == BlobHolding() } ?? true }
         return absent.isEmpty ? .all : isCertain ? .lost : .unreached
     }

@@ -12,7 +12,7 @@ extension CacheService {
         try await checkMembers()
         let digests = Array(Set(blobs.map(\.digest)))
         hold(digests, until: NodeClock.now() + options.addHold)
-        let (holdings, _) = await locate(digests, deadline: deadline)
+        let (holdings, _) = await locate(digests, counts: true, deadline: deadline)
         noteEvidence(holdings)
         let gate = makeGate([], mode: .durable)
         return blobs.filter { blob in !gate.isSatisfied(by: holdings[blob.digest] ?? BlobHolding()) }
@@ -70,7 +70,7 @@ extension CacheService {
         note(await distribute([manifest], mode: request.mode, deadline: request.deadline), in: &gate)
         var lacking = gate.lacking.filter { $0 != manifest.digest }
         if !lacking.isEmpty {
-            note(await locate(lacking, deadline: request.deadline).holdings, in: &gate)
+            note(await locate(lacking, counts: true, deadline: request.deadline).holdings, in: &gate)
             lacking = gate.lacking.filter { $0 != manifest.digest }
         }
         if !lacking.isEmpty {

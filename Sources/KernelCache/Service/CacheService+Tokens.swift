@@ -103,8 +103,11 @@ extension CacheService {
     /// From a peer, or this node itself.
     public func token(_ request: PeerTokenRequest) -> PeerTokenReply {
         let coordinator = placements.coordinator(of: Self.homeShard(of: request.name))
+        // Without a lease somebody else may have been given the shard.
+        let isLeased = placements.holdsLease(at: NodeClock.now())
         switch PeerRouting.judge(
-            me: names.nodeID, epoch: placements.epoch, coordinator: coordinator, askedAt: request.epoch,
+            me: names.nodeID, epoch: placements.epoch,
+            coordinator: coordinator == names.nodeID && !isLeased ? nil : coordinator, askedAt: request.epoch,
             hop: request.hop)
         {
         case .notOwner(let epoch, let owner):

@@ -1,5 +1,5 @@
 import CacheCore
-import EsperTypes
+public import EsperTypes
 public import Logging
 public import NIOCore
 import Metrics
@@ -66,6 +66,7 @@ public final class CacheService: ArtifactCache, PeerResponder {
     let counters = CacheCounters()
     let placements: Placements
     let loader: BlobLoader
+    let rebalancer: Rebalancer
     let background = BackgroundWork()
     let making: MakeQueue
     let state: Mutex<State>
@@ -83,9 +84,13 @@ public final class CacheService: ArtifactCache, PeerResponder {
         trace = parts.trace
         logger = parts.logger
         placements = Placements(me: parts.names.nodeID, copies: parts.options.copies)
+        rebalancer = Rebalancer(
+            Rebalancer.Parts(
+                names: names, disk: disk, memory: memory, peers: peers, placements: placements, options: options,
+                logger: logger))
         loader = BlobLoader(
             memory: memory, disk: disk, outer: outer, peers: peers, placements: placements, options: options,
-            counters: counters, background: background, eventLoop: eventLoop)
+            counters: counters, readTimes: rebalancer.reads, background: background, eventLoop: eventLoop)
         making = MakeQueue(maximumWaiters: options.maximumWaiters, eventLoop: eventLoop)
         state = Mutex(State(tokens: CompileTokens(settings: options.tokens, seed: options.seed)))
     }
@@ -97,11 +102,16 @@ public final class CacheService: ArtifactCache, PeerResponder {
             guard chores == nil else { return }
             chores = Task {
                 async let warming: Void = self.bringBackHotList()
+                async let rebalancing: Void = self.rebalancer.run()
                 await self.runChores()
-                await warming
+                _ = await (warming, rebalancing)
             }
         }
     }
+
+    /// Has this node's shards move to others, as long as there is somebody to take them; returns when they have, or at the deadline.
+    /// Reads and writes go on.
+    public func handOver(by deadline: Instant) async { await rebalancer.leave(by: deadline) }
 
     /// Takes no new calls that write; reads go on until ``stop()``.
     public func drain() { state.withLock { $0.isDraining = true } }
@@ -124,10 +134,8 @@ public final class CacheService: ArtifactCache, PeerResponder {
     public func refreshMembers() async {
         // At the next time then.
         let deadline = NodeClock.now() + .seconds(2)
-        guard let members = try? await names.members(deadline: deadline),
-            let map = try? await names.shardMap(deadline: deadline) as ShardMap??
-        else { return }
-        if placements.update(members, map: map ?? nil) { peers.update(members) }
+        guard let members = try? await names.members(deadline: deadline) else { return }
+        if placements.update(members) { peers.update(members) }
     }
 
     private func runChores() async {

@@ -25,8 +25,34 @@ public protocol NameAuthority: AnyObject, Sendable {
     /// Every member of the cluster, this node too, in order of ID; from this node's own state.
     func members(deadline: Instant) async throws(CacheFailure) -> [CacheMember]
 
-    /// The map of shards as this node has it; nil: there is none yet.
-    func shardMap(deadline: Instant) async throws(CacheFailure) -> ShardMap?
+    /// The map of shards as this node has applied it, at once; nil: there is none yet.
+    var appliedMap: ShardMap? { get }
+
+    /// The map after every change that anybody was told of, once a quorum has confirmed the leader in between.
+    func confirmedMap(deadline: Instant) async throws(CacheFailure) -> ShardMap?
+
+    /// Who leads, as far as this node knows; nil: nobody.
+    func leadership(deadline: Instant) async -> CacheLeadership?
+
+    /// - Parameter principal: who asks for it; nil: the node itself.
+    func propose(
+        _ command: MapCommand, principal: String?, deadline: Instant
+    ) async throws(CacheFailure) -> MapReply
+}
+
+/// Who leads the cluster.
+public struct CacheLeadership: Hashable, Sendable {
+    public var leader: NodeID
+    /// A node that leads at two moments of one term has led all the time between.
+    public var term: UInt64
+    /// An operator has drained the node that answers.
+    public var isSetAside: Bool
+
+    public init(leader: NodeID, term: UInt64, isSetAside: Bool = false) {
+        self.leader = leader
+        self.term = term
+        self.isSetAside = isSetAside
+    }
 }
 
 /// A node of the cluster that may hold blobs.

@@ -45,11 +45,40 @@ public final class NodeNames: NameAuthority {
         }
     }
 
-    public func shardMap(deadline: Instant) async throws(CacheFailure) -> ShardMap? {
-        let body = await node.call(
-            .query(.shardMap, linearizable: false), principal: Self.principal, timeout: deadline - NodeClock.now())
-        guard case .shardMap(let map) = try Self.result(of: body) else { throw Self.nonsense }
+    public var appliedMap: ShardMap? { node.cacheTable.map }
+
+    public func confirmedMap(deadline: Instant) async throws(CacheFailure) -> ShardMap? {
+        guard case .shardMap(let map) = try await query(.shardMap, Self.principal, deadline) else {
+            throw Self.nonsense
+        }
         return map
+    }
+
+    public func leadership(deadline: Instant) async -> CacheLeadership? {
+        let body = await node.call(.status, principal: Self.principal, timeout: deadline - NodeClock.now())
+        guard case .status(let status) = body, let name = status.leader,
+            let leader = status.members.first(where: { $0.name == name })
+        else { return nil }
+        return CacheLeadership(
+            leader: leader.id, term: status.term.rawValue, isSetAside: status.readiness == .setAside)
+    }
+
+    public func propose(
+        _ command: MapCommand, principal: String?, deadline: Instant
+    ) async throws(CacheFailure) -> MapReply {
+        let body = await node.call(
+            .command(.cache(.map(command)), nil), principal: principal ?? Self.principal,
+            timeout: deadline - NodeClock.now())
+        switch body {
+        case .command(let reply):
+            switch reply.result {
+            case .cache(.map(let reply)): return reply
+            case .refused(let refusal): throw CacheFailure(refusal)
+            default: throw Self.nonsense
+            }
+        case .failed(let failure): throw CacheFailure(failure)
+        default: throw Self.nonsense
+        }
     }
 
     public func change(

@@ -5,6 +5,6 @@ struct CacheCommand: AsyncParsableCommand {
         commandName: "cache", abstract: "Kernels and other artifacts: made once, found by every host.",
         subcommands: [
             CachePut.self, CacheGet.self, CacheStatCommand.self, CacheEvict.self, CacheWarm.self, CacheSync.self,
-            CacheList.self,
+            CacheList.self, CacheMap.self, CacheRebalance.self,
         ])
 }

@@ -11,6 +11,9 @@ enum Terminal {
     /// Says how far a long command has come; on standard error, so that standard output stays one document.
     static func progress(_ message: String) { write("\(message)\n", to: STDERR_FILENO) }
 
+    /// As ``progress(_:)``, in place of what stood on the terminal's line before.
+    static func redraw(_ message: String) { write("\r\u{1b}[K\(message)", to: STDERR_FILENO) }
+
     /// One line on standard output, handed on at once: the reader may be another program that waits for it.
     static func line(_ text: String) { write("\(text)\n", to: STDOUT_FILENO) }
 

@@ -211,6 +211,30 @@ final class MemoryCache: ArtifactCache {
         SyncReply(shards: request.shard == nil ? 1024 : 1, equal: 1)
     }
 
+    /// Of one node that has everything.
+    private static let map: ShardMap? = {
+        var map: ShardMap?
+        let placements = Array(repeating: Placement(owner: NodeID(1)), count: ShardID.count)
+        _ = ShardMap.apply(.found(hosts: [.init(id: NodeID(1))], placements: placements, copies: 1), to: &map)
+        return map
+    }()
+
+    func shardMap() -> ShardMapReply { ShardMapReply(map: Self.map, names: [NodeID(1): "memory"]) }
+
+    func rebalance(_ request: KernelCache.RebalanceRequest) async throws(CacheFailure) -> RebalanceReply {
+        var reply = RebalanceReply()
+        reply.epoch = MapEpoch(1)
+        if case .throttle(let change) = request.action, let rate = change.bytesPerSecond {
+            reply.throttle.bytesPerSecond = rate
+        }
+        reply.moves = [
+            .init(
+                shard: ShardID(7)!, id: nil, step: .stable, reason: .balance, from: ["memory"], to: ["other"],
+                estimatedBytes: 9)
+        ]
+        return reply
+    }
+
     func stat(_ request: KernelCache.StatRequest) async throws(CacheFailure) -> StatReply {
         var statistics = CacheStatistics()
         statistics.node = "memory"

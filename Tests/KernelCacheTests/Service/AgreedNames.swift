@@ -11,9 +11,19 @@ final class Agreement: Sendable {
         var machine = StateMachine()
         var index: UInt64 = 0
         var members: [CacheMember] = []
+        var leadership = CacheLeadership(leader: NodeID(1), term: 1)
     }
 
     private let state = Mutex(State())
+
+    /// Another node leads from now on.
+    func lead(_ node: NodeID) {
+        state.withLock { $0.leadership = CacheLeadership(leader: node, term: $0.leadership.term + 1) }
+    }
+
+    var leadership: CacheLeadership { state.withLock { $0.leadership } }
+
+    var map: ShardMap? { state.withLock { $0.machine.cache.map } }
 
     func become(_ members: [CacheMember]) { state.withLock { $0.members = members } }
 
@@ -36,6 +46,11 @@ final class Agreement: Sendable {
             return page
         }
     }
+
+    func apply(_ change: CacheChange, _ principal: String) -> CommandResult { apply(.change([change]), principal) }
+
+    @discardableResult
+    func apply(_ command: CacheCommand, _ principal: String) -> CommandResult { apply(.cache(command), principal) }
 
     @discardableResult
     func apply(_ command: Command, _ principal: String) -> CommandResult {
@@ -127,5 +142,27 @@ final class AgreedNames: NameAuthority {
 
     func members(deadline: Instant) async throws(CacheFailure) -> [CacheMember] { agreement.members }
 
-    func shardMap(deadline: Instant) async throws(CacheFailure) -> ShardMap? { nil }
+    /// Does not see what is applied from now on.
+    let isBehind = Mutex<ShardMap?>(nil)
+
+    var appliedMap: ShardMap? { isBehind.withLock { $0 } ?? agreement.map }
+
+    func confirmedMap(deadline: Instant) async throws(CacheFailure) -> ShardMap? {
+        try checkQuorum()
+        return agreement.map
+    }
+
+    func leadership(deadline: Instant) async -> CacheLeadership? {
+        hasQuorum.load(ordering: .relaxed) ? agreement.leadership : nil
+    }
+
+    func propose(
+        _ command: MapCommand, principal: String?, deadline: Instant
+    ) async throws(CacheFailure) -> MapReply {
+        try checkQuorum()
+        guard case .cache(.map(let reply)) = agreement.apply(.map(command), principal ?? "node/test") else {
+            throw CacheFailure(.invalid, "refused")
+        }
+        return reply
+    }
 }

@@ -11,6 +11,7 @@ import NIOSSL
 import RaftRuntime
 import Synchronization
 import TestSupport
+import Testing
 
 /// Caches of several nodes in this process, with disks of their own and TLS between them; what they agree on is one state machine.
 final class CacheCluster: Sendable {
@@ -27,17 +28,21 @@ final class CacheCluster: Sendable {
 
     let agreement = Agreement()
     private let root: String
+    private let authority: CertificateAuthority
     private let group = MultiThreadedEventLoopGroup(numberOfThreads: 2)
     private let nodes = Mutex<[Node]>([])
 
-    private init() { root = NSTemporaryDirectory() + "/esper-cache-\(UInt64.random(in: 0 ... .max))" }
+    private init() throws {
+        authority = try CertificateAuthority(newFor: "test.local", validFor: 3600, now: Date())
+        root = NSTemporaryDirectory() + "/esper-cache-\(UInt64.random(in: 0 ... .max))"
+    }
 
     /// Runs `body` with every node started; stops them and removes the files, also when it fails.
     static func run(
-        _ count: Int, outer: [any BlobTier] = [], options: CacheOptions = CacheOptions(),
+        _ count: Int, outer: [any BlobTier] = [], options: CacheOptions = .quick,
         _ body: (CacheCluster) async throws -> Void
     ) async throws {
-        let cluster = CacheCluster()
+        let cluster = try CacheCluster()
         do {
             try await cluster.start(count, outer, options)
             try await body(cluster)
@@ -51,50 +56,88 @@ final class CacheCluster: Sendable {
     subscript(number: Int) -> Node { nodes.withLock { $0[number] } }
 
     private func start(_ count: Int, _ outer: [any BlobTier], _ options: CacheOptions) async throws {
-        let authority = try CertificateAuthority(newFor: "test.local", validFor: 3600, now: Date())
-        var members: [CacheMember] = []
-        for number in 1...count {
-            let name = "n\(number)"
-            let id = NodeID(UInt64(number))
-            let issued = try authority.issue(.node, name: name, hosts: ["127.0.0.1"], validFor: 3600, now: Date())
-            let credentials = try TLSCredentials(
-                certificatePEM: issued.certificatePEM, privateKeyPEM: issued.privateKeyPEM,
-                authorityPEM: authority.certificatePEM, now: Date())
-            let names = AgreedNames(id, agreement)
-            let memory = MemoryTier(MemoryTier.Options(limitBytes: 64 << 20, seed: UInt64(number)))
-            let path = "\(root)/\(name)"
-            let disk = try BlobDirectory(path: path)
-            let client = try NIOSSLContext(
-                configuration: credentials.apiClientConfiguration(applicationProtocols: ["h2"]))
-            let peers = CachePeers(me: id, tls: client, on: group)
-            var nodeOptions = options
-            nodeOptions.node = name
-            nodeOptions.seed = UInt64(number)
-            let service = CacheService(
-                CacheService.Parts(
-                    names: names, memory: memory, disk: disk, outer: outer, peers: peers, eventLoop: group.any(),
-                    options: nodeOptions, logger: Logger(label: name) { _ in SwiftLogNoOpLogHandler() }))
-            let server = GRPCServer(services: [(CachePeerDoor(service), CachePeerDoor.methods)])
-            let tls = try NIOSSLContext(
-                configuration: credentials.apiServerConfiguration(applicationProtocols: ["h2"], acceptsTLS12: false))
-            let channel = try await server.bind(host: "127.0.0.1", port: 0, on: group, tls: tls) { certificate in
-                (try? credentials.identity(of: certificate, now: Date())).map { "\($0.role.rawValue)/\($0.name)" }
-            }
-            members.append(
-                CacheMember(
-                    id: id, name: name, api: HostPort(host: "127.0.0.1", port: channel.localAddress?.port ?? 0)))
-            nodes.withLock {
-                $0.append(
-                    Node(
-                        service: service, names: names, memory: memory, disk: disk, path: path, peers: peers,
-                        server: server, channel: channel))
-            }
-        }
-        agreement.become(members)
+        for number in 1...count { try await add(number, outer, options) }
         for node in nodes.withLock({ $0 }) {
             node.service.start()
             await node.service.refreshMembers()
         }
+    }
+
+    /// One more node, which the others get to know.
+    func join(_ options: CacheOptions = .quick) async throws {
+        let number = nodes.withLock { $0.count } + 1
+        try await add(number, [], options)
+        self[number - 1].service.start()
+        for node in nodes.withLock({ $0 }) { await node.service.refreshMembers() }
+    }
+
+    private func add(_ number: Int, _ outer: [any BlobTier], _ options: CacheOptions) async throws {
+        let name = "n\(number)"
+        let id = NodeID(UInt64(number))
+        let issued = try authority.issue(.node, name: name, hosts: ["127.0.0.1"], validFor: 3600, now: Date())
+        let credentials = try TLSCredentials(
+            certificatePEM: issued.certificatePEM, privateKeyPEM: issued.privateKeyPEM,
+            authorityPEM: authority.certificatePEM, now: Date())
+        let names = AgreedNames(id, agreement)
+        let memory = MemoryTier(MemoryTier.Options(limitBytes: 64 << 20, seed: UInt64(number)))
+        let path = "\(root)/\(name)"
+        let disk = try BlobDirectory(path: path)
+        let client = try NIOSSLContext(
+            configuration: credentials.apiClientConfiguration(applicationProtocols: ["h2"]))
+        let peers = CachePeers(me: id, tls: client, on: group)
+        var nodeOptions = options
+        nodeOptions.node = name
+        nodeOptions.seed = UInt64(number)
+        let service = CacheService(
+            CacheService.Parts(
+                names: names, memory: memory, disk: disk, outer: outer, peers: peers, eventLoop: group.any(),
+                options: nodeOptions, logger: Logger(label: name) { _ in SwiftLogNoOpLogHandler() }))
+        let server = GRPCServer(services: [(CachePeerDoor(service), CachePeerDoor.methods)])
+        let tls = try NIOSSLContext(
+            configuration: credentials.apiServerConfiguration(applicationProtocols: ["h2"], acceptsTLS12: false))
+        let channel = try await server.bind(host: "127.0.0.1", port: 0, on: group, tls: tls) { certificate in
+            (try? credentials.identity(of: certificate, now: Date())).map { "\($0.role.rawValue)/\($0.name)" }
+        }
+        let member = CacheMember(
+            id: id, name: name, api: HostPort(host: "127.0.0.1", port: channel.localAddress?.port ?? 0))
+        nodes.withLock {
+            $0.append(
+                Node(
+                    service: service, names: names, memory: memory, disk: disk, path: path, peers: peers,
+                    server: server, channel: channel))
+        }
+        agreement.become(agreement.members + [member])
+    }
+
+    /// Until the map is as wanted. - Throws: after `limit`, with what the map is like.
+    func map(
+        within limit: Duration = .seconds(30), _ words: String, _ isWanted: (ShardMap) -> Bool
+    ) async throws -> ShardMap {
+        let deadline = NodeClock.now() + limit
+        while NodeClock.now() < deadline {
+            if let map = agreement.map, isWanted(map) { return map }
+            try await Task.sleep(for: .milliseconds(2))
+        }
+        throw StillWaiting(words: words, map: agreement.map.map(\.summary) ?? "there is no map")
+    }
+
+    /// Once there is a map; many shards move at a time from then on.
+    func founded() async throws -> ShardMap {
+        _ = try await map("founded") { _ in true }
+        _ = agreement.apply(.map(.setThrottle(Throttle(maximumIncoming: 255, maximumOutgoing: 255))), "node/test")
+        return try #require(agreement.map)
+    }
+
+    struct StillWaiting: Error, CustomStringConvertible {
+        var words: String
+        var map: String
+        var description: String { "still waiting until \(words): \(map)" }
+    }
+
+    /// The process is gone, with its memory and its connections; the files stay.
+    func kill(_ number: Int) async throws {
+        try await cutOff(number)
+        await self[number].service.stop()
     }
 
     /// No other node can be reached from here, nor reaches this.
@@ -114,6 +157,41 @@ final class CacheCluster: Sendable {
         try? await group.shutdownGracefully()
         try? FileManager.default.removeItem(atPath: root)
     }
+}
+
+extension CacheOptions {
+    /// Everything that waits waits for less, so that tests do.
+    static var quick: CacheOptions {
+        var options = CacheOptions()
+        options.nodeLease = .seconds(1)
+        options.copyLimit = .seconds(10)
+        options.movePause = .milliseconds(4)
+        options.restPause = .milliseconds(10)
+        options.moves.debounce = .milliseconds(50)
+        options.moves.repairDelay = .milliseconds(200)
+        options.moves.drainTime = .milliseconds(5)
+        return options
+    }
+}
+
+extension ShardMap {
+    /// For failures of tests.
+    var summary: String {
+        let steps = Dictionary(grouping: shards, by: \.step).mapValues(\.count)
+        return "epoch \(epoch), \(steps.map { "\($0.key.name) \($0.value)" }.sorted()), hosts \(hosts)"
+    }
+
+    var isSettled: Bool { movingCount == 0 && shards.allSatisfy(\.strays.isEmpty) }
+
+    /// Copies that are with others than in `old`.
+    func copiesMoved(since old: ShardMap) -> Int {
+        zip(shards, old.shards).reduce(0) { count, pair in
+            count + pair.0.placement.members.count { !pair.1.placement.contains($0) }
+        }
+    }
+
+    func held(by node: NodeID) -> Int { shards.count { $0.placement.contains(node) } }
+    func owned(by node: NodeID) -> Int { shards.count { $0.placement.owner == node } }
 }
 
 extension CacheCluster.Node {
@@ -147,6 +225,19 @@ extension CacheCluster.Node {
             RetrieveRequest(
                 name: Array("default/\(name)".utf8), deadline: NodeClock.now() + time, principal: "client/test",
                 wantsToMake: wantsToMake, expectedCost: .milliseconds(500)))
+    }
+
+    /// Until this node acts by that map, or a newer one.
+    func applied(_ epoch: MapEpoch) async throws {
+        let deadline = NodeClock.now() + .seconds(10)
+        while try await service.stat(StatRequest(principal: "client/test", deadline: deadline)).statistics.mapEpoch
+            < epoch.rawValue
+        { try await Task.sleep(for: .milliseconds(2)) }
+    }
+
+    func rebalance(_ action: RebalanceRequest.Action) async throws -> RebalanceReply {
+        try await service.rebalance(
+            RebalanceRequest(action, principal: "client/test", deadline: NodeClock.now() + .seconds(10)))
     }
 
     /// Nil when there is nothing.

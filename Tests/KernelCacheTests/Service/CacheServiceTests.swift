@@ -46,6 +46,8 @@ import Testing
 
     @Test func `nothing durable is acknowledged by a node that reaches no other, memory neither`() async throws {
         try await CacheCluster.run(3) { cluster in
+            _ = try await cluster.map("founded") { _ in true }
+            cluster.agreement.lead(NodeID(2))
             try await cluster.cutOff(0)
             for mode in [StoreMode.durable, .memory] {
                 let failure = await #expect(throws: CacheFailure.self) {

@@ -144,6 +144,23 @@ extension Route {
             ],
             action: .wait { fields, context in try await context.sync(fields) }),
         Route(
+            method: .post, path: "/v1/cache/rebalance",
+            summary: "Moves shards of the cache between nodes, stops that, or tells how far it is.",
+            fields: [
+                Field(
+                    "action", .choice(["status", "plan", "start", "cancel", "throttle"]), isRequired: true,
+                    "plan: what start would move; cancel: ends moves, and moves for balance only after the next start."),
+                Field("bytes_per_second", .unsigned, "With throttle: for each node that receives."),
+                Field("maximum_incoming", .unsigned, "With throttle: shards that come to one node at a time."),
+                Field("maximum_outgoing", .unsigned, "With throttle: shards that leave one node at a time."),
+            ],
+            answer: MapAnswers.rebalanceFields,
+            action: .wait { fields, context in try await context.rebalance(fields) }),
+        Route(
+            method: .get, path: "/v1/cache/map", summary: "Which node holds which shard of the cache, and what moves.",
+            answer: MapAnswers.mapFields,
+            action: .call { _, context in try await context.shardMap() }),
+        Route(
             method: .post, path: "/v1/cache/stat",
             summary: "How this node's cache stands, and where a name's bytes are.",
             fields: [
@@ -381,6 +398,31 @@ extension CallContext {
             ])
         }
     }
+
+    fileprivate func rebalance(_ fields: RequestFields) async throws -> JSONValue {
+        try await asking { cache in
+            let change = ThrottleChange(
+                bytesPerSecond: fields.has("bytes_per_second") ? fields.unsigned("bytes_per_second") : nil,
+                maximumIncoming: fields.has("maximum_incoming")
+                    ? UInt8(clamping: fields.unsigned("maximum_incoming")) : nil,
+                maximumOutgoing: fields.has("maximum_outgoing")
+                    ? UInt8(clamping: fields.unsigned("maximum_outgoing")) : nil)
+            let action: RebalanceRequest.Action
+            switch (fields.text("action"), change == ThrottleChange()) {
+            case ("status", true): action = .status
+            case ("plan", true): action = .plan
+            case ("start", true): action = .start
+            case ("cancel", true): action = .cancel
+            case ("throttle", false): action = .throttle(change)
+            case ("throttle", true): throw HTTPFailure.invalid("say what the throttle is to be")
+            default: throw HTTPFailure.invalid("only 'throttle' takes a rate and counts")
+            }
+            return MapAnswers.rebalance(
+                try await cache.rebalance(RebalanceRequest(action, principal: principal, deadline: deadline)))
+        }
+    }
+
+    fileprivate func shardMap() async throws -> JSONValue { try await asking { MapAnswers.map($0.shardMap()) } }
 
     fileprivate func stat(_ fields: RequestFields) async throws -> JSONValue {
         try await asking { cache in

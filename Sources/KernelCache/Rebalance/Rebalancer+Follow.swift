@@ -1,0 +1,133 @@
+import CacheCore
+import EsperTypes
+import Metrics
+import RaftRuntime
+import Synchronization
+
+// What this node does as the map that it has applied says.
+extension Rebalancer {
+    private static let freeInterval = Duration.seconds(1)
+    /// Deleted between two looks at the lease.
+    private static let freedAtOnce = 256
+
+    func follow() async {
+        await withDiscardingTaskGroup { group in
+            var nextFree = Instant.zero
+            while !Task.isCancelled {
+                let map = parts.names.appliedMap
+                let isNew = parts.placements.apply(map)
+                if let map {
+                    if isNew { adjust(to: map) }
+                    if isNew || state.withLock({ $0.hasRoom }) {
+                        for (work, pull) in begin(map) {
+                            group.addTask { await self.perform(work, pull) }
+                        }
+                    }
+                    let now = NodeClock.now()
+                    if now >= nextFree {
+                        nextFree = now + Self.freeInterval
+                        await free(map)
+                        observe(map)
+                    }
+                }
+                await pause()
+            }
+            group.cancelAll()
+        }
+    }
+
+    /// The map is another than before.
+    private func adjust(to map: ShardMap) {
+        let limit = min(map.throttle.bytesPerSecond, parts.options.moveRate ?? .max)
+        let now = NodeClock.now()
+        state.withLock { state in
+            var moves: Set<MoveID> = []
+            var isMoving = false
+            for shard in map.shards where shard.step != .stable || !shard.strays.isEmpty {
+                isMoving = true
+                if let move = shard.move { moves.insert(move.id) }
+            }
+            state.isMoving = isMoving
+            state.copied.formIntersection(moves)
+            state.verified.formIntersection(moves)
+            state.absorbed = state.absorbed.filter { map[$0.shard].epoch == $0.epoch }
+            state.since = state.since.filter { moves.contains($0.key) }
+            for move in moves where state.since[move] == nil { state.since[move] = now }
+            state.rate.setLimit(limit)
+        }
+    }
+
+    /// What has to be begun; what the map asks for no more is cancelled.
+    private func begin(_ map: ShardMap) -> [(MoveWork, MovePull)] {
+        guard parts.disk != nil else { return [] }
+        return state.withLock { state in
+            state.hasRoom = false
+            guard state.isMoving || !state.work.isEmpty else { return [] }
+            var wanted: Set<MoveWork> = []
+            for (number, shard) in map.shards.enumerated() {
+                guard let id = ShardID(number) else { continue }
+                if let move = shard.move, move.joining.contains(me) {
+                    if shard.step == .copy, !state.copied.contains(move.id) {
+                        wanted.insert(.copy(move.id, id, shard.epoch))
+                    }
+                    if shard.step == .verify, !state.verified.contains(move.id) {
+                        wanted.insert(.verify(move.id, id, shard.epoch))
+                    }
+                }
+                for stray in shard.strays where shard.step == .stable && shard.placement.contains(me) && stray != me {
+                    let absorption = RebalanceDriver.Absorption(shard: id, epoch: shard.epoch, stray: stray)
+                    if !state.absorbed.contains(absorption) { wanted.insert(.absorb(absorption)) }
+                }
+            }
+            for (work, pull) in state.work where !wanted.contains(work) { pull.cancel() }
+            var begun: [(MoveWork, MovePull)] = []
+            for work in wanted where state.work[work] == nil {
+                guard state.work.count < Self.maximumWork else { break }
+                let pull = MovePull()
+                state.work[work] = pull
+                begun.append((work, pull))
+            }
+            return begun
+        }
+    }
+
+    /// At once. The driver bounds moves; this bounds what comes from strays after many deaths.
+    private static let maximumWork = 64
+
+    // MARK: Freeing
+
+    /// Deletes blobs of shards that others hold completely.
+    private func free(_ map: ShardMap) async {
+        guard let disk = parts.disk else { return }
+        let copies = min(map.copies, map.hosts.count(where: \.isEligible))
+        for shard in disk.shardBytes.keys.sorted() {
+            guard map[shard].isFree(of: me), map[shard].placement.members.count >= copies else { continue }
+            let digests = disk.entries(of: shard).map(\.digest)
+            for start in stride(from: 0, to: digests.count, by: Self.freedAtOnce) {
+                // Without a lease the map may be an old one, and what it says is free have come back.
+                guard parts.placements.holdsLease(at: NodeClock.now()) else { return }
+                let part = Array(digests[start..<min(start + Self.freedAtOnce, digests.count)])
+                await disk.delete(part)
+                metrics.freedBlobs.increment(by: part.count)
+            }
+        }
+    }
+
+    // MARK: Pace and metrics
+
+    private func observe(_ map: ShardMap) {
+        let now = NodeClock.now()
+        let slowestRead = reads.takeSlowest() ?? .zero
+        let slowestReport = reports.takeSlowest() ?? .zero
+        let isStrained =
+            slowestRead > parts.options.slowestPeerRead || slowestReport > parts.options.slowestReport
+        let (rate, left, oldest) = state.withLock { state in
+            state.rate.judge(isStrained: isStrained, at: now)
+            return (
+                state.rate.current, state.work.values.reduce(UInt64(0)) { $0 + $1.leftBytes },
+                state.since.values.min().map { now - $0 } ?? .zero
+            )
+        }
+        metrics.observe(map, rate: rate, left: left, oldest: oldest)
+    }
+}
