@@ -111,7 +111,7 @@ final class CacheCluster: Sendable {
 
     /// Until the map is as wanted. - Throws: after `limit`, with what the map is like.
     func map(
-        within limit: Duration = .seconds(30), _ words: String, _ isWanted: (ShardMap) -> Bool
+        within limit: Duration = .seconds(60), _ words: String, _ isWanted: (ShardMap) -> Bool
     ) async throws -> ShardMap {
         let deadline = NodeClock.now() + limit
         while NodeClock.now() < deadline {
