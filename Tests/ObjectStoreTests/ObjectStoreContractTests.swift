@@ -62,7 +62,9 @@ import Testing
     @Test(arguments: TestedStore.all, [0, 1000, 5 << 20, (5 << 20) + 1, 11_000_000])
     func `pieces become one object`(tested: TestedStore, size: Int) async throws {
         try await tested.with { store in
-            let bytes = [UInt8]((0..<size).map { UInt8(truncatingIfNeeded: $0 &* 31 &+ $0 >> 12) })
+            // A prime, so that parts differ.
+            let pattern = [UInt8](0..<251)
+            let bytes = Array((0...size / 251).reduce(into: []) { bytes, _ in bytes += pattern }.prefix(size))
             let key = try key("large")
             let sent = Mutex(0)
             let creation = try await store.putLarge(key, deadline: .soon) { () async throws(ObjectStoreError) in

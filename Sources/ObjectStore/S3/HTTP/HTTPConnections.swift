@@ -162,7 +162,9 @@ final class HTTPConnections: Sendable {
             }
             .connect(host: address.host, port: address.port)
             .flatMapErrorThrowing { [address] error in
-                throw ObjectStoreError(.unavailable, "no connection to \(address): \(Self.reason(error))")
+                throw ObjectStoreError(
+                    Self.isTimeout(error) ? .timedOut : .unavailable,
+                    "no connection to \(address): \(Self.reason(error))")
             }
     }
 
@@ -186,6 +188,14 @@ final class HTTPConnections: Sendable {
         case .timedOut: ObjectStoreError(.timedOut, "all connections were busy until the deadline")
         case .cancelled: ObjectStoreError(.stopped, "the call was cancelled")
         case .closed: ObjectStoreError(.stopped, "the store was shut down")
+        }
+    }
+
+    private static func isTimeout(_ error: any Error) -> Bool {
+        switch error {
+        case let error as NIOConnectionError: error.connectionErrors.contains { isTimeout($0.error) }
+        case ChannelError.connectTimeout: true
+        default: false
         }
     }
 

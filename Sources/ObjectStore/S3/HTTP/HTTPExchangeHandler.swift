@@ -115,9 +115,9 @@ final class HTTPExchangeHandler: ChannelDuplexHandler {
         switch error {
         case is HTTPParserError where current?.head != nil: fail(.damaged, "the answer breaks off", context)
         case is HTTPParserError: fail(.nonsense, "what came is not HTTP", context)
-        case is NIOSSLExtraError, is BoringSSLError, is NIOSSLError:
-            fail(.refused, "TLS failed: \(error)", context)
-        default: fail(.unavailable, "the connection failed: \(error)", context)
+        case NIOSSLError.handshakeFailed(.sslError), is NIOSSLExtraError:
+            fail(.refused, "the certificate or what TLS offers does not suit: \(error)", context)
+        default: fail(current?.head == nil ? .unavailable : .damaged, "the connection failed: \(error)", context)
         }
     }
 
