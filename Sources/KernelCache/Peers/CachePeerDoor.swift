@@ -199,7 +199,9 @@ public final class CachePeerDoor: GRPCService {
     private func take(_ message: [UInt8], of handle: CallHandle) -> GRPCStatus? {
         guard let part = try? ProtoPeerPushRequest(serializedBytes: message) else { return Self.nonsense }
         return pushes.withLock { pushes in
-            guard var push = pushes.streams[handle] else { return nil }
+            // Taken out, so that its bytes have one owner and are not copied with each message.
+            guard var push = pushes.streams.removeValue(forKey: handle) else { return nil }
+            defer { pushes.streams[handle] = push }
             if !part.digest.isEmpty {
                 guard push.missingBytes == 0, let digest = Digest(bytes: part.digest),
                     (1...UInt32(CacheLimits.blobBytes)).contains(part.size)
@@ -223,8 +225,6 @@ public final class CachePeerDoor: GRPCService {
             push.missingBytes -= part.data.count
             push.bytes += part.data.count
             pushes.bytes += part.data.count
-            // Taken out first, so that the bytes are not copied.
-            pushes.streams[handle] = push
             return nil
         }
     }

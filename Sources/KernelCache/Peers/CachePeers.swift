@@ -1,6 +1,7 @@
 public import CacheCore
 import EsperProtocol
 public import EsperTypes
+import FoundationEssentials
 import GRPCTransport
 public import NIOCore
 public import NIOSSL
@@ -129,7 +130,8 @@ public final class CachePeers: PeerExchange {
                     message.synced = isSynced
                     message.epoch = epochs[ShardID(of: blob.digest)]?.rawValue ?? 0
                 }
-                message.data.append(contentsOf: blob.bytes[start..<end])
+                // By its memory: as a sequence it would be taken byte by byte.
+                message.data = blob.bytes[start..<end].withUnsafeBytes { Data($0) }
                 messages.append(try Self.bytes(of: message))
                 start = end
             } while start < blob.bytes.count

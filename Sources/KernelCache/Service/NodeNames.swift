@@ -31,9 +31,19 @@ public final class NodeNames: NameAuthority {
     public func list(
         prefix: [UInt8], after: [UInt8]?, limit: Int, principal: String, deadline: Instant
     ) async throws(CacheFailure) -> ListReply {
-        let query = Query.bindings(prefix: prefix, after: after, limit: limit)
-        guard case .bindings(let page) = try await self.query(query, principal, deadline) else { throw Self.nonsense }
-        return ListReply(bindings: page.bindings.map { ($0.name, $0.binding) }, more: page.next != nil)
+        var after = after
+        while true {
+            let query = Query.bindings(prefix: prefix, after: after, limit: limit)
+            guard case .bindings(let page) = try await self.query(query, principal, deadline) else {
+                throw Self.nonsense
+            }
+            // A page of nothing but tombstones tells the caller nothing to go on from.
+            if page.bindings.isEmpty, let next = page.next {
+                after = next
+                continue
+            }
+            return ListReply(bindings: page.bindings.map { ($0.name, $0.binding) }, more: page.next != nil)
+        }
     }
 
     public func members(deadline: Instant) async throws(CacheFailure) -> [CacheMember] {
