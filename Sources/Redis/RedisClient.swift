@@ -160,6 +160,12 @@ public final class RedisClient: Sendable {
         var way: Way
     }
 
+    /// What a server said to the errands it was sent, in their order.
+    private struct Answer {
+        var server: RedisSettings.Endpoint
+        var replies: Result<[RedisReply], RedisError>
+    }
+
     /// Follows a slot that moves while it is asked for, and no circle.
     private static let maximumAttempts = 5
     private static let busyPause: Duration = .milliseconds(10)
@@ -170,27 +176,21 @@ public final class RedisClient: Sendable {
         _ errands: [Errand], deadline: NIODeadline
     ) async throws(RedisError) -> [(Errand, RedisReply, RedisSettings.Endpoint)] {
         let groups = Dictionary(grouping: errands) { server(for: $0) }
-        typealias Answer = (server: RedisSettings.Endpoint, result: Result<[RedisReply], RedisError>)
         var answers: [Answer] = []
         if groups.count == 1, let (server, errands) = groups.first {
-            answers = [(server, try await ask(server, errands, deadline: deadline))]
+            answers = [await ask(server, errands, deadline: deadline)]
         } else {
             answers = await withTaskGroup(of: Answer.self) { tasks in
                 for (server, errands) in groups {
-                    tasks.addTask {
-                        do throws(RedisError) {
-                            return (server, try await self.ask(server, errands, deadline: deadline))
-                        } catch {
-                            return (server, .failure(error))
-                        }
-                    }
+                    tasks.addTask { await self.ask(server, errands, deadline: deadline) }
                 }
                 return await tasks.reduce(into: []) { $0.append($1) }
             }
         }
         var found: [(Errand, RedisReply, RedisSettings.Endpoint)] = []
-        for (server, result) in answers {
-            switch result {
+        for answer in answers {
+            let server = answer.server
+            switch answer.replies {
             case .success(let replies):
                 for (errand, reply) in zip(groups[server] ?? [], replies) { found.append((errand, reply, server)) }
             case .failure(let error):
@@ -213,17 +213,22 @@ public final class RedisClient: Sendable {
 
     private func ask(
         _ server: RedisSettings.Endpoint, _ errands: [Errand], deadline: NIODeadline
-    ) async throws(RedisError) -> Result<[RedisReply], RedisError> {
+    ) async -> Answer {
+        let pool: ServerPool
+        do throws(RedisError) { pool = try self.pool(of: server) } catch {
+            return Answer(server: server, replies: .failure(error))
+        }
         let commands = errands.flatMap { errand in
             if case .asking = errand.way { [.asking, errand.command] } else { [errand.command] }
         }
-        return try await pool(of: server).send(commands, deadline: deadline).map { replies in
+        let replies = await pool.send(commands, deadline: deadline).map { replies in
             var rest = replies[...]
             return errands.compactMap { errand in
                 if case .asking = errand.way { rest = rest.dropFirst() }
                 return rest.popFirst()
             }
         }
+        return Answer(server: server, replies: replies)
     }
 
     private func pool(of server: RedisSettings.Endpoint) throws(RedisError) -> ServerPool {
