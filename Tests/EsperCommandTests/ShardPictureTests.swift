@@ -1,8 +1,7 @@
 import EsperClient
 import Foundation
 import Testing
-
-@testable import esper
+import esper
 
 struct ShardPictureTests {
     private let places = ShardPlaces(

@@ -1,5 +1,5 @@
 import ArgumentParser
-import EsperClient
+package import EsperClient
 
 struct CacheMap: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -53,7 +53,7 @@ extension ShardPlaces {
         ])
     }
 
-    var text: String {
+    package var text: String {
         guard epoch > 0 else { return "there is no map of shards yet" }
         var table = Table("node", "owned", "held", "weight", "zone", "state")
         for host in hosts {

@@ -111,7 +111,7 @@ struct RebalanceThrottle: AsyncParsableCommand {
 }
 
 /// Shows how far moves are until none is left: a bar that is drawn again on a terminal, a line for each change elsewhere.
-enum RebalanceProgress {
+package enum RebalanceProgress {
     private static let interval = Duration.milliseconds(500)
     private static let width = 32
 
@@ -134,7 +134,7 @@ enum RebalanceProgress {
         }
     }
 
-    static func bar(done: Int, of all: Int) -> String {
+    package static func bar(done: Int, of all: Int) -> String {
         let filled = all == 0 ? width : width * done / all
         return "[" + String(repeating: "#", count: filled) + String(repeating: ".", count: width - filled)
             + "] \(done)/\(all) shards"

@@ -1,15 +1,15 @@
-import EsperClient
+package import EsperClient
 
 /// The map of shards as a picture: a square for each shard in its owner's colour, with a stripe in the colour of each further holder
 /// and a frame where it moves.
-struct ShardPicture {
+package struct ShardPicture {
     private static let columns = 32
     private static let side = 20
     private static let top = 48
 
     private let places: ShardPlaces
 
-    init(_ places: ShardPlaces) { self.places = places }
+    package init(_ places: ShardPlaces) { self.places = places }
 
     /// Colours as far from each other as the number of hosts allows.
     private func colour(_ id: UInt64) -> String {
@@ -34,7 +34,7 @@ struct ShardPicture {
         Self.escaped(places.hosts.first { $0.id == id }?.name ?? "\(id)")
     }
 
-    var svg: String {
+    package var svg: String {
         let rows = (places.shards.count + Self.columns - 1) / Self.columns
         let legend = Self.top + rows * Self.side + 12
         let (width, height) = (Self.columns * Self.side + 24, legend + places.hosts.count * 20 + 12)

@@ -1,8 +1,7 @@
 import CacheCore
 import EsperTypes
+import KernelCache
 import Testing
-
-@testable import KernelCache
 
 struct LeaseBookTests {
     private func at(_ milliseconds: UInt64) -> Instant {
