@@ -7,7 +7,7 @@ struct Simulate: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "simulate",
         abstract: "Runs simulated clusters from seeds, and judges recorded histories.",
-        subcommands: [Run.self, Replay.self, Shrink.self, Mutants.self, Bench.self, Check.self])
+        subcommands: [Run.self, Replay.self, Shrink.self, Mutants.self, Cache.self, Moves.self, Bench.self, Check.self])
 }
 
 /// - Throws: ``ValidationError`` with the names that there are.
