@@ -94,6 +94,8 @@ public struct RebalanceDriver: Sendable {
     private var lost: Instant?
     private var downSince: [NodeID: Instant] = [:]
     private var drainingSince: [MoveID: Instant] = [:]
+    /// When the planner was asked last: after which change of the hosts, and what was due.
+    private var planned: (changed: Instant, isQuiet: Bool, isLate: Bool)?
     /// The map for which nothing was left to plan.
     private var settled: (map: MapEpoch, isLate: Bool)?
 
@@ -109,6 +111,7 @@ public struct RebalanceDriver: Sendable {
     public mutating func request() {
         isRequested = true
         settled = nil
+        planned = nil
     }
 
     /// What to propose now, in order. Asked again after a change of the map, a report, or a short time.
@@ -260,6 +263,11 @@ public struct RebalanceDriver: Sendable {
         if let settled, settled.map == map.epoch, settled.isLate || !isLate { return [] }
         let isUrgent = map.shards.contains { $0.step == .stable && $0.placement.members.count < min(2, map.copies) }
         guard isQuiet || isUrgent else { return [] }
+        // The planner looks at everything. While its moves are under way and nobody comes or goes, it would say the same again.
+        if let planned, planned == (changed, isQuiet, isLate), map.shards.contains(where: { $0.move != nil }) {
+            return []
+        }
+        planned = (changed, isQuiet, isLate)
         let moves = PlacementPlanner(copies: map.copies).moves(for: map).compactMap { (move) -> PlannedMove? in
             let shard = map[move.shard]
             guard shard.placement.members.contains(where: map.isUp) else { return nil }

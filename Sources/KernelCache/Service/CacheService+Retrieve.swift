@@ -46,6 +46,7 @@ extension CacheService {
         if !request.allowsStale { try await checkMembers() }
         let start = NodeClock.now()
         defer { counters.retrieveTime.recordNanoseconds((NodeClock.now() - start).nanoseconds) }
+        var pauses = Self.pauses[...]
         while true {
             try Self.checkTime(request.deadline)
             let (binding, isStale) = try await look(request)
@@ -57,6 +58,14 @@ extension CacheService {
                     counters.lost.add()
                     try await quarantine(request.name, binding, deadline: request.deadline)
                 case .unreached:
+                    if state.withLock({ $0.isDraining }) {
+                        throw CacheFailure(.draining, "this node is stopping; ask another one")
+                    }
+                    if let pause = pauses.popFirst(), NodeClock.now() + pause < request.deadline {
+                        // Cancelled: the next look is the last.
+                        if (try? await Task.sleep(for: pause)) == nil { pauses = [] }
+                        continue
+                    }
                     // To whoever asks it is as good as absent; what the name stands for stays.
                     counters.lost.add()
                     return RetrieveReply(result: .absent(binding), isStale: isStale)
@@ -74,6 +83,10 @@ extension CacheService {
             if let token = try await waitForTurn(request) { return RetrieveReply(result: .make(token)) }
         }
     }
+
+    /// Between looks for what somebody has who does not answer: a node that restarts is back in a moment, and making a thing anew
+    /// takes longer.
+    private static let pauses: [Duration] = [.milliseconds(50), .milliseconds(150), .milliseconds(300)]
 
     private func look(_ request: RetrieveRequest) async throws(CacheFailure) -> (Binding?, isStale: Bool) {
         if let lookup = names.binding(request.name, principal: request.principal) {
