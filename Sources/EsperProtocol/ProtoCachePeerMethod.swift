@@ -2,7 +2,7 @@
 ///
 /// The numbers mean nothing outside one process; the wire carries ``path``.
 public enum ProtoCachePeerMethod: Int, CaseIterable, Sendable {
-    case findMissing, push, fetch, digestsOfShard, token, summaries, report, compare, progress
+    case findMissing, push, fetch, digestsOfShard, token, summaries, hottest, report, compare, progress
 
     /// `/package.Service/Method`, as it stands in the `:path` of a call.
     public var path: String {
@@ -13,6 +13,7 @@ public enum ProtoCachePeerMethod: Int, CaseIterable, Sendable {
         case .digestsOfShard: "/esper.v1.CachePeer/DigestsOfShard"
         case .token: "/esper.v1.CachePeer/Token"
         case .summaries: "/esper.v1.CachePeer/Summaries"
+        case .hottest: "/esper.v1.CachePeer/Hottest"
         case .report: "/esper.v1.CachePeer/Report"
         case .compare: "/esper.v1.CachePeer/Compare"
         case .progress: "/esper.v1.CachePeer/Progress"

@@ -159,7 +159,7 @@ public struct ArtifactList: Sendable {
 
 /// What to take into memory before it is asked for.
 public enum WarmSelection: Sendable {
-    /// What is worth most by use and cost, at most so many.
+    /// What is worth most by use and cost of all that any node has in memory, at most so many blobs.
     case top(Int)
     case names([ArtifactName])
     /// Everything that belongs to this graph.

@@ -952,7 +952,7 @@ public nonisolated struct ProtoWarmRequest: Sendable {
 
   public var selection: ProtoWarmRequest.OneOf_Selection? = nil
 
-  /// What is worth most by use and cost of all that other nodes have in memory, at most so many artifacts.
+  /// What is worth most by use and cost of all that any node has in memory, at most so many blobs.
   public var top: UInt32 {
     get {
       if case .top(let v)? = selection {return v}
@@ -987,7 +987,7 @@ public nonisolated struct ProtoWarmRequest: Sendable {
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public nonisolated enum OneOf_Selection: Equatable, Sendable {
-    /// What is worth most by use and cost of all that other nodes have in memory, at most so many artifacts.
+    /// What is worth most by use and cost of all that any node has in memory, at most so many blobs.
     case top(UInt32)
     case names(ProtoWarmRequest.Names)
     /// 32 bytes: everything that belongs to this graph.

@@ -28,7 +28,7 @@ public final class CachePeerDoor: GRPCService {
         for method in ProtoCachePeerMethod.allCases {
             let kind: MethodTable.Kind =
                 switch method {
-                case .findMissing, .token, .summaries, .report, .compare, .progress: .unary
+                case .findMissing, .token, .summaries, .hottest, .report, .compare, .progress: .unary
                 case .fetch, .digestsOfShard: .serverStreaming
                 case .push: .streaming
                 }
@@ -96,6 +96,17 @@ public final class CachePeerDoor: GRPCService {
                     shard.bytes = sum.bytes
                     return shard
                 }
+                self.answer(handle, reply)
+            }
+        case .hottest:
+            guard let request = try? ProtoPeerHottestRequest(serializedBytes: call.message) else {
+                return connection.finish(handle, Self.nonsense)
+            }
+            // As above.
+            Task {
+                let count = min(Int(request.count), PeerMessages.digestsPerMessage)
+                var reply = ProtoPeerHottestResponse()
+                reply.list = Data(await self.responder.hottest(count).encoded())
                 self.answer(handle, reply)
             }
         case .digestsOfShard:

@@ -223,7 +223,16 @@ public final class CachePeers: PeerExchange {
         }
     }
 
-    public func hottest(_ count: Int, at node: NodeID, deadline: Instant) async throws(PeerFailure) -> [[UInt8]] { [] }
+    public func hottest(
+        _ count: Int, at node: NodeID, deadline: Instant
+    ) async throws(PeerFailure) -> HotList {
+        var request = ProtoPeerHottestRequest()
+        request.count = UInt32(clamping: count)
+        let reply: ProtoPeerHottestResponse = try await unary(node, .hottest, request, deadline)
+        do throws(DecodingError) { return try HotList(decoding: [UInt8](reply.list)) } catch {
+            throw PeerFailure("a list of hot blobs makes no sense: \(error)")
+        }
+    }
 
     // MARK: Performing them
 

@@ -46,8 +46,8 @@ public protocol PeerExchange: AnyObject, Sendable {
     /// For each shard a sum over what the peer has of it.
     func summaries(at node: NodeID, deadline: Instant) async throws(PeerFailure) -> [ShardSummary]
 
-    /// Names that are worth most at the peer, the most worthy first.
-    func hottest(_ count: Int, at node: NodeID, deadline: Instant) async throws(PeerFailure) -> [[UInt8]]
+    /// What is worth most of all that the peer has in memory, at most 4096 blobs.
+    func hottest(_ count: Int, at node: NodeID, deadline: Instant) async throws(PeerFailure) -> HotList
 
     /// Who there is to talk to; called when the members change.
     func update(_ members: [CacheMember])
@@ -151,7 +151,7 @@ public protocol PeerResponder: AnyObject, Sendable {
     func report(_ report: PeerReport, from name: String) -> PeerReportReply?
     func progress() -> MoveProgress
     func summaries() async -> [ShardSummary]
-    func hottest(_ count: Int) -> [[UInt8]]
+    func hottest(_ count: Int) async -> HotList
     /// Whether a node of this name is a member.
     func isMember(_ name: String) -> Bool
 }
@@ -189,7 +189,7 @@ public final class NoPeers: PeerExchange {
     public func summaries(at node: NodeID, deadline: Instant) async throws(PeerFailure) -> [ShardSummary] {
         throw Self.nobody
     }
-    public func hottest(_ count: Int, at node: NodeID, deadline: Instant) async throws(PeerFailure) -> [[UInt8]] {
+    public func hottest(_ count: Int, at node: NodeID, deadline: Instant) async throws(PeerFailure) -> HotList {
         throw Self.nobody
     }
     public func update(_ members: [CacheMember]) {}

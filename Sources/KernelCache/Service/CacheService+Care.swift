@@ -9,8 +9,14 @@ extension CacheService {
 
     public func warm(_ request: WarmRequest) async throws(CacheFailure) -> WarmReply {
         try Self.checkTime(request.deadline)
-        let names = try await namesToWarm(request)
         let rate = max(1, request.bytesPerSecond ?? options.warmBytesPerSecond)
+        if case .hottest(let count) = request.subject {
+            let entries = await hottestAnywhere(count, deadline: request.deadline)
+            return told(
+                await bring(
+                    entries, maximumBytes: request.maximumBytes, bytesPerSecond: rate, deadline: request.deadline))
+        }
+        let names = try await namesToWarm(request)
         var reply = WarmReply()
         let start = NodeClock.now()
         for name in names {
@@ -22,7 +28,13 @@ extension CacheService {
             if pause > .zero { try? await Task.sleep(for: pause) }
             if Task.isCancelled { break }
         }
+        return told(reply)
+    }
+
+    /// With what was ever warmed here.
+    private func told(_ reply: WarmReply) -> WarmReply {
         counters.warmedBytes.add(reply.bytes)
+        var reply = reply
         reply.warmedBytes = counters.warmedBytes.current
         reply.warmedHits = counters.warmedHits.current
         return reply
@@ -31,10 +43,7 @@ extension CacheService {
     private func namesToWarm(_ request: WarmRequest) async throws(CacheFailure) -> [[UInt8]] {
         switch request.subject {
         case .names(let names): return names
-        case .hottest(let count):
-            // By cost, from what the cluster knows of all names; uses are known to each node alone.
-            return try await bindings(request).sorted { $0.binding.costMilliseconds > $1.binding.costMilliseconds }
-                .prefix(count).map(\.name)
+        case .hottest: return []
         case .lineage(let lineage):
             return try await bindings(request).filter { $0.binding.lineage == lineage }.map(\.name)
         }

@@ -3,7 +3,7 @@ import EsperTypes
 import Logging
 import RaftRuntime
 
-/// What was most worth having in memory when a node ended is there again soon after it starts.
+/// What is most worth having in memory: written down for the next start, and asked of others.
 extension CacheService {
     /// The share of the memory that is filled at a start; the rest is for what is asked for meanwhile.
     private static let share: UInt64 = 90
@@ -13,29 +13,70 @@ extension CacheService {
         await disk?.keep { memory.hottest(count, fade: true) }
     }
 
-    /// The most worthy first, from this node's disk or whoever has them, no faster than warming may be.
+    /// From this node's disk or whoever has it, no faster than warming may be.
     func bringBackHotList() async {
         guard let entries = await disk?.hotList()?.entries, !entries.isEmpty else { return }
         // Until then nobody can be asked for what this disk has not.
         while placements.members.isEmpty {
             guard (try? await Task.sleep(for: .milliseconds(50))) != nil else { return }
         }
-        let (start, room) = (NodeClock.now(), memory.limitBytes / 100 * Self.share)
-        var (rest, bytes) = (entries[...], UInt64(0))
-        while let worth = rest.first?.weight, bytes < room, !Task.isCancelled {
-            let wanted = rest.prefix(64).map(\.digest).filter { !memory.contains($0) }
+        let start = NodeClock.now()
+        let reply = await bring(
+            entries, maximumBytes: memory.limitBytes / 100 * Self.share,
+            bytesPerSecond: max(1, options.warmBytesPerSecond), deadline: .distantFuture)
+        counters.warmedBytes.add(reply.bytes)
+        logger.info(
+            "what was in memory before the start is there again",
+            metadata: ["bytes": "\(reply.bytes)", "time": "\((NodeClock.now() - start).written)"])
+    }
+
+    /// By the uses of all nodes together; one that does not answer is left out.
+    func hottestAnywhere(_ count: Int, deadline: Instant) async -> [HotList.Entry] {
+        var sums: [Digest: HotList.Entry] = [:]
+        func add(_ list: HotList) {
+            for entry in list.entries {
+                let before = sums[entry.digest]?.weight ?? 0
+                let (weight, overflow) = before.addingReportingOverflow(entry.weight)
+                sums[entry.digest] = HotList.Entry(
+                    digest: entry.digest, bytes: entry.bytes, weight: overflow ? .max : weight)
+            }
+        }
+        add(memory.hottest(count))
+        for node in placements.others {
+            let limit = min(deadline, NodeClock.now() + .seconds(5))
+            if let list = try? await peers.hottest(count, at: node, deadline: limit) { add(list) }
+        }
+        var hottest = HotList(limit: count)
+        for entry in sums.values { hottest.insert(entry) }
+        return hottest.entries
+    }
+
+    /// The most worthy first, evenly at the rate.
+    func bring(
+        _ entries: [HotList.Entry], maximumBytes: UInt64, bytesPerSecond: UInt64, deadline: Instant
+    ) async -> WarmReply {
+        let start = NodeClock.now()
+        var (rest, reply) = (entries[...], WarmReply())
+        while let worth = rest.first?.weight, reply.bytes < maximumBytes, NodeClock.now() < deadline, !Task.isCancelled
+        {
+            let part = rest.prefix(64)
             rest = rest.dropFirst(64)
+            let wanted = part.map(\.digest).filter { !memory.contains($0) }
             let loaded = await loader.load(
-                wanted, costMilliseconds: UInt32(clamping: worth), deadline: NodeClock.now() + .seconds(5))
-            bytes += loaded.found.values.reduce(0) { $0 + UInt64($1.bytes.count) }
-            let due = start + .nanoseconds(Int64(Double(bytes) / Double(max(1, options.warmBytesPerSecond)) * 1e9))
-            let pause = due - NodeClock.now()
+                wanted, costMilliseconds: UInt32(clamping: worth),
+                deadline: min(deadline, NodeClock.now() + .seconds(5)))
+            reply.present += part.count - wanted.count
+            reply.missing += wanted.count - loaded.found.count
+            reply.blobs += loaded.found.count
+            for blob in loaded.found.values {
+                reply.bytes += UInt64(blob.bytes.count)
+                if (try? Manifest(decoding: blob.bytes)) != nil { reply.artifacts += 1 }
+            }
+            let due = start + .nanoseconds(Int64(Double(reply.bytes) / Double(bytesPerSecond) * 1e9))
+            let pause = min(due, deadline) - NodeClock.now()
             // Cancelled: the loop ends.
             if pause > .zero { try? await Task.sleep(for: pause) }
         }
-        counters.warmedBytes.add(bytes)
-        logger.info(
-            "what was in memory before the start is there again",
-            metadata: ["bytes": "\(bytes)", "time": "\((NodeClock.now() - start).written)"])
+        return reply
     }
 }

@@ -88,7 +88,7 @@ extension CacheService {
         return sums.values.sorted { $0.shard < $1.shard }
     }
 
-    public func hottest(_ count: Int) -> [[UInt8]] { [] }
+    public func hottest(_ count: Int) async -> HotList { memory.hottest(count) }
 
     public func isMember(_ name: String) -> Bool { placements.isMember(name) }
 }

@@ -9,7 +9,7 @@ struct CacheWarm: AsyncParsableCommand {
     @Argument(help: "Names.")
     var names: [String] = []
 
-    @Option(help: "What is worth most by use and cost, at most so many.")
+    @Option(help: "What is worth most by use and cost of all that any node has in memory, at most so many blobs.")
     var top: Int?
 
     @Option(help: "Everything that belongs to this graph.", transform: WrittenDigest.read)

@@ -4,6 +4,7 @@ import Foundation
 import KernelCache
 import Logging
 import NIOPosix
+import RaftRuntime
 import TestSupport
 import Testing
 
@@ -40,6 +41,19 @@ struct HotListTests {
                     memory.contains(binding.manifest) && memory.contains(Digest(hashing: value))
                 }
             }
+        }
+    }
+
+    @Test func `what one node uses most another can be warmed with`() async throws {
+        try await CacheCluster.run(3) { cluster in
+            var bindings: [Binding] = []
+            for number in 0..<8 { bindings.append(try await cluster[0].store("kernel/\(number)", noise(300)).binding) }
+            for _ in 0..<5 { _ = try await cluster[0].value("kernel/3") }
+            let deadline = NodeClock.now() + .seconds(20)
+            let reply = try await cluster[2].service.warm(
+                WarmRequest(subject: .hottest(count: 1), principal: "client/test", deadline: deadline))
+            #expect(reply.artifacts + reply.present == 1 && reply.missing == 0, "\(reply)")
+            #expect(cluster[2].memory.contains(bindings[3].manifest))
         }
     }
 
