@@ -9,16 +9,26 @@ extension CacheService {
 
     public func warm(_ request: WarmRequest) async throws(CacheFailure) -> WarmReply {
         try Self.checkTime(request.deadline)
-        let rate = max(1, request.bytesPerSecond ?? options.warmBytesPerSecond)
-        if case .hottest(let count) = request.subject {
-            let entries = await hottestAnywhere(count, deadline: request.deadline)
+        switch request.subject {
+        case .hottest(let count):
             return told(
                 await bring(
-                    entries, maximumBytes: request.maximumBytes, bytesPerSecond: rate, deadline: request.deadline))
+                    await hottestAnywhere(count, deadline: request.deadline), maximumBytes: request.maximumBytes,
+                    bytesPerSecond: rate(of: request), deadline: request.deadline))
+        case .names(let names): return told(await warm(names, request))
+        case .lineage(let lineage):
+            let names = try await bindings(request).filter { $0.binding.lineage == lineage }.map(\.name)
+            return told(await warm(names, request))
         }
-        let names = try await namesToWarm(request)
+    }
+
+    private func rate(of request: WarmRequest) -> UInt64 {
+        max(1, request.bytesPerSecond ?? options.warmBytesPerSecond)
+    }
+
+    private func warm(_ names: [[UInt8]], _ request: WarmRequest) async -> WarmReply {
         var reply = WarmReply()
-        let start = NodeClock.now()
+        let (start, rate) = (NodeClock.now(), rate(of: request))
         for name in names {
             guard NodeClock.now() < request.deadline, reply.bytes < request.maximumBytes else { break }
             await warm(name, request, &reply)
@@ -28,7 +38,7 @@ extension CacheService {
             if pause > .zero { try? await Task.sleep(for: pause) }
             if Task.isCancelled { break }
         }
-        return told(reply)
+        return reply
     }
 
     /// With what was ever warmed here.
@@ -38,15 +48,6 @@ extension CacheService {
         reply.warmedBytes = counters.warmedBytes.current
         reply.warmedHits = counters.warmedHits.current
         return reply
-    }
-
-    private func namesToWarm(_ request: WarmRequest) async throws(CacheFailure) -> [[UInt8]] {
-        switch request.subject {
-        case .names(let names): return names
-        case .hottest: return []
-        case .lineage(let lineage):
-            return try await bindings(request).filter { $0.binding.lineage == lineage }.map(\.name)
-        }
     }
 
     private func bindings(_ request: WarmRequest) async throws(CacheFailure) -> [(name: [UInt8], binding: Binding)] {
