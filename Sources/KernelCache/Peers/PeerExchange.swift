@@ -139,7 +139,7 @@ public enum PeerTokenReply: Hashable, Sendable {
 public protocol PeerResponder: AnyObject, Sendable {
     /// From memory alone, at once.
     func memoryBlob(_ digest: Digest) -> [UInt8]?
-    func diskBlobs(_ digests: [Digest], deadline: Instant) async -> [Digest: [UInt8]]
+    func diskBlobs(_ digests: [Digest], deadline: Instant) async throws(PeerFailure) -> [Digest: [UInt8]]
     func take(
         _ blobs: [Blob], at epochs: [ShardID: ShardEpoch], isSynced: Bool, deadline: Instant
     ) async throws(PeerFailure)

@@ -74,11 +74,18 @@ final class PeerFetchStream: Sendable {
         return handle.connection.send(encoded, on: handle)
     }
 
+    private func fail() {
+        stop()
+        handle.connection.finish(handle, GRPCStatus(.unavailable, "this node cannot read its disk"))
+        handle.connection.flushAnswers()
+        ended()
+    }
+
     private func read(_ digest: Digest) {
         state.withLock { $0.isReading = true }
         // Ends by its disk's answer.
         Task {
-            let found = await self.responder.diskBlobs([digest], deadline: NodeClock.now() + .seconds(5))
+            let found = try? await self.responder.diskBlobs([digest], deadline: NodeClock.now() + .seconds(5))
             self.handle.connection.eventLoop.execute {
                 let isOver = self.state.withLock { state in
                     state.isReading = false
@@ -86,6 +93,8 @@ final class PeerFetchStream: Sendable {
                     return state.isOver
                 }
                 if isOver { return }
+                // To leave it out would say that it is not there.
+                guard let found else { return self.fail() }
                 let hasCredit = found[digest].map { self.send(digest, $0) } ?? true
                 self.handle.connection.flushAnswers()
                 if hasCredit { self.pump() }

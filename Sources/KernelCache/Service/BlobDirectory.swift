@@ -116,7 +116,9 @@ public final class BlobDirectory: Sendable {
         var secured = synced(digests)
         let unsynced = digests.filter { !secured.contains($0) && has($0) }
         for start in stride(from: 0, to: unsynced.count, by: Self.securedAtOnce) {
-            let bytes = await get(Array(unsynced[start..<min(start + Self.securedAtOnce, unsynced.count)]))
+            let part = Array(unsynced[start..<min(start + Self.securedAtOnce, unsynced.count)])
+            // What cannot be read now does not count.
+            guard let bytes = try? await get(part) else { continue }
             let blobs = bytes.map { Blob(digest: $0.key, bytes: $0.value) }
             // What cannot be synced does not count.
             if (try? await put(blobs, isSynced: true)) != nil { secured.formUnion(bytes.keys) }
@@ -138,47 +140,70 @@ public final class BlobDirectory: Sendable {
         }
     }
 
-    public func get(_ digests: [Digest]) async -> [Digest: [UInt8]] {
+    /// Those of the digests that are there and whole; a damaged one is removed.
+    ///
+    /// - Throws: when one cannot be read, which says nothing about what is there.
+    public func get(_ digests: [Digest]) async throws(PeerFailure) -> [Digest: [UInt8]] {
         let there = digests.compactMap { digest in
             index.withLock { $0[digest] }.map { (digest, $0.size) }
         }
         if there.isEmpty { return [:] }
-        return await run { directory in
+        let outcome = await run { directory -> Result<[Digest: [UInt8]], PeerFailure> in
             var found: [Digest: [UInt8]] = [:]
-            for (digest, size) in there {
-                if let bytes = directory.read(digest, size), Digest(hashing: bytes) == digest {
-                    found[digest] = bytes
-                } else {
-                    directory.damagedCount.add(1, ordering: .relaxed)
-                    directory.remove(digest)
+            do throws(PeerFailure) {
+                for (digest, size) in there {
+                    if let bytes = try directory.read(digest, size), Digest(hashing: bytes) == digest {
+                        found[digest] = bytes
+                    } else {
+                        directory.damagedCount.add(1, ordering: .relaxed)
+                        _ = directory.remove(digest)
+                    }
                 }
-            }
-            return found
-        } ?? [:]
+                return .success(found)
+            } catch { return .failure(error) }
+        }
+        guard let outcome else { throw Self.closed }
+        return try outcome.get()
     }
 
     /// - Parameter isSynced: returns when the blobs outlive a loss of power; otherwise when they outlive this process.
     public func put(_ blobs: [Blob], isSynced: Bool) async throws(PeerFailure) {
-        let outcome = await run { directory -> Result<Void, PeerFailure> in
+        var rest = blobs
+        while !rest.isEmpty { rest = try await write(rest, isSynced: isSynced) }
+    }
+
+    /// - Returns: those that were there when it began, and were removed meanwhile: they are to be written again.
+    private func write(_ blobs: [Blob], isSynced: Bool) async throws(PeerFailure) -> [Blob] {
+        let outcome = await run { directory -> Result<Set<Digest>, PeerFailure> in
             do throws(PeerFailure) {
-                for blob in blobs { try directory.write(blob, isSynced: isSynced) }
+                var written: Set<Digest> = []
+                for blob in blobs {
+                    if try directory.write(blob, isSynced: isSynced) { written.insert(blob.digest) }
+                }
                 if isSynced { try directory.syncParents(of: blobs) }
-                return .success(())
+                return .success(written)
             } catch { return .failure(error) }
         }
-        guard let outcome else { throw PeerFailure("the directory is closed") }
-        try outcome.get()
+        guard let outcome else { throw Self.closed }
+        let written = try outcome.get()
         let now = NodeClock.now()
-        index.withLock { index in
-            for blob in blobs {
+        return index.withLock { index in
+            blobs.filter { blob in
                 let known = index[blob.digest]
+                if known == nil, !written.contains(blob.digest) { return true }
                 index[blob.digest] = Record(
                     size: UInt32(blob.bytes.count), touched: now, isSynced: isSynced || known?.isSynced ?? false)
+                return false
             }
         }
     }
 
-    public func delete(_ digests: [Digest]) async { _ = await run { directory in digests.forEach(directory.remove) } }
+    /// - Parameter idle: only what no store has wanted for so long by then.
+    /// - Returns: those that were there and are not any more.
+    @discardableResult
+    public func delete(_ digests: [Digest], idleFor idle: Duration = .zero) async -> [Digest] {
+        await run { directory in digests.filter { directory.remove($0, idleFor: idle) } } ?? []
+    }
 
     /// Keeps a list of what was most worth having in memory, in place of the one before; made on a thread of its own.
     /// A list that cannot be written is one that is missed at the next start, no more.
@@ -223,30 +248,39 @@ public final class BlobDirectory: Sendable {
     }
 
     /// Nil when it is not there or has another length.
-    private func read(_ digest: Digest, _ size: UInt32) -> [UInt8]? {
-        let file = open(place(of: digest, size), O_RDONLY | O_CLOEXEC)
-        guard file >= 0 else { return nil }
+    private func read(_ digest: Digest, _ size: UInt32) throws(PeerFailure) -> [UInt8]? {
+        let place = place(of: digest, size)
+        let file = open(place, O_RDONLY | O_CLOEXEC)
+        guard file >= 0 else {
+            if errno == ENOENT { return nil }
+            throw Self.failure("cannot open \(place)")
+        }
         defer { Glibc.close(file) }
+        var failed: PeerFailure?
         let bytes = [UInt8](unsafeUninitializedCapacity: Int(size)) { room, count in
             while count < room.count {
                 let read = Glibc.read(file, room.baseAddress! + count, room.count - count)
+                if read < 0, errno == EINTR { continue }
+                if read < 0 { failed = Self.failure("cannot read \(place)") }
                 if read <= 0 { break }
                 count += read
             }
         }
+        if let failed { throw failed }
         return bytes.count == Int(size) ? bytes : nil
     }
 
-    private func write(_ blob: Blob, isSynced: Bool) throws(PeerFailure) {
+    /// - Returns: false when it was there already.
+    private func write(_ blob: Blob, isSynced: Bool) throws(PeerFailure) -> Bool {
         let place = place(of: blob.digest, UInt32(blob.bytes.count))
         if let known = index.withLock({ $0[blob.digest] }) {
-            guard isSynced, !known.isSynced else { return }
+            guard isSynced, !known.isSynced else { return false }
             // Whoever wrote it may not have waited for the disk.
             let file = open(place, O_RDONLY | O_CLOEXEC)
             if file >= 0 {
                 defer { Glibc.close(file) }
                 guard fdatasync(file) == 0 else { throw Self.failure("cannot sync \(place)") }
-                return
+                return false
             }
         }
         let number = counter.add(1, ordering: .relaxed).newValue
@@ -272,6 +306,7 @@ public final class BlobDirectory: Sendable {
             unlink(draft)
             throw failed
         }
+        return true
     }
 
     private func syncParents(of blobs: [Blob]) throws(PeerFailure) {
@@ -283,14 +318,16 @@ public final class BlobDirectory: Sendable {
         }
     }
 
-    private func remove(_ digest: Digest) {
-        let record = index.withLock { index in
-            let record = index[digest]
+    /// The file goes under the lock: whoever finds the record afterwards finds a file that was put there after that.
+    private func remove(_ digest: Digest, idleFor idle: Duration = .zero) -> Bool {
+        let now = NodeClock.now()
+        return index.withLock { index in
+            guard let record = index[digest], now - record.touched >= idle else { return false }
             index[digest] = nil
-            return record
+            // Not there any more: just as well.
+            unlink(place(of: digest, record.size))
+            return true
         }
-        // Not there any more: just as well.
-        if let record { unlink(place(of: digest, record.size)) }
     }
 
     private func scan() {
@@ -320,6 +357,8 @@ public final class BlobDirectory: Sendable {
     }
 
     // MARK: Helpers
+
+    private static let closed = PeerFailure("the directory is closed")
 
     private static func makeAll(_ path: String) throws(PeerFailure) {
         var made = ""

@@ -141,7 +141,7 @@ final class BlobLoader: Sendable {
 
     private func ask(_ step: RetrievalPlan.Step) async throws(PeerFailure) -> [Digest: [UInt8]] {
         switch step.source {
-        case .disk: return await disk?.get(step.digests) ?? [:]
+        case .disk: return try await disk?.get(step.digests) ?? [:]
         case .peer(let node):
             let start = NodeClock.now()
             let found = try await peers.fetch(step.digests, from: node, deadline: step.deadline)

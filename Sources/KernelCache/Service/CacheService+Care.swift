@@ -150,7 +150,7 @@ extension CacheService {
                 reply.note(blobs)
             }
             for start in stride(from: 0, to: given.count, by: 16) {
-                let bytes = await disk.get(Array(given[start..<min(start + 16, given.count)]))
+                let bytes = try await disk.get(Array(given[start..<min(start + 16, given.count)]))
                 let blobs = bytes.map { Blob(digest: $0.key, bytes: $0.value) }
                 try await peers.push(blobs, at: [:], to: node, isSynced: true, deadline: request.deadline)
                 reply.note(blobs)
@@ -253,10 +253,11 @@ extension CacheService {
         let garbage = state.withLock { state in
             state.holds.garbage(candidates, referenced: referenced, grace: options.garbageGrace)
         }
-        await disk.delete(garbage)
-        for digest in garbage { memory.drop(digest) }
-        counters.garbageBlobs.add(UInt64(garbage.count))
-        counters.garbageBytes.add(garbage.reduce(0) { $0 + UInt64(sizes[$1] ?? 0) })
+        // And once more by whoever deletes: what a store has been told of meanwhile stays.
+        let deleted = await disk.delete(garbage, idleFor: options.garbageGrace)
+        for digest in deleted { memory.drop(digest) }
+        counters.garbageBlobs.add(UInt64(deleted.count))
+        counters.garbageBytes.add(deleted.reduce(0) { $0 + UInt64(sizes[$1] ?? 0) })
     }
 
     /// Nil when a manifest could not be read: then nothing is known to be garbage.

@@ -7,8 +7,10 @@ import Synchronization
 extension CacheService {
     public func memoryBlob(_ digest: Digest) -> [UInt8]? { memory.get(digest) }
 
-    public func diskBlobs(_ digests: [Digest], deadline: Instant) async -> [Digest: [UInt8]] {
-        await disk?.get(digests) ?? [:]
+    public func diskBlobs(
+        _ digests: [Digest], deadline: Instant
+    ) async throws(PeerFailure) -> [Digest: [UInt8]] {
+        try await disk?.get(digests) ?? [:]
     }
 
     /// As a member of the shards with an epoch: so before it is kept, and still so when it is. What comes to know the shard at the next

@@ -121,9 +121,10 @@ extension CacheService {
         state.withLock { state in
             for (digest, holding) in holdings where holding != BlobHolding() {
                 if state.evidence.count >= Self.maximumEvidence { state.evidence = [:] }
-                var known = state.evidence[digest]?.holding ?? BlobHolding()
-                known.formUnion(holding)
-                state.evidence[digest] = (known, now)
+                // The oldest word counts: it is not renewed by what others say later.
+                var known = state.evidence[digest] ?? (BlobHolding(), now)
+                known.holding.formUnion(holding)
+                state.evidence[digest] = known
             }
         }
     }

@@ -1,0 +1,83 @@
+import CacheCore
+import EsperTypes
+import Foundation
+import KernelCache
+import Testing
+
+/// Blobs on a node's own disk.
+struct BlobDirectoryTests {
+    private func withDirectory(_ body: (BlobDirectory, String) async throws -> Void) async throws {
+        let path = NSTemporaryDirectory() + "/esper-blobs-\(UInt64.random(in: 0 ... .max))"
+        let directory = try BlobDirectory(path: path)
+        do { try await body(directory, path) } catch {
+            await directory.close()
+            try? FileManager.default.removeItem(atPath: path)
+            throw error
+        }
+        await directory.close()
+        try FileManager.default.removeItem(atPath: path)
+    }
+
+    private func blob(_ count: Int) -> Blob {
+        let bytes = noise(count)
+        return Blob(digest: Digest(hashing: bytes), bytes: bytes)
+    }
+
+    private func place(of blob: Blob, in path: String) -> String {
+        let name = blob.digest.description
+        return "\(path)/\(name.prefix(2))/\(name.dropFirst(2)).\(blob.bytes.count)"
+    }
+
+    @Test func `what a store has wanted since it was found idle stays`() async throws {
+        try await withDirectory { directory, _ in
+            let (wanted, idle) = (blob(100), blob(200))
+            try await directory.put([wanted, idle], isSynced: true)
+            try await Task.sleep(for: .milliseconds(20))
+            #expect(directory.touch([wanted.digest]) == [wanted.digest])
+            let deleted = await directory.delete([wanted.digest, idle.digest], idleFor: .milliseconds(20))
+            #expect(deleted == [idle.digest])
+            #expect(try await directory.get([wanted.digest, idle.digest]) == [wanted.digest: wanted.bytes])
+        }
+    }
+
+    @Test func `a blob that is removed while it is put again is there afterwards`() async throws {
+        try await withDirectory { directory, path in
+            let blobs = (0..<64).map { _ in blob(1000) }
+            try await directory.put(blobs, isSynced: false)
+            for _ in 0..<50 {
+                async let removed = directory.delete(blobs.map(\.digest))
+                try await directory.put(blobs, isSynced: false)
+                _ = await removed
+                for blob in blobs where directory.has(blob.digest) {
+                    #expect(FileManager.default.fileExists(atPath: place(of: blob, in: path)))
+                }
+            }
+        }
+    }
+
+    @Test func `a file that cannot be read is no damage, and nothing is known to be absent`() async throws {
+        try await withDirectory { directory, path in
+            let blob = blob(300)
+            try await directory.put([blob], isSynced: true)
+            let file = place(of: blob, in: path)
+            try FileManager.default.moveItem(atPath: file, toPath: file + "-away")
+            try FileManager.default.createDirectory(atPath: file, withIntermediateDirectories: false)
+            await #expect(throws: PeerFailure.self) { try await directory.get([blob.digest]) }
+            #expect(directory.has(blob.digest) && directory.damaged == 0)
+            try FileManager.default.removeItem(atPath: file)
+            try FileManager.default.moveItem(atPath: file + "-away", toPath: file)
+            #expect(try await directory.get([blob.digest])[blob.digest] == blob.bytes)
+        }
+    }
+
+    @Test func `a file that is gone or of other bytes is forgotten`() async throws {
+        try await withDirectory { directory, path in
+            let (gone, wrong) = (blob(300), blob(400))
+            try await directory.put([gone, wrong], isSynced: true)
+            try FileManager.default.removeItem(atPath: place(of: gone, in: path))
+            try Data(noise(400)).write(to: URL(fileURLWithPath: place(of: wrong, in: path)))
+            #expect(try await directory.get([gone.digest, wrong.digest]).isEmpty)
+            #expect(directory.damaged == 2 && directory.size.blobs == 0)
+        }
+    }
+}
