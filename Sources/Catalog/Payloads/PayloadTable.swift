@@ -56,7 +56,7 @@ public struct PayloadTable: Sendable {
     ///
     /// - Parameter payloads: of ``maximumBytes`` at most.
     public func put(_ payloads: [Digest: [UInt8]], within deadline: Duration) async throws(PostgreSQLError) {
-        // Rows are locked in the order of their digests, so that two writers wait for one another at most once.
+        // Rows are locked in the order of their digests, so that writers seldom wait for one another in a circle.
         var rest = payloads.keys.sorted()[...]
         while !rest.isEmpty {
             var bytes = 0
@@ -66,17 +66,35 @@ public struct PayloadTable: Sendable {
                 return isFirst || bytes <= Self.requestBytes
             }
             rest = rest.dropFirst(part.count)
-            _ = try await client.query(
-                Statement(
-                    """
-                    INSERT INTO esper.cache_payload AS n (digest, size, payload)
-                    SELECT digest, length(payload), payload FROM unnest($1, $2) AS r (digest, payload)
-                    ON CONFLICT (digest) DO UPDATE SET
-                        payload = EXCLUDED.payload, size = EXCLUDED.size, archived = false, used_at = now()
-                    WHERE n.payload IS NULL OR sha256(n.payload) <> n.digest
-                    """,
-                    [.digests(part), .byteStrings(part.map { payloads[$0] ?? [] })]),
-                within: deadline)
+            try await write(part.map { ($0, payloads[$0] ?? []) }, within: deadline)
+        }
+    }
+
+    /// How often PostgreSQL may end one of several writers of the same rows for the sake of the others.
+    private static let maximumDeadlocks = 5
+
+    private func write(
+        _ payloads: [(digest: Digest, bytes: [UInt8])], within deadline: Duration
+    ) async throws(PostgreSQLError) {
+        let statement = Statement(
+            """
+            INSERT INTO esper.cache_payload AS n (digest, size, payload)
+            SELECT digest, length(payload), payload FROM unnest($1, $2) AS r (digest, payload)
+            ON CONFLICT (digest) DO UPDATE SET
+                payload = EXCLUDED.payload, size = EXCLUDED.size, archived = false, used_at = now()
+            WHERE n.payload IS NULL OR sha256(n.payload) <> n.digest
+            """,
+            [.digests(payloads.map(\.digest)), .byteStrings(payloads.map(\.bytes))])
+        var deadlocks = 0
+        while true {
+            do throws(PostgreSQLError) {
+                _ = try await client.query(statement, within: deadline)
+                return
+            } catch {
+                deadlocks += 1
+                // Nothing of the statement has happened, and the others are done soon.
+                guard error.sqlState == "40P01", deadlocks <= Self.maximumDeadlocks else { throw error }
+            }
         }
     }
 
