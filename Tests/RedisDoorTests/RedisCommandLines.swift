@@ -160,6 +160,12 @@ enum RedisCommandLines {
         GET a
         EXPIRE b -1
         EXISTS b
+        SET b 1
+        PEXPIREAT b -8000000000000
+        EXISTS b
+        SET b 1
+        EXPIRE b -10000000000
+        EXISTS b
         DEL
         DEL x y missing
         DEL x

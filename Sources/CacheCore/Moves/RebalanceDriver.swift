@@ -17,6 +17,9 @@ public struct RebalanceDriver: Sendable {
         /// How long the old set goes on answering: twice the longest deadline of a request.
         public var drainTime: Duration = .seconds(2)
 
+        /// While moves are under way and no host comes or goes, the planner, which looks at everything, is asked no sooner again.
+        public var replanInterval: Duration = .zero
+
         public init() {}
     }
 
@@ -95,7 +98,7 @@ public struct RebalanceDriver: Sendable {
     private var downSince: [NodeID: Instant] = [:]
     private var drainingSince: [MoveID: Instant] = [:]
     /// When the planner was asked last: after which change of the hosts, and what was due.
-    private var planned: (changed: Instant, isQuiet: Bool, isLate: Bool)?
+    private var planned: (at: Instant, changed: Instant, isQuiet: Bool, isLate: Bool)?
     /// The map for which nothing was left to plan.
     private var settled: (map: MapEpoch, isLate: Bool)?
 
@@ -263,11 +266,12 @@ public struct RebalanceDriver: Sendable {
         if let settled, settled.map == map.epoch, settled.isLate || !isLate { return [] }
         let isUrgent = map.shards.contains { $0.step == .stable && $0.placement.members.count < min(2, map.copies) }
         guard isQuiet || isUrgent else { return [] }
-        // The planner looks at everything. While its moves are under way and nobody comes or goes, it would say the same again.
-        if let planned, planned == (changed, isQuiet, isLate), map.shards.contains(where: { $0.move != nil }) {
+        if let planned, planned.changed == changed, planned.isQuiet == isQuiet, planned.isLate == isLate,
+            now - planned.at < options.replanInterval, map.shards.contains(where: { $0.move != nil })
+        {
             return []
         }
-        planned = (changed, isQuiet, isLate)
+        planned = (now, changed, isQuiet, isLate)
         let moves = PlacementPlanner(copies: map.copies).moves(for: map).compactMap { (move) -> PlannedMove? in
             let shard = map[move.shard]
             guard shard.placement.members.contains(where: map.isUp) else { return nil }

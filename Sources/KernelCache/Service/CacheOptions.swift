@@ -37,7 +37,11 @@ public struct CacheOptions: Sendable {
     public var moveRate: UInt64?
     /// How long a node acts on its map after it was heard; how long the others wait for one that is silent.
     public var nodeLease: Duration = .seconds(2)
-    public var moves = RebalanceDriver.Options()
+    public var moves: RebalanceDriver.Options = {
+        var options = RebalanceDriver.Options()
+        options.replanInterval = .seconds(5)
+        return options
+    }()
     /// Moves are slowed while reads from peers, or reports to the leader, take longer than this.
     public var slowestPeerRead: Duration = .milliseconds(100)
     public var slowestReport: Duration = .milliseconds(250)

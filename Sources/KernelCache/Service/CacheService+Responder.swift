@@ -35,8 +35,6 @@ extension CacheService {
             loader.overtake(blob.digest)
             memory.put(blob.bytes, under: blob.digest)
         }
-        let now = NodeClock.now()
-        state.withLock { _ = $0.holds.hold(blobs.map(\.digest), until: now + options.addHold, now: now) }
         if isSynced {
             guard let disk else { throw PeerFailure("this node keeps no blobs on its disk") }
             try await disk.put(blobs, isSynced: true)
@@ -59,7 +57,6 @@ extension CacheService {
             let shard = ShardID(of: digest)
             return epochs[shard].map { placements.isWriter(at: [shard: $0], now: now) } ?? true
         }
-        state.withLock { _ = $0.holds.hold(digests, until: now + options.addHold, now: now) }
         var held = PeerHoldings(memory: Set(digests.filter { memory.contains($0) }))
         guard let disk else { return held }
         held.disk = await disk.secure(Array(disk.touch(digests)))

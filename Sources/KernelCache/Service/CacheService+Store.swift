@@ -11,7 +11,6 @@ extension CacheService {
         try Self.checkTime(deadline)
         try await checkMembers()
         let digests = Array(Set(blobs.map(\.digest)))
-        hold(digests, until: NodeClock.now() + options.addHold)
         let (holdings, _) = await locate(digests, counts: true, deadline: deadline)
         noteEvidence(holdings)
         let gate = makeGate([], mode: .durable)
@@ -27,7 +26,6 @@ extension CacheService {
         try checkWritable(deadline)
         try await checkMembers()
         let blob = Blob(digest: Digest(hashing: bytes), bytes: bytes)
-        hold([blob.digest], until: NodeClock.now() + options.addHold)
         noteEvidence(await distribute([blob], mode: mode, deadline: deadline))
         return BlobReference(digest: blob.digest, size: UInt32(bytes.count))
     }
@@ -108,10 +106,6 @@ extension CacheService {
         guard !state.withLock({ $0.isDraining }) else {
             throw CacheFailure(.draining, "the node is stopping; ask another one")
         }
-    }
-
-    private func hold(_ digests: [Digest], until: Instant) {
-        state.withLock { _ = $0.holds.hold(digests, until: until, now: NodeClock.now()) }
     }
 
     private static let maximumEvidence = 262_144

@@ -76,10 +76,15 @@ extension CacheService {
     ) async -> PeerTokenReply {
         var request = PeerTokenRequest(name: name, holder: options.node, action: action, epoch: placements.epoch)
         guard var node = placements.coordinator(of: Self.homeShard(of: name)) else {
-            return .notOwner(epoch: request.epoch, owner: nil)
+            return decide(request)
         }
         while true {
-            if node == names.nodeID { return token(request) }
+            if node == names.nodeID {
+                // Without its lease it decides for this process alone.
+                let reply = token(request)
+                if case .notOwner = reply { return decide(request) }
+                return reply
+            }
             let reply: PeerTokenReply
             do throws(PeerFailure) {
                 reply = try await peers.token(request, at: node, deadline: deadline)
