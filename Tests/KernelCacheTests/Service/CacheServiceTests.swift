@@ -226,17 +226,17 @@ import Testing
 
     @Test func `garbage goes after its time, but nothing that a store counts on`() async throws {
         var options = CacheOptions()
-        options.garbageGrace = .zero
+        options.garbageGrace = .seconds(3)
         options.garbageInterval = .milliseconds(100)
         try await CacheCluster.run(1, options: options) { cluster in
-            let kept = noise(50_000)
-            _ = try await cluster[0].store("kept", kept)
-            let deadline = NodeClock.now() + .seconds(30)
-            let added = try await cluster[0].service.add(noise(50_000), mode: .durable, deadline: deadline)
             let old = noise(50_000)
             try await cluster[0].disk.put(
                 [Blob(digest: Digest(hashing: old), bytes: old)], isSynced: true)
+            let kept = noise(50_000)
+            _ = try await cluster[0].store("kept", kept)
             try await until("the old one is gone") { !cluster[0].disk.has(Digest(hashing: old)) }
+            let deadline = NodeClock.now() + .seconds(30)
+            let added = try await cluster[0].service.add(noise(50_000), mode: .durable, deadline: deadline)
             #expect(cluster[0].disk.has(added.digest))
             cluster[0].memory.drop(added.digest)
             _ = try await cluster[0].service.store(
