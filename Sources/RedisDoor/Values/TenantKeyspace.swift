@@ -254,7 +254,7 @@ struct TenantKeyspace: Sendable {
     }
 
     /// Until a moment of the wall clock, in milliseconds since 1970; nothing when it is past.
-    private func lifetime(until milliseconds: Int64) -> Duration {
+    private func lifetime(until milliseconds: Int64) -> Duration? {
         let (end, overflow) = UInt64(max(0, milliseconds)).multipliedReportingOverflow(by: 1_000_000)
         let now = clock.wall()
         guard overflow || end > now else { return .zero }
