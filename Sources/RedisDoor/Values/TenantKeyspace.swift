@@ -249,12 +249,12 @@ struct TenantKeyspace: Sendable {
         switch lifetime {
         case .forever: nil
         case .kept: binding.flatMap { remaining($0) }
-        case .until(let milliseconds): lifetime(until: milliseconds)
+        case .until(let milliseconds): timeLeft(until: milliseconds)
         }
     }
 
     /// Until a moment of the wall clock, in milliseconds since 1970; nothing when it is past.
-    private func lifetime(until milliseconds: Int64) -> Duration? {
+    private func timeLeft(until milliseconds: Int64) -> Duration? {
         let (end, overflow) = UInt64(max(0, milliseconds)).multipliedReportingOverflow(by: 1_000_000)
         let now = clock.wall()
         guard overflow || end > now else { return .zero }
