@@ -58,12 +58,14 @@ final class ScriptedServer: Sendable {
             if !hasGreeted {
                 hasGreeted = true
                 send(Array("+OK\r\n-ERR This instance has cluster support disabled\r\n".utf8), context)
-            } else if let interval {
-                if !hasAnswered { drip(answer[...], interval, context) }
+            } else if !hasAnswered {
                 hasAnswered = true
-            } else {
-                send(answer, context)
-                if closes { context.close(promise: nil) }
+                if let interval {
+                    drip(answer[...], interval, context)
+                } else {
+                    send(answer, context)
+                    if closes { context.close(promise: nil) }
+                }
             }
         }
 
