@@ -88,8 +88,10 @@ package final class ReplyReader {
         return reader.pointee.fn.pointee
     }()
 
-    /// The same, but for arrays that are too long, which hiredis takes for a lack of memory. Written once and never freed:
-    /// every reader points here.
+    /// The same, but for arrays that are too long, which hiredis takes for a lack of memory. Every reader points here.
+    ///
+    /// `nonisolated(unsafe)` holds because it is written here alone, before anybody can see it, is only read after that, and is
+    /// never freed.
     nonisolated(unsafe) private static let boundedFunctions: UnsafeMutablePointer<redisReplyObjectFunctions> = {
         let functions = UnsafeMutablePointer<redisReplyObjectFunctions>.allocate(capacity: 1)
         functions.initialize(to: ownFunctions)

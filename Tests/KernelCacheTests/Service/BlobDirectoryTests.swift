@@ -32,9 +32,13 @@ struct BlobDirectoryTests {
         try await withDirectory { directory, _ in
             let (wanted, idle) = (blob(100), blob(200))
             try await directory.put([wanted, idle], isSynced: true)
-            try await Task.sleep(for: .milliseconds(20))
             #expect(directory.touch([wanted.digest]) == [wanted.digest])
-            let deleted = await directory.delete([wanted.digest, idle.digest], idleFor: .milliseconds(20))
+            let times = Dictionary(directory.entries().map { ($0.digest, $0.idle) }) { $1 }
+            let (recent, old) = (try #require(times[wanted.digest]), try #require(times[idle.digest]))
+            #expect(recent < old)
+            let early = await directory.delete([wanted.digest, idle.digest], idleFor: .seconds(3600))
+            #expect(early == [] && directory.has(wanted.digest) && directory.has(idle.digest))
+            let deleted = await directory.delete([idle.digest])
             #expect(deleted == [idle.digest])
             #expect(try await directory.get([wanted.digest, idle.digest]) == [wanted.digest: wanted.bytes])
         }
