@@ -10,7 +10,7 @@ let settings: [SwiftSetting] = [
     .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
 ]
 
-/// Tests in a release build drive optimized code; optimizing the tests too takes a third of the whole build.
+/// Tests in a release build drive optimized code; optimizing the tests themselves would only make the build longer.
 let testSettings = settings + [.unsafeFlags(["-Onone"], .when(configuration: .release))]
 
 // Products of other packages, by the short name the targets below use.
