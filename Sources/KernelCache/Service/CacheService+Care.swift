@@ -3,7 +3,7 @@ import EsperTypes
 import RaftRuntime
 import Synchronization
 
-/// Warming, comparing, telling, and throwing away.
+/// Warming and telling.
 extension CacheService {
     // MARK: Warming
 
@@ -98,69 +98,6 @@ extension CacheService {
         return result.lost.isEmpty && result.unreached.isEmpty ? digests.compactMap { result.found[$0]?.bytes } : nil
     }
 
-    // MARK: Comparing
-
-    public func sync(_ request: SyncRequest) async throws(CacheFailure) -> SyncReply {
-        try Self.checkTime(request.deadline)
-        guard let disk else { throw CacheFailure(.disabled, "this node keeps no blobs on its disk") }
-        var reply = SyncReply()
-        var theirs: [NodeID: [ShardID: ShardSummary]] = [:]
-        for node in placements.others {
-            do throws(PeerFailure) {
-                let sums = try await peers.summaries(
-                    at: node, deadline: min(request.deadline, NodeClock.now() + .seconds(10)))
-                theirs[node] = Dictionary(sums.map { ($0.shard, $0) }) { $1 }
-            } catch { reply.unreachable.append(placements.name(of: node) ?? "\(node)") }
-        }
-        let mine = Dictionary(await summaries().map { ($0.shard, $0) }) { $1 }
-        let all = (0..<ShardID.count).compactMap { ShardID($0) }
-        for shard in request.shard.map({ [$0] }) ?? all where placements.holds(shard) {
-            reply.shards += 1
-            let others = placements.writers(of: shard).filter { theirs[$0] != nil }
-            let empty = ShardSummary(shard: shard)
-            if others.allSatisfy({ (theirs[$0]?[shard] ?? empty) == (mine[shard] ?? empty) }) {
-                reply.equal += 1
-                continue
-            }
-            for node in others where (theirs[node]?[shard] ?? empty) != (mine[shard] ?? empty) {
-                await repair(shard, with: node, disk, request, &reply)
-            }
-        }
-        counters.syncDifferences.add(UInt64(reply.differences))
-        return reply
-    }
-
-    /// Union of the two: what one lacks, the other gives.
-    private func repair(
-        _ shard: ShardID, with node: NodeID, _ disk: BlobDirectory, _ request: SyncRequest, _ reply: inout SyncReply
-    ) async {
-        do throws(PeerFailure) {
-            guard case .value(let all) = try await peers.digests(of: shard, nil, at: node, deadline: request.deadline)
-            else { return }
-            let theirs = Set(all.map(\.digest))
-            let mine = Set(disk.entries(of: shard).map(\.digest))
-            let (wanted, given) = (theirs.subtracting(mine).sorted(), mine.subtracting(theirs).sorted())
-            reply.differences += wanted.count + given.count
-            if request.isDryRun { return }
-            for start in stride(from: 0, to: wanted.count, by: 16) {
-                let part = Array(wanted[start..<min(start + 16, wanted.count)])
-                let bytes = try await peers.fetch(part, from: node, deadline: request.deadline)
-                let blobs = bytes.map { Blob(digest: $0.key, bytes: $0.value) }
-                try await disk.put(blobs, isSynced: true)
-                reply.note(blobs)
-            }
-            for start in stride(from: 0, to: given.count, by: 16) {
-                let bytes = try await disk.get(Array(given[start..<min(start + 16, given.count)]))
-                let blobs = bytes.map { Blob(digest: $0.key, bytes: $0.value) }
-                try await peers.push(blobs, at: [:], to: node, isSynced: true, deadline: request.deadline)
-                reply.note(blobs)
-            }
-        } catch {
-            let name = placements.name(of: node) ?? "\(node)"
-            if !reply.unreachable.contains(name) { reply.unreachable.append(name) }
-        }
-    }
-
     // MARK: Telling
 
     public func stat(_ request: StatRequest) async throws(CacheFailure) -> StatReply {
@@ -234,59 +171,5 @@ extension CacheService {
         statistics.warmedHits = counters.warmedHits.current
         statistics.syncDifferences = counters.syncDifferences.current
         return statistics
-    }
-
-    // MARK: Garbage
-
-    /// Deletes blobs of this node's disk that no name refers to and no store has wanted for the whole time of grace.
-    ///
-    /// Names are read first: a binding that is made meanwhile is of a store that holds its blobs, here too, since the gate of
-    /// its closure asked this node or wrote here.
-    func collectGarbage() async {
-        guard let disk else { return }
-        let old = disk.entries().filter { $0.idle >= options.garbageGrace }
-        if old.isEmpty { return }
-        guard let referenced = await referencedDigests() else { return }
-        // Looked at again: a store may have come while the names were read.
-        let candidates = disk.entries().map { (digest: $0.digest, idle: $0.idle) }
-        let sizes = Dictionary(old.map { ($0.digest, $0.size) }) { $1 }
-        let garbage = state.withLock { state in
-            state.holds.garbage(candidates, referenced: referenced, grace: options.garbageGrace)
-        }
-        // And once more by whoever deletes: what a store has been told of meanwhile stays.
-        let deleted = await disk.delete(garbage, idleFor: options.garbageGrace)
-        for digest in deleted { memory.drop(digest) }
-        counters.garbageBlobs.add(UInt64(deleted.count))
-        counters.garbageBytes.add(deleted.reduce(0) { $0 + UInt64(sizes[$1] ?? 0) })
-    }
-
-    /// Nil when a manifest could not be read: then nothing is known to be garbage.
-    private func referencedDigests() async -> Set<Digest>? {
-        var referenced: Set<Digest> = []
-        var after: [UInt8]?
-        while true {
-            let deadline = NodeClock.now() + .seconds(30)
-            guard
-                let page = try? await names.list(
-                    prefix: [], after: after, limit: 1000, principal: "node/" + options.node, deadline: deadline)
-            else { return nil }
-            let manifests = page.bindings.map(\.binding.manifest)
-            referenced.formUnion(manifests)
-            let loaded = await loader.load(manifests, deadline: deadline)
-            guard loaded.unreached.isEmpty else { return nil }
-            for blob in loaded.found.values {
-                guard let manifest = try? Manifest(decoding: blob.bytes) else { continue }
-                referenced.formUnion(manifest.blobs.map(\.digest))
-            }
-            guard page.more, let last = page.bindings.last?.name else { return referenced }
-            after = last
-        }
-    }
-}
-
-extension SyncReply {
-    fileprivate mutating func note(_ blobs: [Blob]) {
-        repairedBlobs += blobs.count
-        repairedBytes += blobs.reduce(0) { $0 + UInt64($1.bytes.count) }
     }
 }
