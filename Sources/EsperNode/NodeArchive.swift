@@ -8,8 +8,8 @@ import RaftRuntime
 
 /// The archive of the kernel cache, as the settings describe it.
 package enum NodeArchive {
-    /// Opens the store behind the archive: makes the directory, or reads the files with the secrets. Asks nobody over the
-    /// network, so that an archive that is down keeps no node from starting.
+    /// Opens the store behind the archive: makes the directory, or reads the files with the secrets. Asks no store over the
+    /// network.
     ///
     /// The caller ends it with ``ObjectStore/shutdown()``.
     ///

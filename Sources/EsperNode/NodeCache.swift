@@ -65,13 +65,13 @@ final class NodeCache: Sendable {
         options.moveRate = cache.moveBytesPerSecond.map { UInt64($0) }
         let memory = MemoryTier(
             MemoryTier.Options(
-                limitBytes: UInt64(cache.memoryBytes), policy: EvictionPolicy(named: cache.policy) ?? .s3fifo,
+                limitBytes: UInt64(cache.memoryBytes), policy: ScorerRegistry.policy(named: cache.policy) ?? .s3fifo,
                 seed: random.next()))
         let trace = cache.trace.map {
             TraceRecorder(TraceRecorder.Options(path: $0, samplingRatio: UInt32(clamping: cache.traceSampling)))
         }
         let peers = CachePeers(me: node.nodeID, tls: try Self.context(credentials), on: group)
-        let tiers = try NodeTiers.start(settings, node: node, on: group, logger: logger)
+        let tiers = try await NodeTiers.start(settings, node: node, on: group, logger: logger)
         let service = CacheService(
             CacheService.Parts(
                 names: NodeNames(node), memory: memory, disk: disk, outer: tiers.outer, peers: peers,

@@ -32,7 +32,7 @@ final class NodeTiers: Sendable {
     /// - Throws: ``StartError`` when the settings of a tier make no sense.
     static func start(
         _ settings: NodeSettings, node: NodeHandle, on group: any EventLoopGroup, logger: Logger
-    ) throws -> NodeTiers {
+    ) async throws -> NodeTiers {
         let cache = settings.cache
         var random = SystemRandomNumberGenerator()
         var outer: [GuardedTier] = []
@@ -57,7 +57,7 @@ final class NodeTiers: Sendable {
         }
         var demotion: Demotion?
         if let place = cache.archive {
-            let tier = guarded(archive(place, on: group, logger), read: .seconds(10), write: .seconds(30))
+            let tier = guarded(try await archive(place, on: group, logger), read: .seconds(10), write: .seconds(30))
             outer.append(tier)
             demotion = catalog.map { catalog in
                 var speed = Demotion.Settings()
@@ -82,11 +82,15 @@ final class NodeTiers: Sendable {
         }
     }
 
-    /// Opened by its probes: a directory on a network may be missing, or hang, when the node starts.
+    /// A bucket's files with secrets must be there. A directory is opened by its probes: on a network it may be missing, or hang,
+    /// when the node starts.
     private static func archive(
         _ place: NodeSettings.Archive, on group: any EventLoopGroup, _ logger: Logger
-    ) -> DeferredTier {
-        DeferredTier(.archive) { () throws(TierFailure) in
+    ) async throws(StartError) -> any BlobTier {
+        guard case .directory = place else {
+            return ArchiveTier(try await NodeArchive.open(place, on: group, logger: logger))
+        }
+        return DeferredTier(.archive) { () throws(TierFailure) in
             do throws(StartError) {
                 return ArchiveTier(try await NodeArchive.open(place, on: group, logger: logger))
             } catch {

@@ -57,6 +57,14 @@ import Testing
         #expect(problems.count == 6)
     }
 
+    @Test func `a policy may be a scorer that the program registers`() throws {
+        #expect(
+            try Self.read(Self.sound + "\ncache: {policy: \"custom:sampled_cost\"}").cache.policy
+                == "custom:sampled_cost")
+        let problems = Self.problems(Self.sound + "\ncache: {policy: \"custom:unknown\"}")
+        #expect(problems.count == 1 && problems[0].contains("custom:sampled_cost"), "\(problems)")
+    }
+
     @Test func `the archive is a directory or a bucket`() throws {
         #expect(try Self.read(Self.sound).cache.archive == nil)
         let directory = try Self.read(Self.sound + "\ncache: {archive: {directory: /shared}}")

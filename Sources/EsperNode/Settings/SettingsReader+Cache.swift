@@ -1,12 +1,16 @@
 import CacheCore
 import EsperTypes
+import KernelCache
 import ObjectStore
 
 extension SettingsReader {
     static let cacheKeys: [(name: String, help: String)] = [
         ("cache.enabled", "false serves no kernel cache on this node; default: true"),
         ("cache.memory", "of values in memory; default: 256MiB"),
-        ("cache.policy", "what memory gives up first: s3fifo, lru, lfu, sieve, fifo, clock or cost; default: s3fifo"),
+        (
+            "cache.policy",
+            "what memory gives up first: s3fifo, lru, lfu, sieve, fifo, clock, cost or custom:sampled_cost; default: s3fifo"
+        ),
         ("cache.copies", "of each blob in the cluster, 1 to 3; default: 2"),
         ("cache.directory", "where blobs are kept on this node's disk; default: cache in the data directory"),
         ("cache.catalog", "false keeps no blobs in the catalog's database; default: true"),
@@ -29,7 +33,10 @@ extension SettingsReader {
         ("cache.archive.s3.insecure", "true allows http:// beyond loopback; default: false"),
         ("cache.garbage_after", "how long blobs are kept that no name refers to; default: 24h"),
         ("cache.warm_rate", "bytes a second of warming; default: 32MiB"),
-        ("cache.trace", "file that every use of the cache is written to, for 'esper bench cache trace'; default: none"),
+        (
+            "cache.trace",
+            "file that every use of the cache is written to, for 'esper bench cache --trace'; default: none"
+        ),
         ("cache.trace_sampling", "of so many keys one is written there; default: 1"),
         ("cache.weight", "this node's share of the shards, relative to the others', 0 to 1000000; default: 100"),
         (
@@ -131,10 +138,10 @@ extension SettingsReader {
     }
 
     private mutating func readPolicy() -> String {
-        let names = EvictionPolicy.named.map(\.description)
         guard let scalar = scalar("cache.policy") else { return EvictionPolicy.s3fifo.description }
-        if !names.contains(scalar.text) {
-            complain("cache.policy", "'\(scalar.text)' is none of \(names.joined(separator: ", ")) (\(scalar.origin))")
+        if ScorerRegistry.policy(named: scalar.text) == nil {
+            let names = ScorerRegistry.names.joined(separator: ", ")
+            complain("cache.policy", "'\(scalar.text)' is none of \(names) (\(scalar.origin))")
         }
         return scalar.text
     }

@@ -2,7 +2,7 @@ public import CacheCore
 internal import Foundation
 internal import Synchronization
 
-/// Writes what is asked of the cache into a file, for `esper bench cache trace`.
+/// Writes what is asked of the cache into a file, for `esper bench cache --trace`.
 ///
 /// Bounded twice: what cannot be written soon enough is dropped and counted, and files are rotated, so that at most two of
 /// `maximumFileBytes` exist (`PATH` and `PATH.1`). Recording takes a short lock and never waits for the disk; whoever calls

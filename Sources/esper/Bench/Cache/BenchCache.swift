@@ -8,7 +8,7 @@ struct BenchCache: AsyncParsableCommand {
         subcommands: [
             BenchCachePolicies.self, BenchCacheLocal.self, BenchCacheTrace.self, BenchCacheLoad.self,
             BenchCacheRead.self, BenchCacheRestart.self, BenchCacheRolling.self,
-        ])
+        ], defaultSubcommand: BenchCacheTrace.self)
 }
 
 /// What policies hit.

@@ -6,9 +6,11 @@ import Foundation
 /// What policies would have hit of what was really asked.
 struct BenchCacheTrace: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "trace", abstract: "Hit ratios of every policy over a trace that a node has written.")
+        commandName: "trace",
+        abstract:
+            "Hit ratios of every policy over a trace that a node has written; 'esper bench cache --trace FILE' too.")
 
-    @Argument(help: "The file, as the settings of the node name it.")
+    @Option(name: .customLong("trace"), help: "The file, as the settings of the node name it.")
     var file: String
 
     @Option(help: "Sizes of the cache to try, in MiB; of the whole cache, whatever part of the keys was sampled.")
