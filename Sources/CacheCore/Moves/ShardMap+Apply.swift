@@ -167,6 +167,7 @@ extension ShardMap {
             }
         }
         guard shard != shards[number] else { return }
+        shard.keepAsStrays([node])
         shard.epoch = shard.epoch.next
         shard.since = next
         shards[number] = shard
@@ -214,6 +215,7 @@ extension ShardMap {
         case .flip: shard.step = .drain
         case .drain:
             shard.step = .stable
+            shard.keepAsStrays(move.leaving)
             shard.move = nil
             shard.epoch = shard.epoch.next
         }
@@ -247,10 +249,18 @@ extension ShardMap {
         guard shard.epoch == revival.epoch, !shard.placement.members.contains(where: isUp), isPossible(revival.to),
             revival.to.members.allSatisfy(isUp)
         else { return false }
-        let strays = (shard.strays + shard.placement.members).filter { host($0) != nil && !revival.to.contains($0) }
+        // Whoever was a member before the last one died may have what that one had: everybody is asked.
+        let strays = hosts.map(\.id).filter { !revival.to.contains($0) }
         shards[number] = Shard(
-            placement: revival.to, epoch: shard.epoch.next, step: .stable, move: nil, since: next,
-            strays: Array(Set(strays)).sorted())
+            placement: revival.to, epoch: shard.epoch.next, step: .stable, move: nil, since: next, strays: strays)
         return true
+    }
+}
+
+extension ShardMap.Shard {
+    /// While there are strays the members may lack what others have: whoever leaves may be the only one who has something.
+    fileprivate mutating func keepAsStrays(_ nodes: [NodeID]) {
+        guard !strays.isEmpty else { return }
+        strays = Set(strays).union(nodes).subtracting(placement.members).sorted()
     }
 }

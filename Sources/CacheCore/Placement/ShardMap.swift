@@ -197,6 +197,14 @@ public struct ShardMap: Hashable, Sendable {
         return entry.writers.filter(isUp)
     }
 
+    /// Whether `node` may delete its copies of the shard's blobs: it does not belong to it, and as many
+    /// as there should be do, are up, and have them.
+    public func isFree(_ shard: ShardID, of node: NodeID) -> Bool {
+        let entry = self[shard]
+        return entry.step == .stable && !entry.placement.contains(node) && !entry.strays.contains(node)
+            && entry.placement.members.count(where: isUp) >= min(copies, hosts.count(where: \.isEligible))
+    }
+
     /// Moves that have not ended.
     public var movingCount: Int { shards.count { $0.step != .stable } }
 }
@@ -220,10 +228,6 @@ extension ShardMap.Shard {
         return placement.members + (step == .flip ? move.leaving : move.joining)
     }
 
-    /// Whether `node` may delete its copies of this shard's blobs: it does not belong to it, and whoever does has them.
-    public func isFree(of node: NodeID) -> Bool {
-        step == .stable && !placement.contains(node) && !strays.contains(node)
-    }
 }
 
 /// Bounds of what moves may take from the cluster.

@@ -99,9 +99,8 @@ extension Rebalancer {
     /// Deletes blobs of shards that others hold completely.
     private func free(_ map: ShardMap) async {
         guard let disk = parts.disk else { return }
-        let copies = min(map.copies, map.hosts.count(where: \.isEligible))
         for shard in disk.shardBytes.keys.sorted() {
-            guard map[shard].isFree(of: me), map[shard].placement.members.count >= copies else { continue }
+            guard map.isFree(shard, of: me) else { continue }
             let digests = disk.entries(of: shard).map(\.digest)
             for start in stride(from: 0, to: digests.count, by: Self.freedAtOnce) {
                 // Without a lease the map may be an old one, and what it says is free have come back.

@@ -79,7 +79,7 @@ extension MoveSimulator {
         for (number, shard) in map.shards.enumerated() where !nodes[node].disk[number].isEmpty {
             let id = nodes[node].id
             let isEarly = mutant == .freesEarly && (shard.move?.leaving.contains(id) ?? false) && shard.step >= .verify
-            if shard.isFree(of: id) || isEarly {
+            if map.isFree(ShardID(number)!, of: id) || isEarly {
                 nodes[node].disk[number] = []
                 try checkKept()
             }

@@ -79,6 +79,7 @@ package struct MoveSimulator {
     var leader: Int?
     var leaderSince = 0
     var electAt = 0
+    var driverOptions = RebalanceDriver.Options()
     var driver = RebalanceDriver()
     var pending: [(due: Int, command: MapCommand)] = []
     var granted: [Int: Int] = [:]
@@ -101,7 +102,11 @@ package struct MoveSimulator {
         random = SeededRandom(seed: seed)
         self.mutant = mutant
         acknowledged = Array(repeating: [], count: Self.shardCount)
-        driver = Self.newDriver()
+        driverOptions.debounce = .milliseconds(300)
+        driverOptions.repairDelay = .milliseconds(4000)
+        driverOptions.drainTime = .milliseconds(200)
+        driverOptions.replanInterval = random.pick([.zero, .seconds(5), .seconds(1000)])!
+        driver = RebalanceDriver(options: driverOptions)
         let count = random.int(in: 3...5)
         for _ in 0..<count { addNode() }
         let hosts = nodes.map { ShardMap.Host(id: $0.id, zone: "z\($0.id.rawValue % 3)") }
@@ -109,14 +114,6 @@ package struct MoveSimulator {
         let placements = PlacementPlanner(copies: copies).placements(
             hosts: hosts, previous: [], shards: Self.shardCount)!
         maps = [ShardMap(founding: hosts, placements: placements, copies: copies, shards: Self.shardCount)!]
-    }
-
-    static func newDriver() -> RebalanceDriver {
-        var options = RebalanceDriver.Options()
-        options.debounce = .milliseconds(300)
-        options.repairDelay = .milliseconds(4000)
-        options.drainTime = .milliseconds(200)
-        return RebalanceDriver(options: options)
     }
 
     mutating func addNode() {
@@ -190,7 +187,7 @@ package struct MoveSimulator {
         leader = new
         term += 1
         leaderSince = now
-        driver = Self.newDriver()
+        driver = RebalanceDriver(options: driverOptions)
         granted = [:]
         heard = [:]
     }

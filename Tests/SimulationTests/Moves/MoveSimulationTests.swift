@@ -20,7 +20,7 @@ import Testing
 
     @Test(arguments: MoveMutant.allCases)
     func `are found broken when a rule is left out`(mutant: MoveMutant) {
-        for seed in UInt64(0)..<400 {
+        for seed in UInt64(0)..<500 {
             guard let failure = MoveSimulator.run(seed: seed, mutant: mutant).failure else { continue }
             #expect(mutant.breaks.contains(failure.rule), "\(failure)")
             return

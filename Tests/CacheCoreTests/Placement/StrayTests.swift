@@ -1,0 +1,66 @@
+import CacheCore
+import EsperTypes
+import Testing
+
+/// A shard of the map after its last member has died for good.
+@Suite struct `Strays of a shard` {
+    private let shard = ShardID(6)!
+
+    /// Four hosts, two copies; the shard's members are the first two.
+    private func makeMap() -> ShardMap? {
+        let hosts = (1...4).map { ShardMap.Host(id: NodeID($0)) }
+        let placement = Placement(owner: NodeID(1), replicas: [NodeID(2)])
+        return ShardMap(
+            founding: hosts, placements: Array(repeating: placement, count: ShardID.count), copies: 2)
+    }
+
+    private func apply(_ commands: [MapCommand], to map: inout ShardMap?) {
+        for command in commands { #expect(ShardMap.apply(command, to: &map).applied > 0, "\(command)") }
+    }
+
+    private func down(_ node: UInt64, _ map: ShardMap?) -> MapCommand {
+        .down(NodeID(node), seen: map!.host(NodeID(node))!.epoch)
+    }
+
+    private func revive(to owner: UInt64, _ map: ShardMap?) -> MapCommand {
+        .revive([
+            Revival(shard: shard, epoch: map![shard].epoch, to: Placement(owner: NodeID(owner), replicas: []))
+        ])
+    }
+
+    @Test func `every other host may have been a member before, and keeps what it has`() throws {
+        var map = makeMap()
+        apply([down(1, map)], to: &map)
+        // The second dies with its disk; the first still has everything.
+        apply([.remove(NodeID(2))], to: &map)
+        #expect(try #require(map).isFree(shard, of: NodeID(1)) == false)
+        apply([revive(to: 3, map)], to: &map)
+        let revived = try #require(map)
+        #expect(revived[shard].strays == [NodeID(1), NodeID(4)])
+        #expect(!revived.isFree(shard, of: NodeID(1)))
+    }
+
+    @Test func `a member that leaves while there are strays becomes one`() throws {
+        var map = makeMap()
+        apply([down(1, map)], to: &map)
+        apply([.remove(NodeID(2))], to: &map)
+        apply([revive(to: 3, map)], to: &map)
+        let planned = PlannedMove(
+            shard: shard, epoch: map![shard].epoch, to: Placement(owner: NodeID(4), replicas: []), reason: .balance)
+        apply([.plan([planned])], to: &map)
+        while let move = map?[shard].move {
+            let change = StepChange(shard: shard, move: move.id, step: map![shard].step, epoch: map![shard].epoch)
+            apply([.advance([change])], to: &map)
+        }
+        let moved = try #require(map)
+        #expect(moved[shard].placement.members == [NodeID(4)])
+        #expect(moved[shard].strays == [NodeID(1), NodeID(3)])
+    }
+
+    @Test func `nothing is freed while members are missing or down`() throws {
+        var map = makeMap()
+        #expect(try #require(map).isFree(shard, of: NodeID(3)))
+        apply([down(2, map)], to: &map)
+        #expect(try #require(map).isFree(shard, of: NodeID(3)) == false)
+    }
+}
