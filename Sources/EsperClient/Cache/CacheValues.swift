@@ -94,7 +94,7 @@ public struct ArtifactHeader: Hashable, Sendable {
     public let binding: Binding
     /// Checked against the binding's digest.
     public let manifest: Manifest
-    /// Where the manifest was found.
+    /// The farthest place that the node had to bring any of it from; of a large one, of its manifest.
     public let tier: CacheTier?
     /// Not confirmed to be the newest; only when that was asked for.
     public let isStale: Bool

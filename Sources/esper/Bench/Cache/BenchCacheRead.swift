@@ -45,7 +45,9 @@ struct BenchCacheRead: AsyncParsableCommand {
                 "seconds": .rounded(Double(windows.count) * 0.1), "rate_per_second": .rounded(rate),
                 "reads": tally.json, "hits": hits.json,
             ]),
-            text: "\(Int(rate)) reads/s by \(readers.readers) readers: \(tally.text)\n  found in: \(hits.text)")
+            text:
+                "\(Int(rate)) reads/s by \(readers.readers) readers: \(tally.text)\n  found by the nodes in: \(hits.text)"
+        )
     }
 }
 

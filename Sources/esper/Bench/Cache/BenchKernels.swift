@@ -64,6 +64,8 @@ struct PinnedClients: Sendable {
 /// What reads or stores came to within some time.
 struct CacheTally: Sendable {
     var latency = Histogram()
+    /// Of what was found, by the farthest place that any of it came from.
+    var latencyByTier: [CacheTier: Histogram] = [:]
     var found: UInt64 = 0
     var absent: UInt64 = 0
     /// By reason.
@@ -74,9 +76,25 @@ struct CacheTally: Sendable {
 
     mutating func merge(_ other: CacheTally) {
         latency.merge(other.latency)
+        for (tier, histogram) in other.latencyByTier { latencyByTier[tier, default: Histogram()].merge(histogram) }
         found += other.found
         absent += other.absent
         failures.merge(other.failures, uniquingKeysWith: +)
+    }
+
+    mutating func add(_ result: Result<Retrieved<Artifact>, EsperError>, nanoseconds: UInt64) {
+        switch result {
+        case .failure(let error):
+            failed(error)
+            return
+        case .success(.found(let artifact)):
+            found += 1
+            if let tier = artifact.header.tier {
+                latencyByTier[tier, default: Histogram()].record(nanoseconds: nanoseconds)
+            }
+        case .success(.absent), .success(.notModified): absent += 1
+        }
+        latency.record(nanoseconds: nanoseconds)
     }
 
     mutating func failed(_ error: EsperError) { failures[error.code, default: 0] += 1 }
@@ -87,6 +105,8 @@ struct CacheTally: Sendable {
             "failures": .object(
                 failures.sorted { $0.key < $1.key }.map { JSON.Field(name: $0.key, value: .unsigned($0.value)) }),
             "latency": latency.json,
+            "latency_by_tier": .object(
+                latencyByTier.sorted { $0.key < $1.key }.map { JSON.Field(name: $0.key.name, value: $0.value.json) }),
         ])
     }
 
@@ -94,6 +114,9 @@ struct CacheTally: Sendable {
         var text = "\(found) found, \(absent) absent, \(failed) failed; \(latency.text)"
         if failed > 0 {
             text += " (\(failures.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)" }.joined(separator: ", ")))"
+        }
+        for (tier, histogram) in latencyByTier.sorted(by: { $0.key < $1.key }) {
+            text += "\n  from \(tier.name): \(histogram.count), \(histogram.text)"
         }
         return text
     }

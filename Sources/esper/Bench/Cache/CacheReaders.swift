@@ -42,22 +42,18 @@ final class CacheReaders: Sendable {
         while !isStopped.load(ordering: .relaxed) {
             let number = Int(keys.next(&random) - 1)
             let begin = MonotonicClock.nanoseconds()
-            var tally = CacheTally()
+            let result: Result<Retrieved<Artifact>, EsperError>
             do throws(EsperError) {
-                let value = try await client.cache.value(of: kernels.name(number))
-                if value == nil { tally.absent = 1 } else { tally.found = 1 }
-            } catch { tally.failed(error) }
+                result = .success(try await client.cache.retrieve(kernels.name(number)))
+            } catch { result = .failure(error) }
             let end = MonotonicClock.nanoseconds()
             let window = Int((end - start) / windowNanoseconds)
             windows.withLock { windows in
                 while windows.count <= window { windows.append(CacheTally()) }
-                if tally.failed == 0 { windows[window].latency.record(nanoseconds: end - begin) }
-                windows[window].found += tally.found
-                windows[window].absent += tally.absent
-                windows[window].failures.merge(tally.failures, uniquingKeysWith: +)
+                windows[window].add(result, nanoseconds: end - begin)
             }
             // What fails at once would otherwise fail a million times a second; a cancelled sleep ends early, as it should.
-            if tally.failed > 0 { try? await Task.sleep(for: .milliseconds(5)) }
+            if case .failure = result { try? await Task.sleep(for: .milliseconds(5)) }
         }
     }
 }
