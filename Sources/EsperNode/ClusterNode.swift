@@ -77,7 +77,7 @@ public final class ClusterNode: Sendable {
             try OpenedDirectory(settings, initializes: initializes)
         }
         directory = opened.directory
-        if let torn = opened.recovery.tornTail {
+        if let torn = opened.recovered.log.tornTail {
             logger.info(
                 "an unfinished write was cut off the log",
                 metadata: ["path": "\(torn.path)", "offset": "\(torn.offset)"])
@@ -251,7 +251,7 @@ public final class ClusterNode: Sendable {
                     id: $0.id, name: $0.name, peerHost: $0.peer.host, peerPort: $0.peer.port,
                     apiAddress: $0.api.description, zone: $0.zone)
             },
-            directory: opened.directory, recovery: opened.recovery, state: opened.state, credentials: credentials,
+            directory: opened.directory, recovered: opened.recovered, credentials: credentials,
             settings: CoordinationSettings(
                 auditedPrefixes: settings.outbox.auditPrefixes.map { [UInt8]($0.utf8) },
                 maximumOutboxRecords: settings.outbox.maximumRecords),
@@ -264,8 +264,7 @@ public final class ClusterNode: Sendable {
 /// The data directory as a start finds or makes it. Blocks while it reads the log.
 private struct OpenedDirectory: Sendable {
     var directory: DataDirectory
-    var recovery: DataDirectory.Recovery
-    var state: StateMachine
+    var recovered: RecoveredNode
 
     init(_ settings: NodeSettings, initializes: Bool) throws {
         let options = StorageOptions(segmentBytes: settings.raft.segmentBytes)
@@ -300,11 +299,7 @@ private struct OpenedDirectory: Sendable {
             settings.dataDirectory, cluster: settings.clusterID, node: settings.member.id, in: fileSystem,
             options: options, entropy: entropy)
         do {
-            var restored: StateMachine?
-            recovery = try directory.recover { [directory] snapshot throws(StorageError) in
-                restored = try StateMachine(restoring: snapshot, from: directory.snapshots)
-            }
-            state = recovery.restored.snapshot == nil ? StateMachine() : restored ?? StateMachine()
+            recovered = try directory.recoverNode()
         } catch {
             directory.close()
             throw error

@@ -4,6 +4,13 @@ extension RaftNode {
     /// What this node knows to be committed.
     public var committed: LogIndex { commit }
 
+    /// Whether the driver may apply through this entry by itself, beyond what was handed over: it is committed and durable here,
+    /// and so is everything before it.
+    public func mayApplyAhead(through id: EntryID) -> Bool {
+        restoring == nil && pendingRestore == nil && id.index > scheduled && id.index <= min(commit, log.durable)
+            && log.holds(id)
+    }
+
     /// - Complexity: O(members).
     public var status: RaftStatus {
         RaftStatus(

@@ -80,8 +80,11 @@ extension RaftNode {
     }
 
     mutating func applied(through index: LogIndex) {
-        precondition(index <= scheduled, "\(index) is applied, but only \(scheduled) was handed over")
+        precondition(
+            index <= max(scheduled, min(commit, log.durable)),
+            "\(index) is applied; handed over \(scheduled), committed \(commit), durable \(log.durable)")
         applied = max(applied, index)
+        scheduled = max(scheduled, index)
         if let awaited = restoring, applied >= awaited { restoring = nil }
     }
 

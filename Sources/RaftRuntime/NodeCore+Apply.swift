@@ -34,12 +34,8 @@ extension NodeCore {
         for entry in unapplied {
             if count > 0, count % Self.applyStride == 0, NodeClock.now() >= end { break }
             count += 1
-            switch entry.kind {
-            case .command:
-                state.apply(index: entry.index, term: entry.term, payload: entry.payload, into: &output)
-            case .noop, .configuration: state.skip(index: entry.index, term: entry.term)
-            }
-            noteApplied(entry)
+            state.apply(entry, into: &output)
+            appliedLog.add(entry)
             markIfDue(entry.index)
             if entry.term > appliedTerm {
                 // Answers of earlier entries first: what they resolve is not lost.
@@ -52,6 +48,7 @@ extension NodeCore {
         }
         appliedIndex = unapplied[unapplied.startIndex + count - 1].index
         unapplied = unapplied.dropFirst(count)
+        appliedLog.trim(toBytes: options.retainedTailBytes)
         metrics.applied.increment(by: count)
         names.applied(state)
         settleResults(now)
@@ -85,16 +82,6 @@ extension NodeCore {
             guard !core.isStopped, !core.unapplied.isEmpty else { return }
             core.applySome(NodeClock.now())
         }
-    }
-
-    private func noteApplied(_ entry: Entry) {
-        let bytes = entry.payload.count + 32
-        logBytesSinceSnapshot += bytes
-        bytesSinceTailMark += bytes
-        guard bytesSinceTailMark >= Self.tailMarkBytes else { return }
-        bytesSinceTailMark = 0
-        tailMarks.append(entry.index)
-        if tailMarks.count > options.retainedTailBytes / Self.tailMarkBytes { tailMarks.removeFirst() }
     }
 
     private func settleResults(_ now: Instant) {

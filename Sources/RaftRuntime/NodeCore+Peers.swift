@@ -10,6 +10,7 @@ extension NodeCore: PeerDelegate {
     func received(_ frames: [PeerFrame], from peer: NodeID) {
         guard !isStopped else { return }
         let now = NodeClock.now()
+        if peer == leader, let last = heard[peer] { leaderSilence = max(leaderSilence, now - last) }
         heard[peer] = now
         for frame in frames {
             switch frame {
@@ -237,6 +238,7 @@ extension NodeCore: PeerDelegate {
 
     func report(_ now: Instant) {
         nextReport = now + options.reportInterval
+        metrics.observe(leaderSilence: leaderSilence)
         metrics.observe(watches)
         observeNames()
         metrics.observe(raft.status, state.answer(.summary), pending: pendingCount, pendingBytes: proposals.bytes)

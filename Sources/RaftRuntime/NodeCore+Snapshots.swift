@@ -10,14 +10,14 @@ import RaftStorage
 extension NodeCore {
     /// Starts a snapshot when the log has grown enough. The copy is O(1), so apply goes on while it is written.
     func snapshotIfDue() {
-        guard logBytesSinceSnapshot >= snapshotDueBytes || isRepairDue, !isSnapshotRunning, !isCatchingUp,
+        guard appliedLog.bytesSinceSnapshot >= snapshotDueBytes || isRepairDue, !isSnapshotRunning, !isCatchingUp,
             let basis = raft.snapshotBasis(at: appliedIndex)
         else { return }
         isSnapshotRunning = true
-        logBytesSinceSnapshot = 0
+        appliedLog.snapshotBegun()
         // After damage nothing before the new snapshot is kept, so that the damaged files go.
         let retainFrom =
-            isRepairDue ? basis.id.index.next : min(tailMarks.first ?? basis.id.index, basis.id.index)
+            isRepairDue ? basis.id.index.next : min(appliedLog.marks.first ?? basis.id.index, basis.id.index)
         isRepairDue = false
         logger.info("snapshot begins", metadata: ["raft.index": "\(basis.id.index)"])
         run({ [state] worker in try worker.write(state, basis) }) { core, result in
@@ -76,9 +76,8 @@ extension NodeCore {
     /// After a turn's effects are gone nobody else has these entries, so it is the worker that frees them.
     func letGoOfDiscarded() {
         guard !discarded.isEmpty else { return }
-        let waste = Waste(discarded)
+        letGo(of: discarded)
         discarded = []
-        snapshotWorker.submit { waste.value = nil }
     }
 
     func readSnapshotChunk(for peer: NodeID, _ descriptor: SnapshotDescriptor, offset: UInt64, maximumBytes: Int) {
@@ -139,23 +138,34 @@ extension NodeCore {
     private func stateRestored(
         _ restored: StateMachine, _ restoredSessions: SessionClock, _ descriptor: SnapshotDescriptor
     ) {
+        // It reaches further than what the log led to.
+        replay = nil
+        replaceState(restored, restoredSessions)
+        appliedLog = AppliedLog()
+        logger.notice("state restored from a snapshot", metadata: ["raft.index": "\(descriptor.index)"])
+        membersApplied()
+        settleAfterRestore()
+    }
+
+    /// Goes on with a state that others, or another thread, have made of committed entries.
+    func replaceState(_ newState: StateMachine, _ newSessions: SessionClock) {
         takeStateBack()
-        let waste = Waste((state, sessions))
-        state = restored
-        sessions = restoredSessions
-        snapshotWorker.submit { waste.value = nil }
+        letGo(of: (state, sessions))
+        state = newState
+        sessions = newSessions
         appliedIndex = state.applied.index
         appliedTerm = state.applied.term
         names.applied(state, isRestored: true)
         observer.namesChanged(nil)
         agreement.stateRestored()
-        logBytesSinceSnapshot = 0
-        tailMarks.removeAll()
         // Watchers go on in the new state's history where they were.
         watches.stateRestored(at: state.revision)
-        logger.notice("state restored from a snapshot", metadata: ["raft.index": "\(descriptor.index)"])
-        membersApplied()
-        settleAfterRestore()
+    }
+
+    /// To free a large state takes longer than a heartbeat may be late: the worker does it.
+    func letGo<Value>(of value: Value) {
+        let waste = Waste(value)
+        snapshotWorker.submit { waste.value = nil }
     }
 
     /// Commands that the snapshot covers were applied elsewhere: their answers are not known here.

@@ -113,6 +113,8 @@ final class NodeCore {
     var reports: [NodeID: NodeReport] = [:]
     /// When a peer last said anything.
     var heard: [NodeID: Instant] = [:]
+    /// The longest that nothing was heard of the leader, since it is known.
+    var leaderSilence = Duration.zero
     /// What the nodes say of their states, compared.
     var agreement = StateAgreement()
     /// Set when this node was found to have another state than the majority; it stops.
@@ -146,7 +148,6 @@ final class NodeCore {
     var isIsolated = false
     var isLogCongested = false
     var isLogFull = false
-    var logBytesSinceSnapshot = 0
     var isSnapshotRunning = false
     /// The snapshot on its way in that the log speaks of.
     var toldReceiving: SnapshotDescriptor?
@@ -155,13 +156,11 @@ final class NodeCore {
     var nextScrub = Instant.distantFuture
     /// The write that names the newest snapshot, while older files must be kept for a start before it is durable.
     var pruneAfter: (write: WriteSequence, snapshot: SnapshotDescriptor)?
-    /// Every so many bytes of applied log, where it stood: to find the index that keeps a tail of given size.
-    var tailMarks: Deque<LogIndex> = []
-    var bytesSinceTailMark = 0
+    var appliedLog = AppliedLog()
+    /// What the log leads to, and its sessions, until it is known whether all of it is committed.
+    var replay: (StateReplay, sessions: SessionClock)?
     /// The revision at which history is next compacted, if this node leads by then.
     var nextCompaction = Revision.zero
-
-    static let tailMarkBytes = 1 << 20
 
     init(
         _ parts: NodeParts, eventLoop: any EventLoop, observer: any NodeObserver, log: LogWriter, mailbox: Mailbox,
@@ -200,6 +199,7 @@ final class NodeCore {
         toldPosition = (parts.recovery.restored.hardState.term, parts.state.applied.index)
         toldAuth = parts.state.auth.status
         sessions = SessionClock(sessions: parts.state.sessionGrants, at: now)
+        replay = parts.replay.map { ($0, SessionClock(sessions: $0.state.sessionGrants, at: now)) }
         appliedIndex = parts.state.applied.index
         appliedTerm = parts.state.applied.term
         transport = try PeerTransport(
@@ -214,6 +214,8 @@ final class NodeCore {
         role = status.role
         leader = status.leader
     }
+
+    var sessionGrace: Duration { max(options.sessionGrace, options.raft.readLease) }
 
     func member(_ id: NodeID) -> ClusterMember? { members.first { $0.id == id } }
 
@@ -241,6 +243,7 @@ final class NodeCore {
         // Applying and refusing can step the core again; it settles because every event is consumed once.
         repeat {
             sendGathered(now)
+            adoptReplayIfCommitted(now)
             raft.flush(at: now, into: &effects)
             perform(now)
         } while !effects.isEmpty
@@ -374,6 +377,7 @@ final class NodeCore {
         batch = .none
         term = change.term
         leader = change.leader
+        leaderSilence = .zero
         position.publish(hasLeader: leader != nil, at: now)
         metrics.roleChanged(change)
         let level: Logger.Level = change.role == .leader || wasLeader ? .notice : .info
@@ -385,7 +389,7 @@ final class NodeCore {
             ])
         if change.role == .leader {
             // The leader before may have confirmed keep-alives by its lease until that ended.
-            sessions.becameLeader(at: now, grace: max(options.sessionGrace, options.raft.readLease))
+            sessions.becameLeader(at: now, grace: sessionGrace)
             announceLeadership()
             report(now)
             observer.leadershipChanged(change.term)

@@ -15,6 +15,8 @@ public struct NodeParts: Sendable {
     public var recovery: DataDirectory.Recovery
     /// Restored from the recovered snapshot; empty without one.
     public var state: StateMachine
+    /// What the recovered log leads to beyond `state`.
+    public var replay: StateReplay?
     public var credentials: TLSCredentials
     public var settings: CoordinationSettings
     public var options: RuntimeOptions
@@ -27,7 +29,7 @@ public struct NodeParts: Sendable {
 
     public init(
         name: String, version: String, members: [ClusterMember], directory: DataDirectory,
-        recovery: DataDirectory.Recovery, state: StateMachine, credentials: TLSCredentials,
+        recovered: RecoveredNode, credentials: TLSCredentials,
         settings: CoordinationSettings, options: RuntimeOptions, peerOptions: PeerOptions, seed: UInt64,
         logger: Logger, date: @escaping @Sendable () -> Date
     ) {
@@ -35,8 +37,9 @@ public struct NodeParts: Sendable {
         self.version = version
         self.members = members
         self.directory = directory
-        self.recovery = recovery
-        self.state = state
+        recovery = recovered.log
+        state = recovered.state
+        replay = recovered.replay
         self.credentials = credentials
         self.settings = settings
         self.options = options

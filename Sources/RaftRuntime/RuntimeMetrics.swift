@@ -61,6 +61,8 @@ struct RuntimeMetrics {
     private let heldFor = Gauge(label: "esper_cache_commit_held_seconds")
     private let term = Gauge(label: "raft.term")
     private let isLeader = Gauge(label: "raft.is_leader")
+    /// The longest that a follower has heard nothing of its leader, since it follows it.
+    private let leaderSilence = Gauge(label: "raft.leader.silence.seconds")
     private let commitIndex = Gauge(label: "raft.commit_index")
     private let appliedIndex = Gauge(label: "raft.applied_index")
     private let durableIndex = Gauge(label: "raft.durable_index")
@@ -95,6 +97,8 @@ struct RuntimeMetrics {
         heldCommits.increment(by: count)
         heldFor.record(duration.seconds)
     }
+
+    func observe(leaderSilence: Duration) { self.leaderSilence.record(leaderSilence.seconds) }
 
     func observe(_ watches: WatchRegistry) {
         self.watches.record(watches.count)

@@ -139,31 +139,34 @@ public final class DataDirectory: Sendable {
     ///
     /// - Parameter check: reads a snapshot as its user will, and throws `corrupted` or `snapshotMissing` when it is no good; the
     ///   default looks at header, size and footer.
+    /// - Parameter read: gets the log's entries while the rest is being read, as its files hold them: after damage, or when a later leader
+    ///   replaced them, some come twice, and not all of them are in `restored`.
     /// - Throws: `corrupted` with file and offset when something acknowledged is unreadable and either the term of this node's
     ///   promises cannot be told, or there is no other voter to fetch anything from; nothing is changed then.
     public func recover(
-        checking check: ((SnapshotDescriptor) throws(StorageError) -> Void)? = nil
+        checking check: ((SnapshotDescriptor) throws(StorageError) -> Void)? = nil,
+        reading read: ([Entry]) -> Void = { _ in }
     ) throws(StorageError) -> Recovery {
         let check = check ?? snapshots.check
         do throws(StorageError) {
-            return try recoverUndamaged(checking: check)
+            return try recoverUndamaged(checking: check, reading: read)
         } catch {
             guard error.isDamage else { throw error }
             try beginAnew(after: error, checking: check)
-            var recovery = try recoverUndamaged(checking: check)
+            var recovery = try recoverUndamaged(checking: check, reading: read)
             recovery.damage = error
             return recovery
         }
     }
 
     private func recoverUndamaged(
-        checking check: (SnapshotDescriptor) throws(StorageError) -> Void
+        checking check: (SnapshotDescriptor) throws(StorageError) -> Void, reading read: ([Entry]) -> Void
     ) throws(StorageError) -> Recovery {
         let directory = Self.logDirectory(path)
         let recovered = try LogRecovery(
             fileSystem: fileSystem, directory: directory, metadata: metadata.metadata,
             parallelReadBytes: options.parallelReadBytes
-        ).run()
+        ).run(reading: read)
         if let snapshot = recovered.state.snapshot { try check(snapshot) }
         let receiving = try snapshots.resumeReceived(after: recovered.state.snapshot)
         try snapshots.removeLeftovers(keeping: recovered.state.snapshot)

@@ -80,7 +80,7 @@ final class TestDoor: Sendable {
                 ClusterMember(
                     id: NodeID(1), name: "n1", peerHost: "127.0.0.1", peerPort: 1, apiAddress: "127.0.0.1:2", zone: "")
             ],
-            directory: directory, recovery: try directory.recover(), state: StateMachine(), credentials: credentials,
+            directory: directory, recovered: try directory.recoverNode(), credentials: credentials,
             settings: CoordinationSettings(), options: RuntimeOptions(),
             peerOptions: PeerOptions(host: "127.0.0.1", port: 0), seed: entropy(), logger: logger, date: { Date() })
         node = try await NodeHandle.start(parts, on: coreGroup.next(), observer: SilentObserver())

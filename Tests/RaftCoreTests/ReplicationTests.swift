@@ -433,6 +433,25 @@ import Testing
         #expect(refused <= rounds)
     }
 
+    // MARK: Applying ahead
+
+    @Test func `a driver may apply ahead what is committed, durable and still in the log, and is handed what follows`()
+    {
+        var lone = LoneNode(
+            hardState: HardState(term: Term(1)), entries: [entry(1, 1), entry(1, 2), entry(1, 3), entry(1, 4)])
+        #expect(!lone.node.mayApplyAhead(through: id(1, 4)), "it may not be committed")
+        _ = lone.turn(
+            .received(append(term: 2, previous: id(1, 2), [entry(2, 3), entry(2, 4), entry(2, 5)]), from: ada))
+        _ = lone.sync()
+        var effects: [Effect] = []
+        lone.node.step(
+            .received(append(term: 2, previous: id(2, 5), commit: 5), from: ada), at: lone.now, into: &effects)
+        #expect(!lone.node.mayApplyAhead(through: id(1, 4)), "a later leader has replaced it")
+        #expect(lone.node.mayApplyAhead(through: id(2, 4)))
+        #expect(lone.turn(.applied(through: LogIndex(4))).applied == [entry(2, 5)])
+        #expect(!lone.node.mayApplyAhead(through: id(2, 4)), "more was handed over")
+    }
+
     // MARK: Sessions and completions
 
     @Test func `an answer of an earlier replication session does not count (C14)`() {

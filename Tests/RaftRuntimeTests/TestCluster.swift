@@ -87,7 +87,8 @@ final class TestCluster: Sendable {
         }
     }
 
-    func start(_ name: String) async throws {
+    /// - Parameter replays: false: what the log holds is applied by the core loop alone.
+    func start(_ name: String, replays: Bool = true) async throws {
         let path = root + "/" + name
         let all = names + spareNames
         let id = NodeID(UInt64(all.firstIndex(of: name)! + 1))
@@ -102,7 +103,8 @@ final class TestCluster: Sendable {
                 options: options, entropy: entropy)
         }
         let directory = try DataDirectory.open(path, in: disk, options: options, entropy: entropy)
-        let recovery = try directory.recover()
+        var recovered = try directory.recoverNode()
+        if !replays { recovered.replay = nil }
         let issued = try authority.issue(.node, name: name, hosts: ["127.0.0.1"], validFor: 3600, now: Date())
         var runtime = self.options
         runtime.retainedTailBytes = 1 << 20
@@ -116,9 +118,7 @@ final class TestCluster: Sendable {
                     id: NodeID(UInt64($0.offset + 1)), name: $0.element, peerHost: "127.0.0.1",
                     peerPort: ports[$0.offset], apiAddress: "\($0.element).test:1", zone: "")
             },
-            directory: directory, recovery: recovery,
-            state: try recovery.restored.snapshot.map { try StateMachine(restoring: $0, from: directory.snapshots) }
-                ?? StateMachine(),
+            directory: directory, recovered: recovered,
             credentials: try TLSCredentials(
                 certificatePEM: issued.certificatePEM, privateKeyPEM: issued.privateKeyPEM,
                 authorityPEM: authority.certificatePEM, now: Date()),

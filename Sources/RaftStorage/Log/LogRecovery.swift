@@ -44,7 +44,8 @@ struct LogRecovery {
         }
     }
 
-    func run() throws(StorageError) -> RecoveredLog {
+    /// - Parameter read: gets entries as the files hold them, in their order; a later record may take some of them back.
+    func run(reading read: ([Entry]) -> Void = { _ in }) throws(StorageError) -> RecoveredLog {
         let (segments, unused) = try openSegments()
         guard let first = segments.first, let last = segments.last else {
             throw StorageError(
@@ -60,7 +61,7 @@ struct LogRecovery {
             hasTornRecords: false)
         let reader = SegmentReader(segments, parallelBytes: parallelReadBytes)
         for (position, segment) in segments.enumerated() {
-            end = try self.replay(try reader.next(), of: segment, after: end, into: &replay)
+            end = try self.replay(try reader.next(), of: segment, after: end, into: &replay, read)
             highest.append((segment.ordinal, replay.highestIndex))
             guard position + 1 < segments.count else { break }
             let next = segments[position + 1].header
@@ -117,10 +118,12 @@ struct LogRecovery {
 
     /// Replays one segment.
     private func replay(
-        _ content: SegmentContent, of segment: Segment, after previous: SegmentEnd, into replay: inout LogReplay
+        _ content: SegmentContent, of segment: Segment, after previous: SegmentEnd, into replay: inout LogReplay,
+        _ read: ([Entry]) -> Void
     ) throws(StorageError) -> SegmentEnd {
         for (step, offset) in content.steps {
             if let problem = replay.apply(step) { throw segment.corrupted(at: offset, problem) }
+            if case .entries(let entries) = step { read(entries) }
         }
         return SegmentEnd(
             position: content.position, chain: content.chain, sequence: content.sequence,
