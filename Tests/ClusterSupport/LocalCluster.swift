@@ -167,11 +167,13 @@ public final class LocalCluster: Sendable {
     // MARK: - Processes
 
     /// The first start of a node initializes it, unless something else is asked for.
-    public func start(_ name: String, initialize: Bool? = nil) throws {
+    ///
+    /// - Parameter environment: added to ours.
+    public func start(_ name: String, initialize: Bool? = nil, environment: [String: String] = [:]) throws {
         let isFirst = processes.withLock { $0[name] == nil }
         let process = try NodeProcess(
             arguments: ["--config", settingsFile(of: name)] + (initialize ?? isFirst ? ["--initialize"] : []),
-            log: "\(root)/\(name).log")
+            log: "\(root)/\(name).log", environment: environment)
         processes.withLock { $0[name] = process }
         try "\(process.identifier)".write(toFile: "\(root)/\(name).pid", atomically: true, encoding: .utf8)
     }

@@ -52,6 +52,85 @@ struct SnapshotTransferTests {
         }
     }
 
+    @Test func `heartbeats never wait while a node catches up by snapshot and log under load`() async throws {
+        let limit = 1.0
+        let settings = """
+            raft: {snapshot_after: 4MiB, snapshot_rate: 8MiB, heartbeat: 100ms, election_timeout: \(Int(limit * 1000))ms}
+            """
+        try await LocalCluster.run(3, settings: settings) { cluster in
+            let client = try EsperClient(settingsFile: cluster.clientFile)
+            defer { client.close() }
+            try await put(0..<1, client)
+            await cluster.kill("n3")
+            try await put(1..<860, client)
+            for member in ["n1", "n2"] {
+                let directory = cluster.dataDirectory(of: member) + "/snapshots"
+                try await until("a snapshot of most of it") { largestFile(in: directory) > 24 << 20 }
+            }
+            let before = try await [view(of: "n1", cluster), view(of: "n2", cluster)]
+            try await withThrowingTaskGroup(of: Int.self) { group in
+                for worker in 0..<16 { group.addTask { try await self.load(worker, client) } }
+                try cluster.start("n3")
+                try await until("the snapshot") { cluster.log(of: "n3").contains("state restored from a snapshot") }
+                let port = cluster.member("n3").probePort
+                try await until("readiness") { try await onThread { Probe.get("/ready", port: port)?.status } == 200 }
+                group.cancelAll()
+                var puts = 0
+                while let count = try await group.next() { puts += count }
+                #expect(puts > 500, "there was no load to speak of")
+            }
+            // Nobody saw the leader, the term or a role change, and nobody waited for word of the leader.
+            #expect(try await [view(of: "n1", cluster), view(of: "n2", cluster)] == before)
+            let late = try await view(of: "n3", cluster)
+            #expect(late.term == before[0].term && late.campaigns == 0)
+            for name in ["n1", "n2", "n3"] {
+                let silence = try await metric("esper_raft_leader_silence_seconds", of: name, cluster)
+                let isLeader = try await metric("esper_raft_is_leader", of: name, cluster) == 1
+                #expect(isLeader ? silence == 0 : silence > 0 && silence < limit, "\(name): \(silence) s")
+            }
+        }
+    }
+
+    /// Puts one after another until it is cancelled.
+    private func load(_ worker: Int, _ client: EsperClient) async throws -> Int {
+        var count = 0
+        while true {
+            let key = Array("load/\(worker)/\(count % 100)".utf8)
+            do {
+                _ = try await client.put(key, [UInt8](repeating: 1, count: 256))
+            } catch {
+                guard Task.isCancelled else { throw error }
+                return count
+            }
+            count += 1
+        }
+    }
+
+    /// How a node sees leadership.
+    private struct View: Equatable {
+        var term: Double
+        var isLeader: Double
+        /// How often it or a peer was about to become another leader.
+        var campaigns: Double
+    }
+
+    private func view(of name: String, _ cluster: LocalCluster) async throws -> View {
+        var campaigns = 0.0
+        for reason in ["timeout", "linkClosed", "transfer", "preVoteWon", "electionWon", "newerTerm", "quorumLost"] {
+            campaigns += try await metric("esper_raft_role_changes_total{reason=\"\(reason)\"}", of: name, cluster)
+        }
+        return View(
+            term: try await metric("esper_raft_term", of: name, cluster),
+            isLeader: try await metric("esper_raft_is_leader", of: name, cluster), campaigns: campaigns)
+    }
+
+    private func metric(_ name: String, of node: String, _ cluster: LocalCluster) async throws -> Double {
+        let port = cluster.member(node).probePort
+        let body = try await onThread { Probe.get("/metrics", port: port)?.body } ?? ""
+        let line = try #require(body.split(separator: "\n").first { $0.hasPrefix(name + " ") }, "\(name) of \(node)")
+        return try #require(line.split(separator: " ").last.flatMap { Double($0) })
+    }
+
     private func put(_ numbers: Range<UInt32>, _ client: EsperClient) async throws {
         for number in numbers {
             _ = try await client.put(

@@ -145,6 +145,72 @@ struct StorageFaultTests {
         }
     }
 
+    @Test(arguments: ["leader", "follower"])
+    func `bits flipped in the segment that is being written`(of victim: String) async throws {
+        let settings = "raft: {segment_size: 1MiB, scrub_interval: 500ms, scrub_rate: 64MiB}"
+        try await LocalCluster.run(3, settings: settings) { cluster in
+            let leader = try await waitForLeader(cluster)
+            let client = try EsperClient(settingsFile: cluster.clientFile)
+            defer { client.close() }
+            try await put(0..<200, client)
+            let victim = victim == "leader" ? leader : try #require(cluster.members.first { $0.name != leader }).name
+            let segment = try #require(try segments(cluster, victim).first)
+            try flipBits(in: segment, 8192..<40_000)
+            // The node does not read what it writes; memory has it, and the others do.
+            try await put(200..<220, client)
+            #expect(try await missing(of: 0..<220, client).isEmpty)
+
+            // A start finds it, and fetches from the others what was lost.
+            await cluster.kill(victim)
+            try cluster.start(victim)
+            try await waitUntilReady(cluster, victim)
+            let said = cluster.log(of: victim)
+            #expect(said.contains("storage is damaged") && said.contains(segment) && said.contains("this node votes"))
+            #expect(try await missing(of: 0..<220, client).isEmpty)
+
+            // Without a start the scrub finds it, once the segment is full.
+            let next = try #require(try segments(cluster, victim).first)
+            try await put(220..<300, client)
+            try flipBits(in: next, 8192..<20_000)
+            try await put(300..<380, bytes: 16 << 10, client)
+            try await until("the scrub to find it") { cluster.log(of: victim).contains("stored bytes are damaged") }
+            try await until("a snapshot in its place") { !FileManager.default.fileExists(atPath: next) }
+
+            let other = try #require(
+                cluster.members.map(\.name).first { $0 != victim && !leads(cluster, $0) })
+            await cluster.kill(other)
+            // The healed node is needed for every one of these.
+            try await put(380..<400, client)
+            #expect(try await missing(of: 0..<400, client).isEmpty)
+        }
+    }
+
+    @Test func `a leader whose disk is slow hands over, and loses nothing`() async throws {
+        try await LocalCluster.run(3, started: false) { cluster in
+            let disks = try cluster.members.map { member in
+                let directory = "\(cluster.root)/disk-of-\(member.name)"
+                try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
+                return (name: member.name, disk: try SlowDisk(in: directory))
+            }
+            for (name, disk) in disks { try cluster.start(name, environment: disk.environment) }
+            let leader = try await waitForLeader(cluster)
+            let client = try EsperClient(settingsFile: cluster.clientFile)
+            defer { client.close() }
+            try await put(0..<20, client)
+            let disk = try #require(disks.first { $0.name == leader }).disk
+            try disk.slowDown()
+            try await put(20..<40, client)
+            let next = try await waitForLeader(cluster, otherThan: leader)
+            let said = cluster.log(of: next).split(separator: "\n")
+            #expect(
+                said.contains { $0.contains("raft.role=leader") } && said.contains { $0.contains("reason=transfer") })
+            #expect(!cluster.log(of: leader).contains("reason=quorumLost"), "it was no failover")
+            try disk.speedUp()
+            try await put(40..<60, client)
+            #expect(try await missing(of: 0..<60, client).isEmpty)
+        }
+    }
+
     @Test func `a node that cannot know its last vote says so in one line, and how to rejoin`() async throws {
         try await LocalCluster.run(3) { cluster in
             let leader = try await waitForLeader(cluster)
