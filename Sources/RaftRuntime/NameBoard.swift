@@ -14,6 +14,14 @@ final class NameTable: Sendable {
         cache = state.cache
         time = state.time
     }
+
+    /// - Parameter pendingTime: what ends by then may have ended.
+    /// - Returns: nil when the binding may have ended.
+    func binding(_ name: [UInt8], _ pendingTime: UInt64) -> BindingLookup? {
+        guard let found = cache.binding(name, now: time) else { return .absent }
+        guard found.expires == 0 || found.expires > pendingTime else { return nil }
+        return .found(found)
+    }
 }
 
 /// Where the core loop tells what it knows of names, and any thread looks; see ``NameView`` for the rules.
@@ -83,12 +91,9 @@ final class NameBoard: Sendable {
         case .clear(let glance):
             // The clock after the glance, and the table after the clock: what was true then stays what was true then.
             guard NodeClock.now() < glance.until else { break }
-            guard let found = glance.table.cache.binding(name, now: glance.table.time) else { return .absent }
-            guard found.expires == 0 || found.expires > glance.pendingTime else {
-                whilePending.wrappingAdd(1, ordering: .relaxed)
-                return nil
-            }
-            return .found(found)
+            if let found = glance.table.binding(name, glance.pendingTime) { return found }
+            whilePending.wrappingAdd(1, ordering: .relaxed)
+            return nil
         case .pending:
             whilePending.wrappingAdd(1, ordering: .relaxed)
             return nil
@@ -96,6 +101,12 @@ final class NameBoard: Sendable {
         }
         withoutLease.wrappingAdd(1, ordering: .relaxed)
         return nil
+    }
+
+    func picture() -> NamePicture? {
+        // The clock after the glance, as for one name.
+        guard let glance = state.withLock({ $0.view.glance() }), NodeClock.now() < glance.until else { return nil }
+        return NamePicture(table: glance.table, pendingTime: glance.pendingTime)
     }
 
     var table: NameTable { state.withLock { $0.view.table } }

@@ -10,6 +10,11 @@ extension NodeHandle {
     ///   in an entry that is not committed yet. Then ask with a linearizable query, which waits for what is on its way.
     public func binding(_ name: [UInt8]) -> BindingLookup? { names.lookup(name) }
 
+    /// What every name stands for at this moment, for many lookups that all began before it; as ``binding(_:)`` otherwise.
+    ///
+    /// - Returns: nil when this node cannot tell of all names at once: it holds no read lease, or some name is about to change.
+    public func namePicture() -> NamePicture? { names.picture() }
+
     /// What this node has applied of the name: once true, and perhaps not any more. For callers that allow that and say so.
     public func staleBinding(_ name: [UInt8]) -> BindingLookup { names.staleLookup(name) }
 
@@ -18,6 +23,16 @@ extension NodeHandle {
 
     /// How this node stands with its read lease.
     public var leaseState: NameLeaseState { names.leaseState }
+}
+
+/// What every name stood for at the moment this was taken: linearizable for whoever asked before that moment and has no answer
+/// yet.
+public struct NamePicture: Sendable {
+    let table: NameTable
+    let pendingTime: UInt64
+
+    /// Nil: the name's time may be over; ask for it alone.
+    public func binding(_ name: [UInt8]) -> BindingLookup? { table.binding(name, pendingTime) }
 }
 
 /// How a node stands with the lease by which it answers for names.

@@ -82,7 +82,11 @@ public final class RedisDoor: Sendable {
             let session = RedisSession(
                 door: door, id: door.totals.nextConnection(), certificate: certificate,
                 remote: written(channel.remoteAddress), local: written(channel.localAddress), start: loop.coarseNow)
-            try channel.pipeline.syncOperations.addHandler(RedisConnection(session: session, loop: loop))
+            let pipeline = channel.pipeline.syncOperations
+            let socket =
+                try credentials == nil
+                ? pipeline.withUnsafeTransportIfAvailable { (socket: NIOBSDSocket.Handle) in socket } : nil
+            try pipeline.addHandler(RedisConnection(session: session, loop: loop, socket: socket))
         }
         guard let credentials else { return try begin(nil) }
         let gate = RedisTLSGate(

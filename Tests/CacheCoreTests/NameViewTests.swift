@@ -28,6 +28,28 @@ import Testing
         #expect(answers(view, kernel) == nil)
     }
 
+    @Test func `all names are told of at once while none is pending, and under a lease`() {
+        var view = view()
+        #expect(view.glance()?.table == 0 && view.glance()?.until == Instant(nanoseconds: 100))
+        for (number, change) in [NameChange.names([kernel]), .all].enumerated() {
+            let index = LogIndex(UInt64(6 + number))
+            view.appended(index, change, stamp: 9)
+            #expect(view.glance() == nil, "\(change)")
+            view.applied(through: index, number + 1)
+            #expect(view.glance()?.table == number + 1, "\(change)")
+        }
+        view.appended(LogIndex(8), .none, stamp: 12)
+        #expect(view.glance()?.pendingTime == 12)
+        view.leased(until: nil, base: .zero)
+        #expect(view.glance() == nil)
+        view.leased(until: Instant(nanoseconds: 200), base: LogIndex(8))
+        #expect(view.glance() == nil, "what the lease begins with is not applied")
+        view.applied(through: LogIndex(8), 4)
+        view.snapshotInstalled()
+        view.leased(until: Instant(nanoseconds: 200), base: .zero)
+        #expect(view.glance() == nil, "the table is behind the snapshot")
+    }
+
     @Test func `a name is pending from its append to its apply, others are not`() {
         var view = view()
         view.appended(LogIndex(6), .names([kernel]))

@@ -66,6 +66,7 @@ struct NameLookupTests {
             try await cluster.command(bind(2), on: try await cluster.leader(otherThan: node))
             #expect(clock.now - begin < .seconds(5))
             #expect(cluster[node].binding(name) == nil, "another value is known elsewhere")
+            #expect(cluster[node].namePicture() == nil)
             guard case .found(let old) = cluster[node].staleBinding(name) else {
                 Issue.record("nothing is known")
                 return
@@ -78,13 +79,15 @@ struct NameLookupTests {
             try await untilAllAnswer(cluster)
             guard case .found(let new)? = cluster[node].binding(name) else { return }
             #expect(new.manifest.prefix == 2)
+            let picture = try #require(cluster[node].namePicture())
+            #expect(picture.binding(name) == .found(new) && picture.binding([1]) == .absent)
         }
     }
 
     @Test func `without leases a node never answers by itself`() async throws {
         try await TestCluster.run(1) { cluster in
             try await cluster.command(bind(1), on: "n1")
-            #expect(cluster["n1"].binding(name) == nil)
+            #expect(cluster["n1"].binding(name) == nil && cluster["n1"].namePicture() == nil)
             guard case .found = cluster["n1"].staleBinding(name) else {
                 Issue.record("nothing is known")
                 return

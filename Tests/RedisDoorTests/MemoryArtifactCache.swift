@@ -14,6 +14,7 @@ final class MemoryArtifactCache: ArtifactCache, Sendable {
         var held: [CheckedContinuation<Void, Never>] = []
         var isHolding = false
         var observer: (@Sendable ([UInt8], LogIndex) -> Void)?
+        var turns: [[UInt8]?] = []
     }
 
     private let state = Mutex(State())
@@ -64,8 +65,16 @@ final class MemoryArtifactCache: ArtifactCache, Sendable {
         return entry
     }
 
-    func hit(_ name: [UInt8]) -> CacheHit? {
+    /// The names that were asked for by ``hit(_:in:)``, with nil where a turn that had asked for any ended.
+    var turns: [[UInt8]?] { state.withLock { $0.turns } }
+
+    func end(_ turn: inout HitTurn) {
+        state.withLock { if case .some(.some) = $0.turns.last { $0.turns.append(nil) } }
+    }
+
+    func hit(_ name: [UInt8], in turn: inout HitTurn) -> CacheHit? {
         state.withLock { state in
+            state.turns.append(name)
             guard state.isLocal else { return nil }
             guard let entry = live(name, state) else { return .absent }
             guard entry.manifest.files.count == 1 else { return nil }

@@ -32,6 +32,35 @@ import Testing
         }
     }
 
+    @Test func `what comes after another command sees what that one saw`() async throws {
+        try await TestDoor.with { served in
+            let client = try served.client()
+            #expect(try client.ask("SET a 1") == "+OK")
+            let get = "*2\r\n$3\r\nGET\r\n$1\r\na\r\n"
+            try client.send(get + "MGET a\r\n" + get + "*2\r\n$4\r\nMGET\r\n$1\r\na\r\n" + get)
+            let answers = try (0..<5).map { _ in try client.answer() }
+            #expect(answers == ["$1 1", "*1 [$1 1]", "$1 1", "*1 [$1 1]", "$1 1"])
+            let name = Array("default/a".utf8)
+            // One picture of the names for each: a later one may not show less than an earlier one.
+            #expect(served.cache.turns.prefix(9) == [name, nil, name, nil, name, nil, name, nil, name])
+        }
+    }
+
+    @Test func `a client that reads late gets every byte of its answers in order`() async throws {
+        try await TestDoor.with { served in
+            let client = try served.client()
+            for key in 0..<10 {
+                #expect(try client.ask("SET k\(key) \(String(repeating: "\(key)", count: 50_000))") == "+OK")
+            }
+            let gets = (0..<10).map { "*2\r\n$3\r\nGET\r\n$2\r\nk\($0)\r\n" }.joined()
+            // More than sockets hold, and than the door keeps for a client.
+            for _ in 0..<40 { try client.send(gets) }
+            for number in 0..<400 {
+                #expect(try client.answer() == "$50000 " + String(repeating: "\(number % 10)", count: 50_000))
+            }
+        }
+    }
+
     @Test func `a value of many blobs comes back whole`() async throws {
         try await TestDoor.with { served in
             let client = try served.client()

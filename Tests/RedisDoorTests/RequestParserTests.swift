@@ -38,6 +38,60 @@ import Testing
         return (requests, nil)
     }
 
+    private static func wire(_ key: String) -> String { "*2\r\n$3\r\nGET\r\n$\(key.utf8.count)\r\n\(key)\r\n" }
+
+    @Test func `a plain read is seen when it is all there, and not before`() throws {
+        for key in ["a", "key:000000000012", String(repeating: "k", count: 65_537)] {
+            let bytes = Array(Self.wire(key).utf8)
+            var parser = RequestParser()
+            for end in bytes.indices where end < 400 || end > bytes.count - 5 {
+                bytes[..<end].withUnsafeBytes { #expect(parser.plainGet(in: $0, limits: .init()) == nil) }
+            }
+            try bytes.withUnsafeBytes { bytes in
+                let slice = try #require(parser.plainGet(in: bytes, limits: .init()))
+                #expect(String(decoding: bytes[slice.range], as: UTF8.self) == key)
+                #expect(parser.plainGet(in: bytes, limits: .init(bulkBytes: key.utf8.count - 1)) == nil)
+                parser.pass(slice)
+                #expect(parser.consumed == bytes.count)
+                #expect(try parser.next(in: bytes, limits: .init()) == .needsMore)
+            }
+        }
+    }
+
+    @Test(arguments: [
+        "*2\r\n$3\r\nDEL\r\n$16\r\nkey:000000000012\r\n", "*2\r\n$3\r\nGET\r\n$0\r\n\r\nPING\r\n",
+        "*2\r\n$3\r\nGET\r\n$01\r\na\r\n", "*2\r\n$3\r\nGET\r\n$-1\r\nabcd", "*2\r\n$3\r\nGET\r\n$1\rxab\r\n",
+        "*2\r\n$3\r\nGET\r\n$99999999999\r\na\r\n", "*3\r\n$3\r\nGET\r\n$1\r\na\r\n$1\r\nb\r\n",
+        "GET 123456789012345678\r\n",
+    ]) func `what only looks like a plain read is left to the parser`(_ text: String) {
+        let parser = RequestParser()
+        Array(text.utf8).withUnsafeBytes { #expect(parser.plainGet(in: $0, limits: .init()) == nil) }
+    }
+
+    @Test func `plain reads between other requests change nothing for these`() throws {
+        let bytes = Array(
+            (Self.wire("a") + "PING\r\n" + Self.wire("b").lowercased() + Self.wire("c") + "*1\r\n$4\r\nP").utf8)
+        var parser = RequestParser()
+        var seen: [String] = []
+        try bytes.withUnsafeBytes { bytes in
+            while true {
+                if let key = parser.plainGet(in: bytes, limits: .init()) {
+                    seen.append(String(decoding: bytes[key.range], as: UTF8.self))
+                    parser.pass(key)
+                    continue
+                }
+                switch try parser.next(in: bytes, limits: .init()) {
+                case .line: seen.append("line")
+                case .request: seen.append("request")
+                case .needsMore: return
+                }
+            }
+        }
+        #expect(seen == ["a", "line", "b", "c"])
+        // The head of the array has been read, and waits for the rest.
+        #expect(parser.consumed == bytes.count - 9)
+    }
+
     private let stream = Array(
         "*2\r\n$3\r\nGET\r\n$1\r\na\r\nPING\r\n*0\r\n\r\n*3\r\n$3\r\nSET\r\n$0\r\n\r\n$12\r\nx\r\ny*1\r\n$4!!\r\nset k \"a\\x41 \\\"b\" 'c d'\r\n*-1\r\nECHO  two\n"
             .utf8)

@@ -127,6 +127,13 @@ public struct NameView<Table: Sendable>: Sendable {
         return .clear(NameGlance(table: table, until: until, pendingTime: pendingTime))
     }
 
+    /// What may be said of every name, for now; nil: one of them is about to change, or there is no lease.
+    @inlinable
+    public func glance() -> NameGlance<Table>? {
+        guard let until = answersUntil, blanket == 0, counts.isEmpty else { return nil }
+        return NameGlance(table: table, until: until, pendingTime: pendingTime)
+    }
+
     /// Until when this node may answer; nil: not at all.
     @inlinable
     public var answersUntil: Instant? {

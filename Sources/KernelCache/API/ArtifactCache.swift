@@ -6,7 +6,12 @@ public import EsperTypes
 public protocol ArtifactCache: AnyObject, Sendable {
     /// What this node can answer by itself, at once and linearizably: its read lease holds, nothing about the name is on its
     /// way, and the bytes are in its memory or there is nothing to have. Nil: ask ``retrieve(_:)``.
-    func hit(_ name: [UInt8]) -> CacheHit?
+    ///
+    /// - Parameter turn: what the caller asks for in one go; to be ended with ``end(_:)``.
+    func hit(_ name: [UInt8], in turn: inout HitTurn) -> CacheHit?
+
+    /// Counts what the turn found, and lets it begin anew.
+    func end(_ turn: inout HitTurn)
 
     func retrieve(_ request: RetrieveRequest) async throws(CacheFailure) -> RetrieveReply
 
@@ -55,6 +60,13 @@ public protocol ArtifactCache: AnyObject, Sendable {
 }
 
 extension ArtifactCache {
+    /// A turn of one question.
+    public func hit(_ name: [UInt8]) -> CacheHit? {
+        var turn = HitTurn()
+        defer { end(&turn) }
+        return hit(name, in: &turn)
+    }
+
     // For caches of tests, which serve some of the calls.
     public func warm(_ request: WarmRequest) async throws(CacheFailure) -> WarmReply { throw .unserved }
     public func sync(_ request: SyncRequest) async throws(CacheFailure) -> SyncReply { throw .unserved }

@@ -15,10 +15,10 @@ final class CacheCounters: Sendable {
             cost = Count("esper_cache_hit_cost_milliseconds", dimensions)
         }
 
-        func add(bytes size: UInt64, cost milliseconds: UInt32) {
-            count.add()
+        func add(_ reads: UInt64 = 1, bytes size: UInt64, cost milliseconds: UInt64) {
+            count.add(reads)
             bytes.add(size)
-            cost.add(UInt64(milliseconds))
+            cost.add(milliseconds)
         }
     }
 

@@ -6,29 +6,39 @@ import RaftRuntime
 import Synchronization
 
 extension CacheService {
-    public func hit(_ name: [UInt8]) -> CacheHit? {
-        guard let lookup = names.binding(name, principal: nil) else {
-            counters.leaseRefusals.add()
+    public func hit(_ name: [UInt8], in turn: inout HitTurn) -> CacheHit? {
+        guard let lookup = turn.binding(name, from: names) else {
+            turn.refused += 1
             return nil
         }
         guard case .found(let binding) = lookup, binding.state == .live else {
-            counters.absent.add()
+            turn.absent += 1
             return .absent
         }
         if let value = memory.value(of: name, version: binding.version) {
-            note(name, binding, UInt64(value.count))
+            note(name, binding, value.count, in: &turn)
             return .found(binding, value: value)
         }
         guard let value = valueInMemory(of: binding) else { return nil }
         memory.put(value, of: name, version: binding.version, costMilliseconds: binding.costMilliseconds)
-        note(name, binding, UInt64(value.count))
+        note(name, binding, value.count, in: &turn)
         return .found(binding, value: value)
     }
 
-    private func note(_ name: [UInt8], _ binding: Binding, _ bytes: UInt64) {
-        counters.localHits.add()
-        counters[.memory].add(bytes: bytes, cost: binding.costMilliseconds)
-        record(name, bytes: bytes, costMilliseconds: binding.costMilliseconds, isHit: true)
+    @inline(__always)
+    private func note(_ name: [UInt8], _ binding: Binding, _ bytes: Int, in turn: inout HitTurn) {
+        turn.note(bytes: bytes, costMilliseconds: binding.costMilliseconds)
+        record(name, bytes: UInt64(bytes), costMilliseconds: binding.costMilliseconds, isHit: true)
+    }
+
+    public func end(_ turn: inout HitTurn) {
+        if turn.found > 0 {
+            counters.localHits.add(turn.found)
+            counters[.memory].add(turn.found, bytes: turn.foundBytes, cost: turn.foundCostMilliseconds)
+        }
+        if turn.absent > 0 { counters.absent.add(turn.absent) }
+        if turn.refused > 0 { counters.leaseRefusals.add(turn.refused) }
+        turn = HitTurn()
     }
 
     private func valueInMemory(of binding: Binding) -> [UInt8]? {
@@ -135,7 +145,7 @@ extension CacheService {
             case .unreached: return .unreached
             }
         }
-        counters[tier].add(bytes: manifest.size, cost: cost)
+        counters[tier].add(bytes: manifest.size, cost: UInt64(cost))
         record(name, bytes: manifest.size, costMilliseconds: cost, isHit: tier == .memory)
         noteWarmed(binding.manifest, bytes: manifest.size)
         return .found(manifest, tier)

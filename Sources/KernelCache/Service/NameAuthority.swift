@@ -1,5 +1,6 @@
 public import CacheCore
 public import EsperTypes
+public import RaftRuntime
 
 /// The agreed part of the cache as the service needs it: what names stand for, and who the nodes are.
 public protocol NameAuthority: AnyObject, Sendable {
@@ -7,6 +8,10 @@ public protocol NameAuthority: AnyObject, Sendable {
 
     /// Linearizable, at once and on any thread; nil when this node cannot know by itself, or may not tell `principal`.
     func binding(_ name: [UInt8], principal: String?) -> BindingLookup?
+
+    /// What every name stands for at this moment, at once and on any thread; nil when this node cannot know by itself, or may
+    /// not tell everybody.
+    func picture() -> NamePicture?
 
     /// What this node has applied, true once.
     func staleBinding(_ name: [UInt8]) -> BindingLookup

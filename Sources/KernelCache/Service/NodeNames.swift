@@ -17,6 +17,8 @@ public final class NodeNames: NameAuthority {
         return node.binding(name)
     }
 
+    public func picture() -> NamePicture? { node.auth.isEnabled ? nil : node.namePicture() }
+
     public func staleBinding(_ name: [UInt8]) -> BindingLookup { node.staleBinding(name) }
 
     public func look(

@@ -72,7 +72,9 @@ final class MemoryCache: ArtifactCache {
 
     // MARK: ArtifactCache
 
-    func hit(_ name: [UInt8]) -> CacheHit? { nil }
+    func hit(_ name: [UInt8], in turn: inout HitTurn) -> CacheHit? { nil }
+
+    func end(_ turn: inout HitTurn) {}
 
     func retrieve(_ request: RetrieveRequest) async throws(CacheFailure) -> RetrieveReply {
         if let found = find(request.name) { return found }

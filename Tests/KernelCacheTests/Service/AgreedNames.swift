@@ -3,6 +3,7 @@ import Catalog
 import Coordination
 import EsperTypes
 import KernelCache
+import RaftRuntime
 import Synchronization
 
 /// What a cluster agrees on, without the cluster: one state machine that several caches look at, each as a node of its own.
@@ -109,6 +110,8 @@ final class AgreedNames: NameAuthority {
         guard hasLease.load(ordering: .relaxed) else { return nil }
         return staleBinding(name)
     }
+
+    func picture() -> NamePicture? { nil }
 
     func staleBinding(_ name: [UInt8]) -> BindingLookup { agreement.binding(name).map { .found($0) } ?? .absent }
 
