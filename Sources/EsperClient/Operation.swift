@@ -39,8 +39,14 @@ struct Operation: Sendable {
     static func command(
         _ method: ProtoMethod, _ request: some IdentifiedRequest, wait: Duration = .zero, timeout: Duration? = nil
     ) -> Operation {
+        command(path: method.path, request, wait: wait, timeout: timeout)
+    }
+
+    static func command(
+        path: String, _ request: some IdentifiedRequest, wait: Duration = .zero, timeout: Duration? = nil
+    ) -> Operation {
         Operation(
-            path: method.path, isMutating: true,
+            path: path, isMutating: true,
             encode: { id in
                 guard let id else { return try request.serializedBytes() }
                 var request = request
@@ -58,12 +64,8 @@ struct Operation: Sendable {
 
     /// Something that changes the cluster and has no request id; asked again only when it certainly did not arrive.
     static func once(_ method: ProtoMethod, _ request: some Message, timeout: Duration? = nil) -> Operation {
-        once(path: method.path, request, timeout: timeout)
-    }
-
-    static func once(path: String, _ request: some Message, timeout: Duration? = nil) -> Operation {
         Operation(
-            path: path, isMutating: true, encode: { _ in try request.serializedBytes() }, needsRequestID: false,
+            path: method.path, isMutating: true, encode: { _ in try request.serializedBytes() }, needsRequestID: false,
             isIdempotent: false, prefersLeader: true, wait: .zero, timeout: timeout)
     }
 }
@@ -86,6 +88,7 @@ extension ProtoProclaimRequest: IdentifiedRequest {}
 extension ProtoResignRequest: IdentifiedRequest {}
 extension ProtoCreateJoinTokenRequest: IdentifiedRequest {}
 extension ProtoRevokeJoinTokenRequest: IdentifiedRequest {}
+extension ProtoEvictRequest: IdentifiedRequest {}
 
 extension ProtoRequestID {
     init(_ id: RequestIdentities.RequestID) {

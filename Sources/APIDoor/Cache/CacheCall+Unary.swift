@@ -59,8 +59,8 @@ extension CacheCall {
         }
         let reply = try await cache.evict(
             KernelCache.EvictRequest(
-                name: try message.name.full(), subject: subject, principal: principal,
-                deadline: deadline(orWithin: Self.usualTime)))
+                name: try message.name.full(), subject: subject, request: CacheRequestName(message.requestID),
+                principal: principal, deadline: deadline(orWithin: Self.usualTime)))
         return .with {
             $0.outcome = .committed
             if let previous = reply.previous { $0.previous = ProtoCacheBinding(previous) }

@@ -30,7 +30,7 @@ extension CacheFailure.Code {
         switch self {
         case .invalid, .oversized: .invalidArgument
         case .conflict: .aborted
-        case .closureIncomplete, .makeFailed: .failedPrecondition
+        case .closureIncomplete, .clientUnknown, .makeFailed: .failedPrecondition
         case .tierUnavailable, .noLeader, .unconfirmed, .draining: .unavailable
         case .bytesLost: .dataLoss
         case .outboxFull, .overloaded, .storageFull: .resourceExhausted
@@ -46,7 +46,7 @@ extension CacheFailure.Code {
         case .invalid: 400
         case .oversized: 413
         case .conflict: 412
-        case .closureIncomplete, .makeFailed: 409
+        case .closureIncomplete, .clientUnknown, .makeFailed: 409
         case .tierUnavailable, .noLeader, .unconfirmed, .draining, .outboxFull, .overloaded: 503
         case .bytesLost: 410
         case .storageFull: 507

@@ -134,18 +134,22 @@ extension KernelCache.StoreRequest {
             case .expectVersion(let version): .version(LogIndex(version))
             case .expectAbsent(true): .version(nil)
             }
-        let id = header.requestID
         self.init(
             name: try header.name.full(), kind: try Binding.Kind(header.kind),
             manifest: Manifest(writer: "", files: []),
             mode: try StoreMode(header.mode), condition: condition, costMilliseconds: header.costMs,
             lineage: try Digest.optional(header.lineage, "lineage"),
             lifetime: header.ttlMs == 0 ? nil : .milliseconds(Int64(clamping: header.ttlMs)),
-            request: header.hasRequestID && id.clientID != 0
-                ? RequestName(
-                    client: ClientID(id.clientID), sequence: id.sequence,
-                    acknowledgedThrough: id.acknowledgedThrough) : nil,
-            principal: principal, deadline: deadline)
+            request: CacheRequestName(header.requestID), principal: principal, deadline: deadline)
+    }
+}
+
+extension CacheRequestName {
+    /// Nil: the caller names no client.
+    init?(_ id: ProtoRequestID) {
+        guard id.clientID != 0 else { return nil }
+        self.init(
+            client: ClientID(id.clientID), sequence: id.sequence, acknowledgedThrough: id.acknowledgedThrough)
     }
 }
 
@@ -225,6 +229,7 @@ extension ProtoCacheStatistics {
                 $0.pushedBlobs = peer.pushedBlobs
                 $0.pushedBytes = peer.pushedBytes
                 $0.failures = peer.failures
+                $0.corrupt = peer.corrupt
                 $0.latencyUs = peer.microseconds
             }
         }

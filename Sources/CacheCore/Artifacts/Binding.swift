@@ -87,7 +87,7 @@ public struct TierSet: OptionSet, Hashable, Sendable {
 
 /// What a store waits for before it is acknowledged.
 public enum StoreMode: UInt8, Hashable, Sendable, CaseIterable {
-    /// In the memory of two nodes (of one, in a cluster of one).
+    /// On two nodes (one, in a cluster of one), so that it outlives their processes: written to their disks, not synced.
     case memory
     /// In PostgreSQL, in the archive, or synced on the disks of two nodes (of one, in a cluster of one).
     case durable

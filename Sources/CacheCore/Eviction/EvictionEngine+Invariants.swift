@@ -13,13 +13,10 @@ extension EvictionEngine {
                 }
             }
         }
-        precondition(seen == queuedCount, "\(seen) entries are queued, \(queuedCount) are counted")
-        precondition(queues.reduce(0) { $0 + $1.bytes } == queuedBytes, "queues' bytes are not the engine's")
-        let pinned = entries.indices.filter { entries[$0].queue == Entry.inPinned }
-        precondition(pinned.count == pinnedCount, "\(pinned.count) entries are pinned, \(pinnedCount) are counted")
-        precondition(pinned.reduce(0) { $0 + UInt64(entries[$1].bytes) } == pinnedBytes, "pinned bytes are wrong")
+        precondition(seen == count, "\(seen) entries are queued, \(count) are counted")
+        precondition(queues.reduce(0) { $0 + $1.bytes } == bytes, "queues' bytes are not the engine's")
         let free = entries.indices.filter { entries[$0].queue == Entry.isFree }
-        precondition(seen + pinned.count + free.count == entries.count, "an entry is nowhere, or twice")
+        precondition(seen + free.count == entries.count, "an entry is nowhere, or twice")
         if case .sieve = policy, hand != Entry.none {
             precondition(entries[Int(hand)].queue == 0, "the hand points at what is not queued")
         }

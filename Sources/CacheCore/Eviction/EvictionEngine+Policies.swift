@@ -85,7 +85,7 @@ extension EvictionEngine {
         queues[new].push(slot, &entries)
         usesUntilHalving -= 1
         guard usesUntilHalving < 0 else { return }
-        usesUntilHalving = max(64, 16 * queuedCount)
+        usesUntilHalving = max(64, 16 * self.count)
         halve()
     }
 
@@ -144,7 +144,7 @@ extension EvictionEngine {
     mutating func rank(_ slot: Int32) {
         let entry = entries[Int(slot)]
         heap.insert(WorthHeap.Node(worth: entry.score, slot: slot, stamp: entry.admitted))
-        guard heap.nodes.count > 2 * queuedCount + 64 else { return }
+        guard heap.nodes.count > 2 * count + 64 else { return }
         let entries = entries
         heap.keep { entries[Int($0.slot)].admitted == $0.stamp && entries[Int($0.slot)].queue == 0 }
     }

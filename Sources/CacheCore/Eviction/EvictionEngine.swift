@@ -3,28 +3,24 @@
 ///
 /// A value without locks. The owner looks its key up by itself and tells the engine of what happens to slots:
 ///
-///     admit ──→ queued ──use──→ queued ──victim──→ (gone)
-///       └─────→ pinned ─unpin─→ queued ──remove──→ (gone)
+///     admit ──→ queued ──use──→ queued ──victim, remove──→ (gone)
 ///
-/// With S3-FIFO, SIEVE, CLOCK, FIFO, cost and custom a use writes to the entry alone. Pinned entries stand in no queue: they
-/// are never a victim and cost no search.
+/// With S3-FIFO, SIEVE, CLOCK, FIFO, cost and custom a use writes to the entry alone.
 public struct EvictionEngine: Sendable {
     public let policy: EvictionPolicy
-    /// What queued entries should have together. The owner asks for victims; the engine never acts by itself.
+    /// What entries should have together. The owner asks for victims; the engine never acts by itself.
     public var limit: UInt64
 
     var entries: [Entry] = []
     /// Free slots, linked by `older`.
     private var free = Entry.none
     var queues: [Queue]
-    private var pinned = Queue()
     private(set) var ghost = GhostQueue()
     /// Ghosts that came back.
     public private(set) var ghostHits: UInt64 = 0
 
-    /// Bytes of what may be a victim.
-    public private(set) var queuedBytes: UInt64 = 0
-    public private(set) var queuedCount = 0
+    public private(set) var bytes: UInt64 = 0
+    public private(set) var count = 0
 
     // SIEVE.
     var hand = Entry.none
@@ -47,10 +43,6 @@ public struct EvictionEngine: Sendable {
         }
     }
 
-    public var pinnedBytes: UInt64 { pinned.bytes }
-    public var pinnedCount: Int { pinned.count }
-    public var bytes: UInt64 { queuedBytes + pinned.bytes }
-    public var count: Int { queuedCount + pinned.count }
     public var ghostCount: Int { ghost.count }
     /// One above the largest slot ever used.
     public var slots: Int { entries.count }
@@ -59,9 +51,7 @@ public struct EvictionEngine: Sendable {
     ///
     /// - Parameter fingerprint: of the key, uniform; by it the engine knows again what it let go.
     /// - Returns: The entry's slot; slots of entries that have gone are used again.
-    public mutating func admit(
-        fingerprint: UInt64, bytes: UInt32, costMilliseconds: UInt32 = 0, isPinned: Bool = false
-    ) -> Int {
+    public mutating func admit(fingerprint: UInt64, bytes: UInt32, costMilliseconds: UInt32 = 0) -> Int {
         let entry = Entry(
             fingerprint: fingerprint, bytes: bytes, costMilliseconds: costMilliseconds, admitted: admissions)
         admissions &+= 1
@@ -74,11 +64,7 @@ public struct EvictionEngine: Sendable {
             slot = Int32(entries.count)
             entries.append(entry)
         }
-        if isPinned {
-            pin(slot)
-        } else {
-            enqueue(slot)
-        }
+        enqueue(slot)
         return Int(slot)
     }
 
@@ -86,7 +72,6 @@ public struct EvictionEngine: Sendable {
     public mutating func use(_ slot: Int) {
         let position = slot
         if entries[position].hits != .max { entries[position].hits += 1 }
-        guard entries[position].queue != Entry.inPinned else { return }
         switch policy {
         case .fifo, .custom: break
         case .s3fifo: if entries[position].uses < 3 { entries[position].uses += 1 }
@@ -104,7 +89,7 @@ public struct EvictionEngine: Sendable {
     ///
     /// - Returns: Its slot, which is free again: take what stood under it before the next admission.
     public mutating func victim(budget: inout Int) -> Int? {
-        guard queuedCount > 0 else { return nil }
+        guard count > 0 else { return nil }
         let slot: Int32? =
             switch policy {
             case .fifo, .lru: first(&budget)
@@ -120,25 +105,6 @@ public struct EvictionEngine: Sendable {
         return Int(slot)
     }
 
-    /// From now on the entry is no victim.
-    public mutating func pin(_ slot: Int) {
-        guard entries[slot].queue != Entry.inPinned else { return }
-        unlink(Int32(slot))
-        pin(Int32(slot))
-    }
-
-    /// The entry is queued as if it were admitted now.
-    ///
-    /// - Returns: False when it was not pinned.
-    @discardableResult
-    public mutating func unpin(_ slot: Int) -> Bool {
-        guard entries[slot].queue == Entry.inPinned else { return false }
-        pinned.unlink(Int32(slot), &entries)
-        enqueue(Int32(slot))
-        return true
-    }
-
-    public func isPinned(_ slot: Int) -> Bool { entries[slot].queue == Entry.inPinned }
     /// Whether an entry stands in the slot.
     func holds(_ slot: Int) -> Bool { slot < entries.count && entries[slot].queue != Entry.isFree }
     public func bytes(of slot: Int) -> UInt32 { entries[slot].bytes }
@@ -177,31 +143,22 @@ public struct EvictionEngine: Sendable {
     mutating func link(_ slot: Int32, into queue: Int) {
         entries[Int(slot)].queue = UInt8(queue)
         queues[queue].push(slot, &entries)
-        queuedBytes += UInt64(entries[Int(slot)].bytes)
-        queuedCount += 1
+        bytes += UInt64(entries[Int(slot)].bytes)
+        count += 1
     }
 
     mutating func unlink(_ slot: Int32) {
         let queue = self.queue(of: slot)
         if hand == slot { hand = entries[Int(slot)].newer }
         queues[queue].unlink(slot, &entries)
-        queuedBytes -= UInt64(entries[Int(slot)].bytes)
-        queuedCount -= 1
-    }
-
-    private mutating func pin(_ slot: Int32) {
-        entries[Int(slot)].queue = Entry.inPinned
-        pinned.push(slot, &entries)
+        bytes -= UInt64(entries[Int(slot)].bytes)
+        count -= 1
     }
 
     private mutating func release(_ slot: Int32) {
         let position = Int(slot)
         precondition(entries[position].queue != Entry.isFree, "slot \(slot) was free already")
-        if entries[position].queue == Entry.inPinned {
-            pinned.unlink(slot, &entries)
-        } else {
-            unlink(slot)
-        }
+        unlink(slot)
         entries[position].queue = Entry.isFree
         entries[position].older = free
         free = slot
@@ -209,7 +166,7 @@ public struct EvictionEngine: Sendable {
 
     mutating func remember(_ slot: Int32) {
         // At its full size the main queue has nine tenths of the entries; while it grows, ghosts must not wait for it.
-        let capacity = max(queues[1].count, queuedCount * 9 / 10)
+        let capacity = max(queues[1].count, count * 9 / 10)
         ghost.insert(entries[Int(slot)].fingerprint, capacity: capacity)
     }
 
@@ -238,7 +195,6 @@ extension EvictionEngine {
     /// What the engine knows of one entry; 48 bytes.
     struct Entry: Sendable {
         static let none: Int32 = -1
-        static let inPinned: UInt8 = 254
         static let isFree: UInt8 = 255
         static let lfuLimit: UInt8 = 63
 

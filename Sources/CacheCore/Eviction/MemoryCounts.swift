@@ -30,9 +30,7 @@ public enum MemoryAdmission: Hashable, Sendable {
     public enum Refusal: Int, Hashable, Sendable, CaseIterable {
         /// Above a sixteenth of a stripe.
         case tooLarge
-        /// Too much waits for being durable.
-        case pinnedFull
-        /// What is there is pinned, or there was too little time to make room.
+        /// There was too little time to make room.
         case full
         /// A newer version of the name is there.
         case superseded
@@ -41,7 +39,6 @@ public enum MemoryAdmission: Hashable, Sendable {
         public var name: String {
             switch self {
             case .tooLarge: "too_large"
-            case .pinnedFull: "pinned_full"
             case .full: "full"
             case .superseded: "superseded"
             }

@@ -10,8 +10,6 @@ public struct MemoryStripe: Sendable {
     /// Eviction begins above the one and goes on to the other, in hundredths of the limit.
     public static let highWatermark: UInt64 = 97
     public static let lowWatermark: UInt64 = 92
-    /// What may be pinned, in hundredths of the limit.
-    public static let pinnedShare: UInt64 = 20
     /// A payload above this part of the limit is refused: it would push out too much at once.
     public static let largestShare: UInt64 = 16
 
@@ -41,8 +39,6 @@ public struct MemoryStripe: Sendable {
 
     public var policy: EvictionPolicy { engine.policy }
     public var count: Int { engine.count }
-    public var pinnedCount: Int { engine.pinnedCount }
-    public var pinnedBytes: UInt64 { engine.pinnedBytes }
     public var ghostHits: UInt64 { engine.ghostHits }
     /// All that is kept here, with what keeping it takes.
     public var accountedBytes: UInt64 { engine.bytes + UInt64(engine.ghostCount * GhostQueue.bytesPerEntry) }
@@ -92,21 +88,18 @@ public struct MemoryStripe: Sendable {
     /// Without counting as a use.
     public func contains(_ digest: Digest, hash: UInt64) -> Bool { slot(of: digest, hash: hash) != nil }
 
+    /// Likewise.
+    public func peek(_ digest: Digest, hash: UInt64) -> [UInt8]? {
+        slot(of: digest, hash: hash).map { items[$0].value }
+    }
+
     // MARK: Writing
 
-    /// - Parameter isPinned: nobody else is known to have it: it is no victim until ``unpin(_:hash:)``.
     public mutating func put(
-        _ value: [UInt8], under digest: Digest, hash: UInt64, costMilliseconds: UInt32, isPinned: Bool
+        _ value: [UInt8], under digest: Digest, hash: UInt64, costMilliseconds: UInt32
     ) -> MemoryAdmission {
-        if let slot = slot(of: digest, hash: hash) {
-            if isPinned, !engine.isPinned(slot) {
-                guard mayPin(UInt64(engine.bytes(of: slot))) else { return refuse(.pinnedFull) }
-                engine.pin(slot)
-            }
-            return .held
-        }
-        return admit(
-            Item(hash: hash, digest: digest, name: [], version: LogIndex(0), value: value), costMilliseconds, isPinned)
+        if slot(of: digest, hash: hash) != nil { return .held }
+        return admit(Item(hash: hash, digest: digest, name: [], version: LogIndex(0), value: value), costMilliseconds)
     }
 
     /// Replaces an older version; what is older than the one kept is refused.
@@ -120,17 +113,16 @@ public struct MemoryStripe: Sendable {
         }
         return admit(
             Item(hash: hash, digest: Digest(words: 0, 0, 0, 0), name: name, version: version, value: value),
-            costMilliseconds, false)
+            costMilliseconds)
     }
 
-    private mutating func admit(_ item: Item, _ costMilliseconds: UInt32, _ isPinned: Bool) -> MemoryAdmission {
+    private mutating func admit(_ item: Item, _ costMilliseconds: UInt32) -> MemoryAdmission {
         guard UInt64(item.value.count) <= limit / Self.largestShare else { return refuse(.tooLarge) }
         let charge = Self.charge(item.value, name: item.name)
         if isSampled(item.hash) {
             sample(
                 ShadowSample(key: item.hash, kind: .put, bytes: UInt32(charge), costMilliseconds: costMilliseconds))
         }
-        if isPinned, !mayPin(charge) { return refuse(.pinnedFull) }
         // Enough for the admission itself; what the watermarks ask for beyond goes in its own steps.
         var budget = 4096
         while accountedBytes + charge > limit {
@@ -138,7 +130,7 @@ public struct MemoryStripe: Sendable {
             forget(slot, .capacity)
         }
         let slot = engine.admit(
-            fingerprint: item.hash, bytes: UInt32(charge), costMilliseconds: costMilliseconds, isPinned: isPinned)
+            fingerprint: item.hash, bytes: UInt32(charge), costMilliseconds: costMilliseconds)
         if slot == items.count { items.append(item) } else { items[slot] = item }
         index.insert(item.hash, slot: slot)
         counts.admissions &+= 1
@@ -146,20 +138,9 @@ public struct MemoryStripe: Sendable {
         return .admitted
     }
 
-    private func mayPin(_ charge: UInt64) -> Bool { engine.pinnedBytes + charge <= limit / 100 * Self.pinnedShare }
-
     private mutating func refuse(_ reason: MemoryAdmission.Refusal) -> MemoryAdmission {
         counts.refusals[reason.rawValue] &+= 1
         return .refused(reason)
-    }
-
-    /// The value is durable elsewhere: it may be given up.
-    ///
-    /// - Returns: False when it is not here or was not pinned.
-    @discardableResult
-    public mutating func unpin(_ digest: Digest, hash: UInt64) -> Bool {
-        guard let slot = slot(of: digest, hash: hash) else { return false }
-        return engine.unpin(slot)
     }
 
     /// - Returns: The bytes given back; 0: it was not here.
@@ -198,8 +179,8 @@ public struct MemoryStripe: Sendable {
         var budget = budget
         while accountedBytes > limit / 100 * Self.lowWatermark {
             guard let slot = engine.victim(budget: &budget) else {
-                // Pinned ones are left to themselves.
-                if engine.queuedCount == 0 { isEvicting = false }
+                // Ghosts alone are left.
+                if engine.count == 0 { isEvicting = false }
                 return isEvicting
             }
             forget(slot, reason)

@@ -87,8 +87,6 @@ public struct RebalanceDriver: Sendable {
     }
 
     public var options: Options
-    /// An operator wants the plan carried out although the map is manual.
-    public private(set) var isRequested = false
     private var reports: [NodeID: Report] = [:]
     private var hosts: [ShardMap.Host] = []
     private var copies = 0
@@ -109,13 +107,6 @@ public struct RebalanceDriver: Sendable {
 
     /// A new life of a node: what it said before does not hold for it.
     public mutating func restarted(_ node: NodeID) { reports[node] = nil }
-
-    /// Plans at the next step even though the map is manual.
-    public mutating func request() {
-        isRequested = true
-        settled = nil
-        planned = nil
-    }
 
     /// What to propose now, in order. Asked again after a change of the map, a report, or a short time.
     ///
@@ -279,17 +270,14 @@ public struct RebalanceDriver: Sendable {
             let isShort = held < move.to.members.count
             let isDue: Bool =
                 if isShort, held == 1 { true } else if isShort { isQuiet && isLate } else {
-                    isQuiet && isLate && (!map.isManual || isRequested || move.reason == .drain)
+                    isQuiet && isLate && (!map.isManual || move.reason == .drain)
                 }
             guard isDue else { return nil }
             var move = move
             move.estimatedBytes = load(move.shard).bytes
             return move
         }
-        if moves.isEmpty, isQuiet {
-            settled = (map.epoch, isLate)
-            isRequested = false
-        }
+        if moves.isEmpty, isQuiet { settled = (map.epoch, isLate) }
         return moves
     }
 

@@ -28,13 +28,6 @@ public struct BlobHolds: Sendable {
         return holder
     }
 
-    /// - Returns: whether it was still held.
-    public mutating func extend(_ holder: Holder, until: Instant) -> Bool {
-        guard holders[holder] != nil else { return false }
-        holders[holder]?.until = until
-        return true
-    }
-
     public mutating func release(_ holder: Holder) {
         guard let hold = holders.removeValue(forKey: holder) else { return }
         for digest in hold.digests {

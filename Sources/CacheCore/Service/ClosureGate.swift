@@ -2,6 +2,7 @@ public import EsperTypes
 
 /// Where a blob is known to be.
 public struct BlobHolding: Hashable, Sendable {
+    /// Nodes that keep it, on disks that are not synced or in memory alone.
     public var memory: Set<NodeID>
     /// Nodes whose disks have it, written through.
     public var synced: Set<NodeID>
@@ -25,7 +26,7 @@ public struct BlobHolding: Hashable, Sendable {
 ///
 /// | mode | a blob is held by |
 /// |---|---|
-/// | memory | the memories or disks of two nodes |
+/// | memory | two nodes, so that it outlives their processes, or PostgreSQL, or the archive |
 /// | durable | PostgreSQL, the archive, or the disks of two nodes |
 /// | archived | the archive; where none is configured, the disks of two nodes |
 ///

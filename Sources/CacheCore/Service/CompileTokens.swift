@@ -59,7 +59,8 @@ public struct CompileTokens: Sendable {
 
     public var count: Int { tokens.count }
 
-    /// - Parameter holder: of whom the token is; asking again, he gets the same one.
+    /// - Parameter holder: the node that asks. Asked again while it has a token it is told ``Answer/held(for:)`` like any other: it has
+    ///   many who want to make the same, and only one of them shall.
     public mutating func ask(_ name: [UInt8], holder: String, expected: Duration?, now: Instant) -> Answer {
         if let failure = failures[name] {
             if failure.until > now { return .failing(failure.message, for: failure.until - now) }
@@ -119,8 +120,11 @@ public struct CompileTokens: Sendable {
         failures[name] = nil
     }
 
-    /// A node has died: its tokens are over.
-    public mutating func release(holder: String) { tokens = tokens.filter { $0.value.holder != holder } }
+    /// Nodes have died or left: tokens of all but these are over.
+    public mutating func release(exceptOf holders: Set<String>) {
+        if tokens.isEmpty { return }
+        tokens = tokens.filter { holders.contains($0.value.holder) }
+    }
 
     /// Forgets what has run out.
     public mutating func sweep(_ now: Instant) {

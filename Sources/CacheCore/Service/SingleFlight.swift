@@ -4,7 +4,8 @@
 ///          ──► wait     somebody else has
 ///          ──► refuse   as many wait as may
 ///
-/// A waiter that leaves does not end the load; the last one does. A load that was overtaken (``overtake(_:)``: newer bytes
+/// A waiter that leaves does not end the load. When the last one has left it is forgotten: what it still brings nobody waits for, and
+/// whoever joins then starts another. A load that was overtaken (``overtake(_:)``: newer bytes
 /// came by another way) still answers those who joined before, and nobody who joins after.
 public struct SingleFlight<Key: Hashable & Sendable>: Sendable {
     /// Names one load; never given twice.

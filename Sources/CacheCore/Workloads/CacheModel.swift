@@ -103,7 +103,7 @@ public struct CacheModel: Sendable {
     public mutating func admit(_ request: CacheRequest) {
         let bytes = UInt64(request.bytes) + UInt64(overhead)
         guard bytes <= min(capacity, UInt64(UInt32.max)), find(request.key) == nil else { return }
-        while engine.queuedBytes + bytes > capacity {
+        while engine.bytes + bytes > capacity {
             var budget = Int.max
             guard let slot = engine.victim(budget: &budget) else { return }
             index.remove(Self.hash(keys[slot]), slot: slot)

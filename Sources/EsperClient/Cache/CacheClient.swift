@@ -35,12 +35,12 @@ public struct CacheClient: Sendable {
             case .name(let version): $0.subject = .version(version ?? 0)
             }
         }
-        // Whoever evicts a name whatever it stands for must not do so a second time, when it may stand for something new.
+        let path = ProtoCacheMethod.evict.path
         let operation: Operation =
-            if case .name(version: nil) = subject {
-                .once(path: ProtoCacheMethod.evict.path, request)
-            } else {
-                .repeatable(path: ProtoCacheMethod.evict.path, request, prefersLeader: false)
+            switch subject {
+            // A name must not be evicted a second time: it may stand for something new by then.
+            case .name: .command(path: path, request)
+            case .copy, .tier: .repeatable(path: path, request, prefersLeader: false)
             }
         let response = try await client.run(operation, ProtoEvictResponse.self)
         return EvictAnswer(

@@ -44,6 +44,8 @@ public struct CacheStat: Hashable, Sendable {
         public let pushedBlobs: UInt64
         public let pushedBytes: UInt64
         public let failures: UInt64
+        /// Blobs that it sent and that were not those of their digests.
+        public let corrupt: UInt64
         /// Of the last exchange.
         public let latencyMicroseconds: UInt64
     }
@@ -94,7 +96,7 @@ public struct CacheStat: Hashable, Sendable {
             Peer(
                 name: peer.name, isConnected: peer.connected, fetchedBlobs: peer.fetchedBlobs,
                 fetchedBytes: peer.fetchedBytes, pushedBlobs: peer.pushedBlobs, pushedBytes: peer.pushedBytes,
-                failures: peer.failures, latencyMicroseconds: peer.latencyUs)
+                failures: peer.failures, corrupt: peer.corrupt, latencyMicroseconds: peer.latencyUs)
         }
         artifact = response.hasArtifact ? ArtifactStatus(response.artifact) : nil
     }

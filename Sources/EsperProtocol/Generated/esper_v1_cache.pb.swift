@@ -171,7 +171,7 @@ public nonisolated enum ProtoCacheMode: SwiftProtobuf.Enum, Swift.CaseIterable {
   /// In PostgreSQL, in the archive, or synced on the disks of two nodes (of one, in a cluster of one).
   case durable // = 0
 
-  /// In the memory of two nodes.
+  /// On two nodes, whose processes may end; not synced.
   case memory // = 1
 
   /// In the archive.
@@ -832,6 +832,16 @@ public nonisolated struct ProtoEvictRequest: Sendable {
     set {subject = .version(newValue)}
   }
 
+  /// With the name itself: a repeat under the same id does nothing more, and is answered as the first one was.
+  public var requestID: ProtoRequestID {
+    get {_requestID ?? ProtoRequestID()}
+    set {_requestID = newValue}
+  }
+  /// Returns true if `requestID` has been explicitly set.
+  public var hasRequestID: Bool {self._requestID != nil}
+  /// Clears the value of `requestID`. Subsequent reads from it will return its default value.
+  public mutating func clearRequestID() {self._requestID = nil}
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public nonisolated enum OneOf_Subject: Equatable, Sendable {
@@ -847,6 +857,7 @@ public nonisolated struct ProtoEvictRequest: Sendable {
   public init() {}
 
   fileprivate var _name: ProtoCacheName? = nil
+  fileprivate var _requestID: ProtoRequestID? = nil
 }
 
 public nonisolated struct ProtoEvictResponse: Sendable {
@@ -1028,7 +1039,7 @@ public nonisolated struct ProtoWarmResponse: Sendable {
   /// Found in no tier, or not in time.
   public var missing: UInt64 = 0
 
-  /// Of everything that was ever warmed there: bytes, and reads that found them.
+  /// Of everything that was ever warmed there: bytes, and artifacts that were read since.
   public var warmedBytes: UInt64 = 0
 
   public var warmedHits: UInt64 = 0
@@ -1479,6 +1490,9 @@ public nonisolated struct ProtoCacheStatistics: @unchecked Sendable {
 
     /// The last exchange, in microseconds.
     public var latencyUs: UInt64 = 0
+
+    /// Blobs that it sent and that were not those of their digests.
+    public var corrupt: UInt64 = 0
 
     public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -2847,7 +2861,7 @@ nonisolated extension ProtoFindMissingResponse: SwiftProtobuf.Message, SwiftProt
 
 nonisolated extension ProtoEvictRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".EvictRequest"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}copy\0\u{1}tier\0\u{1}version\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}copy\0\u{1}tier\0\u{1}version\0\u{3}request_id\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2880,6 +2894,7 @@ nonisolated extension ProtoEvictRequest: SwiftProtobuf.Message, SwiftProtobuf._M
           self.subject = .version(v)
         }
       }()
+      case 5: try { try decoder.decodeSingularMessageField(value: &self._requestID) }()
       default: break
       }
     }
@@ -2908,12 +2923,16 @@ nonisolated extension ProtoEvictRequest: SwiftProtobuf.Message, SwiftProtobuf._M
     }()
     case nil: break
     }
+    try { if let v = self._requestID {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 5)
+    } }()
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: ProtoEvictRequest, rhs: ProtoEvictRequest) -> Bool {
     if lhs._name != rhs._name {return false}
     if lhs.subject != rhs.subject {return false}
+    if lhs._requestID != rhs._requestID {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -4011,7 +4030,7 @@ nonisolated extension ProtoCacheStatistics.Tier: SwiftProtobuf.Message, SwiftPro
 
 nonisolated extension ProtoCacheStatistics.Peer: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = ProtoCacheStatistics.protoMessageName + ".Peer"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}connected\0\u{3}fetched_blobs\0\u{3}fetched_bytes\0\u{3}pushed_blobs\0\u{3}pushed_bytes\0\u{1}failures\0\u{3}latency_us\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}connected\0\u{3}fetched_blobs\0\u{3}fetched_bytes\0\u{3}pushed_blobs\0\u{3}pushed_bytes\0\u{1}failures\0\u{3}latency_us\0\u{1}corrupt\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -4027,6 +4046,7 @@ nonisolated extension ProtoCacheStatistics.Peer: SwiftProtobuf.Message, SwiftPro
       case 6: try { try decoder.decodeSingularUInt64Field(value: &self.pushedBytes) }()
       case 7: try { try decoder.decodeSingularUInt64Field(value: &self.failures) }()
       case 8: try { try decoder.decodeSingularUInt64Field(value: &self.latencyUs) }()
+      case 9: try { try decoder.decodeSingularUInt64Field(value: &self.corrupt) }()
       default: break
       }
     }
@@ -4057,6 +4077,9 @@ nonisolated extension ProtoCacheStatistics.Peer: SwiftProtobuf.Message, SwiftPro
     if self.latencyUs != 0 {
       try visitor.visitSingularUInt64Field(value: self.latencyUs, fieldNumber: 8)
     }
+    if self.corrupt != 0 {
+      try visitor.visitSingularUInt64Field(value: self.corrupt, fieldNumber: 9)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -4069,6 +4092,7 @@ nonisolated extension ProtoCacheStatistics.Peer: SwiftProtobuf.Message, SwiftPro
     if lhs.pushedBytes != rhs.pushedBytes {return false}
     if lhs.failures != rhs.failures {return false}
     if lhs.latencyUs != rhs.latencyUs {return false}
+    if lhs.corrupt != rhs.corrupt {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -36,6 +36,9 @@ public nonisolated struct ProtoPeerFindMissingRequest: Sendable {
   /// Of each digest's shard in the asker's map. When given, blobs of shards that the node knows at another epoch are left out.
   public var epochs: [UInt64] = []
 
+  /// For a reader, who wants to know where to ask: nothing is kept for a store, nor written through.
+  public var looks: Bool = false
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -48,7 +51,7 @@ public nonisolated struct ProtoPeerFindMissingResponse: Sendable {
 
   public var inMemory: Data = Data()
 
-  /// Written through.
+  /// Written through; with `looks`: or not.
   public var onDisk: Data = Data()
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -70,6 +73,9 @@ public nonisolated struct ProtoPeerPushRequest: Sendable {
   public var synced: Bool = false
 
   public var data: Data = Data()
+
+  /// Likewise: answer when they are on the disk, written through or not, so that they outlive the process.
+  public var written: Bool = false
 
   /// With `digest`: the epoch at which the node is asked to hold the blob as a member of its shard; 0: as a copy that nobody counts on
   /// beyond this store.
@@ -215,11 +221,11 @@ public nonisolated struct ProtoPeerTokenRequest: Sendable {
     set {action = .failed(newValue)}
   }
 
-  /// The name is bound: nobody has to make it any more.
-  public var stored: Bool {
+  /// The name was bound with this version: nobody has to make it any more.
+  public var stored: UInt64 {
     get {
       if case .stored(let v)? = action {return v}
-      return false
+      return 0
     }
     set {action = .stored(newValue)}
   }
@@ -231,8 +237,8 @@ public nonisolated struct ProtoPeerTokenRequest: Sendable {
     /// The number of the token to renew.
     case renew(UInt64)
     case failed(ProtoPeerTokenFailure)
-    /// The name is bound: nobody has to make it any more.
-    case stored(Bool)
+    /// The name was bound with this version: nobody has to make it any more.
+    case stored(UInt64)
 
   }
 
@@ -669,7 +675,7 @@ fileprivate nonisolated let _protobuf_package = "esper.v1"
 
 nonisolated extension ProtoPeerFindMissingRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".PeerFindMissingRequest"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}digests\0\u{1}epochs\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}digests\0\u{1}epochs\0\u{1}looks\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -679,6 +685,7 @@ nonisolated extension ProtoPeerFindMissingRequest: SwiftProtobuf.Message, SwiftP
       switch fieldNumber {
       case 1: try { try decoder.decodeSingularBytesField(value: &self.digests) }()
       case 2: try { try decoder.decodeRepeatedUInt64Field(value: &self.epochs) }()
+      case 3: try { try decoder.decodeSingularBoolField(value: &self.looks) }()
       default: break
       }
     }
@@ -691,12 +698,16 @@ nonisolated extension ProtoPeerFindMissingRequest: SwiftProtobuf.Message, SwiftP
     if !self.epochs.isEmpty {
       try visitor.visitPackedUInt64Field(value: self.epochs, fieldNumber: 2)
     }
+    if self.looks != false {
+      try visitor.visitSingularBoolField(value: self.looks, fieldNumber: 3)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: ProtoPeerFindMissingRequest, rhs: ProtoPeerFindMissingRequest) -> Bool {
     if lhs.digests != rhs.digests {return false}
     if lhs.epochs != rhs.epochs {return false}
+    if lhs.looks != rhs.looks {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -739,7 +750,7 @@ nonisolated extension ProtoPeerFindMissingResponse: SwiftProtobuf.Message, Swift
 
 nonisolated extension ProtoPeerPushRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".PeerPushRequest"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}digest\0\u{1}size\0\u{1}synced\0\u{1}data\0\u{1}epoch\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}digest\0\u{1}size\0\u{1}synced\0\u{1}data\0\u{1}epoch\0\u{1}written\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -752,6 +763,7 @@ nonisolated extension ProtoPeerPushRequest: SwiftProtobuf.Message, SwiftProtobuf
       case 3: try { try decoder.decodeSingularBoolField(value: &self.synced) }()
       case 4: try { try decoder.decodeSingularBytesField(value: &self.data) }()
       case 5: try { try decoder.decodeSingularUInt64Field(value: &self.epoch) }()
+      case 6: try { try decoder.decodeSingularBoolField(value: &self.written) }()
       default: break
       }
     }
@@ -773,6 +785,9 @@ nonisolated extension ProtoPeerPushRequest: SwiftProtobuf.Message, SwiftProtobuf
     if self.epoch != 0 {
       try visitor.visitSingularUInt64Field(value: self.epoch, fieldNumber: 5)
     }
+    if self.written != false {
+      try visitor.visitSingularBoolField(value: self.written, fieldNumber: 6)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -781,6 +796,7 @@ nonisolated extension ProtoPeerPushRequest: SwiftProtobuf.Message, SwiftProtobuf
     if lhs.size != rhs.size {return false}
     if lhs.synced != rhs.synced {return false}
     if lhs.data != rhs.data {return false}
+    if lhs.written != rhs.written {return false}
     if lhs.epoch != rhs.epoch {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
@@ -1019,8 +1035,8 @@ nonisolated extension ProtoPeerTokenRequest: SwiftProtobuf.Message, SwiftProtobu
         }
       }()
       case 8: try {
-        var v: Bool?
-        try decoder.decodeSingularBoolField(value: &v)
+        var v: UInt64?
+        try decoder.decodeSingularUInt64Field(value: &v)
         if let v = v {
           if self.action != nil {try decoder.handleConflictingOneOf()}
           self.action = .stored(v)
@@ -1063,7 +1079,7 @@ nonisolated extension ProtoPeerTokenRequest: SwiftProtobuf.Message, SwiftProtobu
     }()
     case .stored?: try {
       guard case .stored(let v)? = self.action else { preconditionFailure() }
-      try visitor.visitSingularBoolField(value: v, fieldNumber: 8)
+      try visitor.visitSingularUInt64Field(value: v, fieldNumber: 8)
     }()
     case nil: break
     }

@@ -175,14 +175,14 @@ public struct StoreRequest: Sendable {
     /// From when it is bound; nil: for ever.
     public var lifetime: Duration?
     /// Makes a repeat of the request have no second effect.
-    public var request: RequestName?
+    public var request: CacheRequestName?
     public var principal: String
     public var deadline: Instant
 
     public init(
         name: [UInt8], kind: Binding.Kind, manifest: Manifest, mode: StoreMode = .durable,
         condition: Condition = .byKind, costMilliseconds: UInt32 = 0, lineage: Digest? = nil,
-        lifetime: Duration? = nil, request: RequestName? = nil, principal: String, deadline: Instant
+        lifetime: Duration? = nil, request: CacheRequestName? = nil, principal: String, deadline: Instant
     ) {
         self.name = name
         self.kind = kind
@@ -196,18 +196,18 @@ public struct StoreRequest: Sendable {
         self.principal = principal
         self.deadline = deadline
     }
+}
 
-    /// A request of a registered client.
-    public struct RequestName: Hashable, Sendable {
-        public var client: ClientID
-        public var sequence: UInt64
-        public var acknowledgedThrough: UInt64
+/// A request of a registered client.
+public struct CacheRequestName: Hashable, Sendable {
+    public var client: ClientID
+    public var sequence: UInt64
+    public var acknowledgedThrough: UInt64
 
-        public init(client: ClientID, sequence: UInt64, acknowledgedThrough: UInt64) {
-            self.client = client
-            self.sequence = sequence
-            self.acknowledgedThrough = acknowledgedThrough
-        }
+    public init(client: ClientID, sequence: UInt64, acknowledgedThrough: UInt64) {
+        self.client = client
+        self.sequence = sequence
+        self.acknowledgedThrough = acknowledgedThrough
     }
 }
 
@@ -238,12 +238,17 @@ public struct EvictRequest: Sendable {
 
     public var name: [UInt8]
     public var subject: Subject
+    /// Makes a repeat of an eviction of the name have no second effect.
+    public var request: CacheRequestName?
     public var principal: String
     public var deadline: Instant
 
-    public init(name: [UInt8], subject: Subject, principal: String, deadline: Instant) {
+    public init(
+        name: [UInt8], subject: Subject, request: CacheRequestName? = nil, principal: String, deadline: Instant
+    ) {
         self.name = name
         self.subject = subject
+        self.request = request
         self.principal = principal
         self.deadline = deadline
     }

@@ -25,6 +25,8 @@ public struct CacheFailure: Error, Hashable, Sendable {
         case timedOut = "timed_out"
         case permissionDenied = "permission_denied"
         case draining
+        /// The request's client has not registered, or too long ago; the same under a new id may be done a second time.
+        case clientUnknown = "client_unknown"
         /// Whoever made it last reported an error that comes again; the message is his.
         case makeFailed = "make_failed"
         /// This node serves no cache; its settings say so.
@@ -48,7 +50,9 @@ public struct CacheFailure: Error, Hashable, Sendable {
         switch code {
         case .tierUnavailable, .outboxFull, .overloaded, .storageFull, .noLeader, .unconfirmed, .timedOut, .draining:
             true
-        case .invalid, .oversized, .conflict, .closureIncomplete, .bytesLost, .permissionDenied, .makeFailed, .disabled:
+        case .invalid, .oversized, .conflict, .closureIncomplete, .bytesLost, .permissionDenied, .clientUnknown,
+            .makeFailed,
+            .disabled:
             false
         }
     }

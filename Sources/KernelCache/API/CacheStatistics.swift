@@ -57,6 +57,8 @@ public struct CacheStatistics: Sendable {
         public var pushedBlobs: UInt64 = 0
         public var pushedBytes: UInt64 = 0
         public var failures: UInt64 = 0
+        /// Blobs that it sent and that were not those of their digests.
+        public var corrupt: UInt64 = 0
         /// The last exchange, in microseconds.
         public var microseconds: UInt64 = 0
 

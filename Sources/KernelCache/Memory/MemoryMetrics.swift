@@ -26,10 +26,6 @@ struct MemoryMetrics {
     private let entries = Gauge(label: "cache.memory.entries")
     private let accounted = Gauge(label: "cache.memory.accounted.bytes")
     private let limit = Gauge(label: "cache.memory.limit.bytes")
-    /// Bytes that are nowhere else yet.
-    private let pinned = Gauge(label: "cache.memory.pinned.bytes")
-    /// Bytes handed out and not given back.
-    private let lent = Gauge(label: "cache.memory.lent.bytes")
     /// What other policies would have missed, of sampled requests, bytes and cost.
     private let shadow = ShadowCaches.policies.map { policy in
         ["requests", "bytes", "cost"].map { weight in
@@ -65,8 +61,6 @@ struct MemoryMetrics {
         entries.record(statistics.entries)
         accounted.record(Int64(clamping: statistics.accountedBytes))
         limit.record(Int64(clamping: statistics.limitBytes))
-        pinned.record(Int64(clamping: statistics.pinnedBytes))
-        lent.record(Int64(clamping: statistics.lentBytes))
         for (gauges, shadow) in zip(shadow, statistics.shadows) where shadow.counts.requests > 0 {
             let ratios = [shadow.counts.hitRatio, shadow.counts.byteHitRatio, shadow.counts.costHitRatio]
             for (gauge, ratio) in zip(gauges, ratios) { gauge.record(1 - ratio) }

@@ -6,14 +6,9 @@ public struct MemoryStatistics: Sendable {
     public var stripes: Int
     public var entries = 0
     public var accountedBytes: UInt64 = 0
-    /// Not durable yet.
-    public var pinnedEntries = 0
-    public var pinnedBytes: UInt64 = 0
     /// Admissions of what had been let go shortly before.
     public var ghostHits: UInt64 = 0
     public var counts = MemoryCounts()
-    /// Bytes handed out and not given back; see ``MemoryTier/lend(_:)``.
-    public var lentBytes: UInt64 = 0
     /// What other policies would have done, of one key in 64.
     public var shadows: [(policy: EvictionPolicy, counts: HitCounts)] = []
 

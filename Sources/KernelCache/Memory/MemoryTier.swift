@@ -42,7 +42,6 @@ public final class MemoryTier: Sendable {
     let stripes: [Stripe]
     private let mask: UInt64
     private let limit: Atomic<UInt64>
-    private let lent = Atomic<UInt64>(0)
     private let shadows: Mutex<ShadowCaches>
 
     public init(_ options: Options) {
@@ -69,24 +68,18 @@ public final class MemoryTier: Sendable {
         return stripe(hash).state.withLock { $0.contains(digest, hash: hash) }
     }
 
-    /// Keeps bytes that are known to have this digest.
-    ///
-    /// - Parameter isPinned: they are nowhere else yet: they are kept until ``unpin(_:)``; at most a fifth of the limit is.
-    @discardableResult
-    public func put(
-        _ bytes: [UInt8], under digest: Digest, costMilliseconds: UInt32 = 0, isPinned: Bool = false
-    ) -> MemoryAdmission {
+    /// Likewise.
+    public func peek(_ digest: Digest) -> [UInt8]? {
         let hash = Self.hash(digest)
-        let bytes = Self.compact(bytes)
-        return admit(hash) {
-            $0.put(bytes, under: digest, hash: hash, costMilliseconds: costMilliseconds, isPinned: isPinned)
-        }
+        return stripe(hash).state.withLock { $0.peek(digest, hash: hash) }
     }
 
-    /// The bytes are durable elsewhere: they may be given up.
-    public func unpin(_ digest: Digest) {
+    /// Keeps bytes that are known to have this digest.
+    @discardableResult
+    public func put(_ bytes: [UInt8], under digest: Digest, costMilliseconds: UInt32 = 0) -> MemoryAdmission {
         let hash = Self.hash(digest)
-        stripe(hash).state.withLock { _ = $0.unpin(digest, hash: hash) }
+        let bytes = Self.compact(bytes)
+        return admit(hash) { $0.put(bytes, under: digest, hash: hash, costMilliseconds: costMilliseconds) }
     }
 
     /// - Returns: The bytes given back; 0: it was not here.
@@ -166,23 +159,6 @@ public final class MemoryTier: Sendable {
         return list
     }
 
-    // MARK: Bytes handed out
-
-    /// Tells of bytes that an answer on its way to a client keeps alive. They are counted apart from what is kept, and never
-    /// evict anything.
-    ///
-    /// - Returns: False when answers hold a fifth of the limit already: nothing is counted, and the caller waits or refuses.
-    public func lend(_ bytes: Int) -> Bool {
-        let bytes = UInt64(bytes)
-        let after = lent.wrappingAdd(bytes, ordering: .relaxed).newValue
-        guard after > max(limitBytes / 100 * MemoryStripe.pinnedShare, bytes) else { return true }
-        lent.wrappingSubtract(bytes, ordering: .relaxed)
-        return false
-    }
-
-    /// The bytes of ``lend(_:)`` are with the client.
-    public func giveBack(_ bytes: Int) { lent.wrappingSubtract(UInt64(bytes), ordering: .relaxed) }
-
     public func stat() -> MemoryStatistics {
         var statistics = MemoryStatistics(limitBytes: limitBytes, stripes: stripes.count)
         for stripe in stripes {
@@ -190,12 +166,9 @@ public final class MemoryTier: Sendable {
                 statistics.counts += stripe.counts
                 statistics.entries += stripe.count
                 statistics.accountedBytes += stripe.accountedBytes
-                statistics.pinnedEntries += stripe.pinnedCount
-                statistics.pinnedBytes += stripe.pinnedBytes
                 statistics.ghostHits += stripe.ghostHits
             }
         }
-        statistics.lentBytes = lent.load(ordering: .relaxed)
         statistics.shadows = shadows.withLock { $0.counts }
         return statistics
     }

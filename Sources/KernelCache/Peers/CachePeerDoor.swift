@@ -74,14 +74,14 @@ public final class CachePeerDoor: GRPCService {
                 let digests = PeerMessages.digests(request.digests),
                 let epochs = PeerMessages.epochs(of: digests, request.epochs)
             else { return connection.finish(handle, Self.nonsense) }
+            if request.looks {
+                return answer(handle, ProtoPeerFindMissingResponse(responder.look(for: digests)))
+            }
             // Ends by its disk's answer; whoever asked may be gone by then, and the answer is dropped.
             Task {
                 let held = await self.responder.holdings(
                     digests, epochs: epochs, deadline: NodeClock.now() + .seconds(5))
-                var reply = ProtoPeerFindMissingResponse()
-                reply.inMemory = PeerMessages.data(held.memory)
-                reply.onDisk = PeerMessages.data(held.disk)
-                self.answer(handle, reply)
+                self.answer(handle, ProtoPeerFindMissingResponse(held))
             }
         case .summaries:
             // As above.
@@ -200,7 +200,7 @@ public final class CachePeerDoor: GRPCService {
         var blobs: [Blob] = []
         /// Of the shards that this node is asked to hold as a member.
         var epochs: [ShardID: ShardEpoch] = [:]
-        var isSynced = false
+        var keeping = BlobKeeping.inMemory
         /// Of the last blob.
         var missingBytes = 0
         var bytes = 0
@@ -217,7 +217,9 @@ public final class CachePeerDoor: GRPCService {
                 guard push.missingBytes == 0, let digest = Digest(bytes: part.digest),
                     (1...UInt32(CacheLimits.blobBytes)).contains(part.size)
                 else { return Self.nonsense }
-                push.isSynced = push.isSynced || part.synced
+                // The strongest that any blob of the push asks for.
+                if part.synced { push.keeping = .synced }
+                if part.written, push.keeping == .inMemory { push.keeping = .written }
                 push.missingBytes = Int(part.size)
                 if part.epoch > 0 {
                     let epoch = ShardEpoch(part.epoch)
@@ -252,7 +254,7 @@ public final class CachePeerDoor: GRPCService {
             forget(handle)
             return connection.finish(handle, Self.nonsense)
         }
-        let (blobs, epochs, isSynced) = (push.blobs, push.epochs, push.isSynced)
+        let (blobs, epochs, keeping) = (push.blobs, push.epochs, push.keeping)
         // Ends by its disk's answer.
         Task {
             defer { self.forget(handle) }
@@ -264,7 +266,7 @@ public final class CachePeerDoor: GRPCService {
             }
             do throws(PeerFailure) {
                 try await self.responder.take(
-                    blobs, at: epochs, isSynced: isSynced, deadline: NodeClock.now() + .seconds(10))
+                    blobs, at: epochs, keeping: keeping, deadline: NodeClock.now() + .seconds(10))
                 self.answer(handle, ProtoPeerPushResponse())
             } catch {
                 if error.isStale {

@@ -20,6 +20,8 @@ public final class CachePeers: PeerExchange {
     private let me: NodeID
     private let group: any EventLoopGroup
     private let state: Mutex<State>
+    /// Blobs that were not those of their digests.
+    private let corrupt = Count("esper_cache_corrupt", [("tier", CacheTier.peer.name)])
 
     /// - Parameter tls: with this node's own certificate; offers `h2`.
     public init(me: NodeID, tls: NIOSSLContext, on group: any EventLoopGroup) {
@@ -65,6 +67,7 @@ public final class CachePeers: PeerExchange {
             peer.pushedBlobs = link.counts.pushedBlobs.load(ordering: .relaxed)
             peer.pushedBytes = link.counts.pushedBytes.load(ordering: .relaxed)
             peer.failures = link.counts.failures.load(ordering: .relaxed)
+            peer.corrupt = link.counts.corrupt.load(ordering: .relaxed)
             peer.microseconds = link.counts.microseconds.load(ordering: .relaxed)
             return peer
         }
@@ -89,6 +92,7 @@ public final class CachePeers: PeerExchange {
                     Digest(hashing: bytes) == digest
                 else {
                     link.counts.corrupt.add(1, ordering: .relaxed)
+                    corrupt.add()
                     continue
                 }
                 found[digest] = bytes
@@ -100,23 +104,23 @@ public final class CachePeers: PeerExchange {
     }
 
     public func push(
-        _ blobs: [Blob], at epochs: [ShardID: ShardEpoch], to node: NodeID, isSynced: Bool, deadline: Instant
+        _ blobs: [Blob], at epochs: [ShardID: ShardEpoch], to node: NodeID, keeping: BlobKeeping, deadline: Instant
     ) async throws(PeerFailure) {
         var batch: [Blob] = []
         var bytes = 0
         for blob in blobs {
             if bytes + blob.bytes.count > PeerMessages.batchBytes, !batch.isEmpty {
-                try await pushBatch(batch, at: epochs, to: node, isSynced: isSynced, deadline: deadline)
+                try await pushBatch(batch, at: epochs, to: node, keeping: keeping, deadline: deadline)
                 (batch, bytes) = ([], 0)
             }
             batch.append(blob)
             bytes += blob.bytes.count
         }
-        if !batch.isEmpty { try await pushBatch(batch, at: epochs, to: node, isSynced: isSynced, deadline: deadline) }
+        if !batch.isEmpty { try await pushBatch(batch, at: epochs, to: node, keeping: keeping, deadline: deadline) }
     }
 
     private func pushBatch(
-        _ blobs: [Blob], at epochs: [ShardID: ShardEpoch], to node: NodeID, isSynced: Bool, deadline: Instant
+        _ blobs: [Blob], at epochs: [ShardID: ShardEpoch], to node: NodeID, keeping: BlobKeeping, deadline: Instant
     ) async throws(PeerFailure) {
         var messages: [[UInt8]] = []
         for blob in blobs {
@@ -127,7 +131,8 @@ public final class CachePeers: PeerExchange {
                 if start == 0 {
                     message.digest = PeerMessages.data([blob.digest])
                     message.size = UInt32(blob.bytes.count)
-                    message.synced = isSynced
+                    message.synced = keeping == .synced
+                    message.written = keeping != .inMemory
                     message.epoch = epochs[ShardID(of: blob.digest)]?.rawValue ?? 0
                 }
                 // By its memory: as a sequence it would be taken byte by byte.
@@ -149,12 +154,27 @@ public final class CachePeers: PeerExchange {
     public func holdings(
         _ digests: [Digest], at node: NodeID, epochs: [ShardID: ShardEpoch], deadline: Instant
     ) async throws(PeerFailure) -> PeerHoldings {
+        try await ask(node, for: digests, deadline) { request, part in
+            if !epochs.isEmpty { request.epochs = part.map { epochs[ShardID(of: $0)]?.rawValue ?? 0 } }
+        }
+    }
+
+    public func look(
+        for digests: [Digest], at node: NodeID, deadline: Instant
+    ) async throws(PeerFailure) -> PeerHoldings {
+        try await ask(node, for: digests, deadline) { request, _ in request.looks = true }
+    }
+
+    private func ask(
+        _ node: NodeID, for digests: [Digest], _ deadline: Instant,
+        _ complete: (inout ProtoPeerFindMissingRequest, ArraySlice<Digest>) -> Void
+    ) async throws(PeerFailure) -> PeerHoldings {
         var held = PeerHoldings()
         for start in stride(from: 0, to: digests.count, by: PeerMessages.digestsPerMessage) {
             var request = ProtoPeerFindMissingRequest()
             let part = digests[start..<min(start + PeerMessages.digestsPerMessage, digests.count)]
             request.digests = PeerMessages.data(part)
-            if !epochs.isEmpty { request.epochs = part.map { epochs[ShardID(of: $0)]?.rawValue ?? 0 } }
+            complete(&request, part)
             let reply: ProtoPeerFindMissingResponse = try await unary(node, .findMissing, request, deadline)
             guard let memory = PeerMessages.digests(reply.inMemory), let disk = PeerMessages.digests(reply.onDisk)
             else { throw PeerFailure("no digests in an answer") }

@@ -8,20 +8,23 @@ public protocol PeerExchange: AnyObject, Sendable {
         _ digests: [Digest], from node: NodeID, deadline: Instant
     ) async throws(PeerFailure) -> [Digest: [UInt8]]
 
-    /// Returns when the peer keeps all of them: in memory, or written through to its disk.
+    /// Returns when the peer keeps all of them in that way.
     ///
     /// - Parameter epochs: of the shards that the peer is to hold as a member; it refuses (``PeerFailure/isStale``) when it
     ///   knows one of them at another epoch, or has no lease. Blobs of other shards are copies that no map counts on.
     func push(
-        _ blobs: [Blob], at epochs: [ShardID: ShardEpoch], to node: NodeID, isSynced: Bool, deadline: Instant
+        _ blobs: [Blob], at epochs: [ShardID: ShardEpoch], to node: NodeID, keeping: BlobKeeping, deadline: Instant
     ) async throws(PeerFailure)
 
-    /// What the peer has of them; it keeps those that it has for the time of a store.
+    /// What the peer has of them, so that a store may count on it: it keeps that for the time of one, and has it written through.
     ///
     /// - Parameter epochs: blobs of these shards count only when the peer knows the shard at the same epoch, as a member.
     func holdings(
         _ digests: [Digest], at node: NodeID, epochs: [ShardID: ShardEpoch], deadline: Instant
     ) async throws(PeerFailure) -> PeerHoldings
+
+    /// What the peer has of them now, for whoever wants to read.
+    func look(for digests: [Digest], at node: NodeID, deadline: Instant) async throws(PeerFailure) -> PeerHoldings
 
     func token(_ request: PeerTokenRequest, at node: NodeID, deadline: Instant) async throws(PeerFailure)
         -> PeerTokenReply
@@ -73,7 +76,18 @@ public struct PeerFailure: Error, Hashable, Sendable, CustomStringConvertible {
     public var description: String { message }
 }
 
+/// How a node keeps a blob before it says that it does.
+public enum BlobKeeping: Hashable, Sendable {
+    /// In its memory, as long as there is room: the store puts it into a tier that lasts.
+    case inMemory
+    /// On its disk, so that it outlives the process; in memory where there is no disk.
+    case written
+    /// On its disk, so that it outlives a loss of power.
+    case synced
+}
+
 public struct PeerHoldings: Hashable, Sendable {
+    /// Of those asked for in the name of a store: where there is no disk.
     public var memory: Set<Digest>
     public var disk: Set<Digest>
 
@@ -108,7 +122,8 @@ public struct PeerTokenRequest: Hashable, Sendable {
         case ask(expected: Duration?)
         case renew(number: UInt64)
         case failed(number: UInt64, message: String, isDeterministic: Bool)
-        case stored
+        /// With the version that the name got.
+        case stored(LogIndex)
     }
 
     public var name: [UInt8]
@@ -141,9 +156,10 @@ public protocol PeerResponder: AnyObject, Sendable {
     func memoryBlob(_ digest: Digest) -> [UInt8]?
     func diskBlobs(_ digests: [Digest], deadline: Instant) async throws(PeerFailure) -> [Digest: [UInt8]]
     func take(
-        _ blobs: [Blob], at epochs: [ShardID: ShardEpoch], isSynced: Bool, deadline: Instant
+        _ blobs: [Blob], at epochs: [ShardID: ShardEpoch], keeping: BlobKeeping, deadline: Instant
     ) async throws(PeerFailure)
     func holdings(_ digests: [Digest], epochs: [ShardID: ShardEpoch], deadline: Instant) async -> PeerHoldings
+    func look(for digests: [Digest]) -> PeerHoldings
     func token(_ request: PeerTokenRequest) -> PeerTokenReply
     func digests(of shard: ShardID, _ claim: ShardClaim?) async -> ShardAnswer<[BlobReference]>
     func compare(_ question: ShardQuestion) async -> ShardAnswer<ShardParts>
@@ -166,10 +182,13 @@ public final class NoPeers: PeerExchange {
         _ digests: [Digest], from node: NodeID, deadline: Instant
     ) async throws(PeerFailure) -> [Digest: [UInt8]] { throw Self.nobody }
     public func push(
-        _ blobs: [Blob], at epochs: [ShardID: ShardEpoch], to node: NodeID, isSynced: Bool, deadline: Instant
+        _ blobs: [Blob], at epochs: [ShardID: ShardEpoch], to node: NodeID, keeping: BlobKeeping, deadline: Instant
     ) async throws(PeerFailure) { throw Self.nobody }
     public func holdings(
         _ digests: [Digest], at node: NodeID, epochs: [ShardID: ShardEpoch], deadline: Instant
+    ) async throws(PeerFailure) -> PeerHoldings { throw Self.nobody }
+    public func look(
+        for digests: [Digest], at node: NodeID, deadline: Instant
     ) async throws(PeerFailure) -> PeerHoldings { throw Self.nobody }
     public func token(
         _ request: PeerTokenRequest, at node: NodeID, deadline: Instant

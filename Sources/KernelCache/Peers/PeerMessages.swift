@@ -63,7 +63,7 @@ extension ProtoPeerTokenRequest {
             failed.number = number
             failed.message = message
             failed.deterministic = isDeterministic
-        case .stored: stored = true
+        case .stored(let version): stored = version.rawValue
         }
     }
 
@@ -78,7 +78,7 @@ extension ProtoPeerTokenRequest {
         case .failed(let failure):
             action = .failed(
                 number: failure.number, message: failure.message, isDeterministic: failure.deterministic)
-        case .stored: action = .stored
+        case .stored(let version): action = .stored(LogIndex(version))
         case nil: return nil
         }
         guard CacheCommand.isName([UInt8](name)), holder.utf8.count <= 256, hop <= PeerRouting.maximumForwards else {
@@ -127,5 +127,13 @@ extension ProtoPeerTokenResponse {
             .notOwner(epoch: other.epoch, owner: other.owner == 0 ? nil : NodeID(other.owner))
         case nil: nil
         }
+    }
+}
+
+extension ProtoPeerFindMissingResponse {
+    init(_ held: PeerHoldings) {
+        self.init()
+        inMemory = PeerMessages.data(held.memory)
+        onDisk = PeerMessages.data(held.disk)
     }
 }

@@ -53,7 +53,7 @@ public final class BlobDirectory: Sendable {
     private let path: String
     private let pool: NIOThreadPool
     private let counter = Atomic<UInt64>(0)
-    private let damagedCount = Atomic<UInt64>(0)
+    private let damagedFiles = Count("esper_cache_corrupt", [("tier", "disk")])
     private let index = Mutex(Index())
 
     /// Makes the directory if it has to be made, and reads what there is; blocks while it does.
@@ -88,7 +88,8 @@ public final class BlobDirectory: Sendable {
         }
     }
 
-    public var damaged: UInt64 { damagedCount.load(ordering: .relaxed) }
+    /// Files that were not as they were written.
+    public var damaged: UInt64 { damagedFiles.current }
 
     public func has(_ digest: Digest) -> Bool { index.withLock { $0[digest] != nil } }
 
@@ -155,7 +156,7 @@ public final class BlobDirectory: Sendable {
                     if let bytes = try directory.read(digest, size), Digest(hashing: bytes) == digest {
                         found[digest] = bytes
                     } else {
-                        directory.damagedCount.add(1, ordering: .relaxed)
+                        directory.damagedFiles.add()
                         _ = directory.remove(digest)
                     }
                 }

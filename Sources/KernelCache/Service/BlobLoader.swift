@@ -111,15 +111,44 @@ final class BlobLoader: Sendable {
         return result
     }
 
+    /// As ``load(_:costMilliseconds:deadline:)``, for whoever looks at everything: it counts as no use, and nothing comes into memory or goes
+    /// up to a nearer tier.
+    func peek(_ digests: [Digest], deadline: Instant) async -> LoadResult {
+        var result = LoadResult()
+        for digest in digests {
+            if let bytes = memory.peek(digest) { result.found[digest] = CachedBlob(bytes: bytes, tier: .memory) }
+        }
+        var plan = plan(digests.filter { result.found[$0] == nil }, deadline: deadline)
+        while let step = plan.next(now: NodeClock.now()) {
+            do throws(PeerFailure) {
+                let found = try await ask(step)
+                plan.answered(step, found: found.keys)
+                for (digest, bytes) in found { result.found[digest] = CachedBlob(bytes: bytes, tier: step.source.tier) }
+            } catch { plan.failed(step, found: [Digest]()) }
+        }
+        (result.lost, result.unreached) = (plan.lost, plan.unreached)
+        return result
+    }
+
+    /// Those that nobody has, and those of which nobody can say; asks in the order of reading, and for what the nearer have not got alone.
+    func missing(_ digests: [Digest], deadline: Instant) async -> (lost: Set<Digest>, unreached: Set<Digest>) {
+        let away = digests.filter { !memory.contains($0) && !(disk?.has($0) ?? false) }
+        var plan = plan(away, deadline: deadline)
+        while let step = plan.next(now: NodeClock.now()) {
+            do throws(PeerFailure) {
+                plan.answered(step, found: try await look(step))
+            } catch { plan.failed(step, found: [Digest]()) }
+        }
+        return (plan.lost, plan.unreached)
+    }
+
     /// The bytes came by another way: nobody else joins the load.
     func overtake(_ digest: Digest) { state.withLock { $0.flights.overtake(digest) } }
 
     // MARK: One load
 
     private func run(_ flights: [Digest: UInt64], _ cost: UInt32) async {
-        var plan = RetrievalPlan(
-            flights.keys, sources: sources(for: Array(flights.keys)), limits: options.limits,
-            deadline: NodeClock.now() + options.loadLimit)
+        var plan = plan(Array(flights.keys), deadline: .distantFuture)
         while let step = plan.next(now: NodeClock.now()) {
             let found: [Digest: [UInt8]]
             do throws(PeerFailure) {
@@ -133,10 +162,34 @@ final class BlobLoader: Sendable {
                 memory.put(bytes, under: digest, costMilliseconds: cost)
                 if let flight = flights[digest] { finish(digest, flight, .found(bytes, step.source.tier)) }
             }
+            restore(found, from: step.source)
             promote(found, from: step.source.tier, cost)
         }
         let lost = plan.lost
         for (digest, flight) in flights { finish(digest, flight, lost.contains(digest) ? .lost : .unreached) }
+    }
+
+    private func plan(_ digests: [Digest], deadline: Instant) -> RetrievalPlan {
+        RetrievalPlan(
+            digests, sources: sources(for: digests), limits: options.limits,
+            deadline: min(deadline, NodeClock.now() + options.loadLimit))
+    }
+
+    /// Which of them the source has.
+    private func look(_ step: RetrievalPlan.Step) async throws(PeerFailure) -> Set<Digest> {
+        switch step.source {
+        case .disk: return []
+        case .peer(let node):
+            let held = try await peers.look(for: step.digests, at: node, deadline: step.deadline)
+            return held.memory.union(held.disk)
+        case .redis, .catalog, .archive:
+            guard let tier = outer.first(where: { $0.tier == step.source.tier }) else { return [] }
+            do throws(TierFailure) {
+                return try await tier.has(step.digests, deadline: step.deadline)
+            } catch {
+                throw PeerFailure("\(error)")
+            }
+        }
     }
 
     private func ask(_ step: RetrievalPlan.Step) async throws(PeerFailure) -> [Digest: [UInt8]] {
@@ -193,7 +246,24 @@ final class BlobLoader: Sendable {
         return sources
     }
 
-    // MARK: Promotion
+    // MARK: Back and up
+
+    /// What this node holds for its shards and had lost from its disk is put there again. The catalog and the archive need no copy of theirs here.
+    /// It is not synced: a store that counts on it has that done first.
+    private func restore(_ found: [Digest: [UInt8]], from source: RetrievalPlan.Source) {
+        switch source {
+        case .disk, .catalog, .archive: return
+        case .peer, .redis: break
+        }
+        guard let disk else { return }
+        let lost = found.filter { placements.holds(ShardID(of: $0.key)) && !disk.has($0.key) }
+            .map { Blob(digest: $0.key, bytes: $0.value) }
+        if lost.isEmpty { return }
+        background.start {
+            // What cannot be written now is at the next load.
+            try? await disk.put(lost, isSynced: false)
+        }
+    }
 
     private static let promotionWindow: Duration = .seconds(600)
     private static let promotionCost: UInt32 = 1000

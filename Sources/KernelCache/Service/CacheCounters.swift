@@ -35,7 +35,6 @@ final class CacheCounters: Sendable {
     let evictions = Count("esper_cache_name_evictions")
     let closureFailures = Count("esper_cache_closure_failures")
     let quarantined = Count("esper_cache_quarantined")
-    let corruptPeer = Count("esper_cache_corrupt", [("tier", "peer")])
     let staleEpoch = Count("esper_cache_stale_epoch_refusals")
     let garbageBlobs = Count("esper_cache_garbage_blobs")
     let garbageBytes = Count("esper_cache_garbage_bytes")

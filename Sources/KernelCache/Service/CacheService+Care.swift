@@ -43,7 +43,6 @@ extension CacheService {
 
     /// With what was ever warmed here.
     private func told(_ reply: WarmReply) -> WarmReply {
-        counters.warmedBytes.add(reply.bytes)
         var reply = reply
         reply.warmedBytes = counters.warmedBytes.current
         reply.warmedHits = counters.warmedHits.current
@@ -70,20 +69,20 @@ extension CacheService {
             reply.missing += 1
             return
         }
-        let first = await load([binding.manifest], binding, request.deadline, &reply)
-        guard let first, let encoded = first.first, let manifest = try? Manifest(decoding: encoded) else {
+        let before = (blobs: reply.blobs, bytes: reply.bytes)
+        guard let encoded = await load([binding.manifest], binding, request.deadline, &reply)?.first,
+            let manifest = try? Manifest(decoding: encoded),
+            await load(Array(Set(manifest.blobs.map(\.digest))), binding, request.deadline, &reply) != nil
+        else {
+            noteWarmed([], bytes: reply.bytes - before.bytes)
             reply.missing += 1
             return
         }
-        let (before, blobs) = (reply.blobs, Array(Set(manifest.blobs.map(\.digest))))
-        guard await load(blobs, binding, request.deadline, &reply) != nil else {
-            reply.missing += 1
-            return
-        }
-        if reply.blobs == before, first.isEmpty { reply.present += 1 } else { reply.artifacts += 1 }
-        state.withLock { state in
-            if state.warmed.count > 65_536 { state.warmed = [:] }
-            state.warmed[binding.manifest] = Int(clamping: manifest.size)
+        if reply.blobs == before.blobs {
+            reply.present += 1
+        } else {
+            noteWarmed([binding.manifest], bytes: reply.bytes - before.bytes)
+            reply.artifacts += 1
         }
     }
 

@@ -15,13 +15,17 @@ extension CacheService {
         }
         let catalog = tier(.catalog)
         let archive = tier(.archive)
-        let isDurable = mode != .memory
-        let needsDisks = isDurable && (mode == .archived ? archive == nil : catalog == nil && archive == nil)
-        var holdings = await copyToNodes(blobs, isSynced: needsDisks, deadline: deadline)
+        let needsDisks = mode == .archived ? archive == nil : catalog == nil && archive == nil
+        let keeping: BlobKeeping = mode == .memory ? .written : needsDisks ? .synced : .inMemory
+        var holdings = await copyToNodes(blobs, keeping: keeping, deadline: deadline)
         fill(.redis, blobs)
         switch mode {
         case .memory:
-            fill(catalog == nil ? .archive : .catalog, blobs)
+            let gate = makeGate([], mode: .memory)
+            let (kept, short) = blobs.split { gate.isSatisfied(by: holdings[$0.digest] ?? BlobHolding()) }
+            // Too few nodes take it, as when their disks are full.
+            if !short.isEmpty, let tier = catalog ?? archive { _ = await put(short, in: tier, deadline, &holdings) }
+            fill(catalog == nil ? .archive : .catalog, kept)
         case .durable:
             var isPut = false
             if let catalog { isPut = await put(blobs, in: catalog, Self.half(until: deadline), &holdings) }
@@ -29,7 +33,7 @@ extension CacheService {
                 isPut = await put(blobs, in: archive, Self.half(until: deadline), &holdings)
             }
             if !isPut, !needsDisks {
-                merge(await copyToNodes(blobs, isSynced: true, deadline: deadline), into: &holdings)
+                merge(await copyToNodes(blobs, keeping: .synced, deadline: deadline), into: &holdings)
             }
         case .archived:
             if let archive { _ = await put(blobs, in: archive, deadline, &holdings) }
@@ -66,7 +70,7 @@ extension CacheService {
     ///
     /// By a map, nodes count for a blob only when all writers of its shard that are up have it, each at the epoch at which it was
     /// asked; whoever takes the shard over then gets it from them. A node that died holds that up until its lease is over.
-    private func copyToNodes(_ blobs: [Blob], isSynced: Bool, deadline: Instant) async -> [Digest: BlobHolding] {
+    private func copyToNodes(_ blobs: [Blob], keeping: BlobKeeping, deadline: Instant) async -> [Digest: BlobHolding] {
         let limit = min(deadline, NodeClock.now() + options.copyLimit)
         var targets: [NodeID: [Blob]] = [:]
         var holdings: [Digest: BlobHolding] = [:]
@@ -74,20 +78,17 @@ extension CacheService {
             for blob in blobs {
                 for node in placements.writers(of: ShardID(of: blob.digest)) { targets[node, default: []].append(blob) }
             }
-            holdings = await copy(targets, at: [:], isSynced: isSynced, deadline: limit)
-            for blob in blobs where memory.contains(blob.digest) {
-                holdings[blob.digest, default: BlobHolding()].memory.insert(names.nodeID)
-            }
+            holdings = await copy(targets, at: [:], keeping: keeping, deadline: limit)
         } else {
             var open = blobs
             while let map = placements.map {
-                merge(await copyToSets(open, by: map, isSynced: isSynced, deadline: limit), into: &holdings)
+                merge(await copyToSets(open, by: map, keeping: keeping, deadline: limit), into: &holdings)
                 open.removeAll { holdings[$0.digest] != nil }
                 if open.isEmpty || Task.isCancelled { break }
                 guard await awaitMap(after: map.epoch, by: limit) else { break }
             }
             for blob in blobs {
-                for node in holdings[blob.digest].map({ isSynced ? $0.synced : $0.memory }) ?? [] {
+                for node in holdings[blob.digest].map({ keeping == .synced ? $0.synced : $0.memory }) ?? [] {
                     targets[node, default: []].append(blob)
                 }
             }
@@ -99,18 +100,18 @@ extension CacheService {
                 guard
                     let holding = placements.map == nil ? holdings[blob.digest] ?? BlobHolding() : holdings[blob.digest]
                 else { return false }
-                return (isSynced ? holding.synced.count : holding.memory.union(holding.synced).count) < wanted
+                return (keeping == .synced ? holding.synced.count : holding.memory.union(holding.synced).count) < wanted
                     && !(targets[node]?.contains { $0.digest == blob.digest } ?? false)
             }
             if short.isEmpty { continue }
-            merge(await copy([node: short], at: [:], isSynced: isSynced, deadline: limit), into: &holdings)
+            merge(await copy([node: short], at: [:], keeping: keeping, deadline: limit), into: &holdings)
         }
         return holdings
     }
 
     /// - Returns: those that all writers of their shards hold now.
     private func copyToSets(
-        _ blobs: [Blob], by map: ShardMap, isSynced: Bool, deadline: Instant
+        _ blobs: [Blob], by map: ShardMap, keeping: BlobKeeping, deadline: Instant
     ) async -> [Digest: BlobHolding] {
         var targets: [NodeID: [Blob]] = [:]
         var epochs: [ShardID: ShardEpoch] = [:]
@@ -122,9 +123,9 @@ extension CacheService {
             required[blob.digest] = Set(writers)
             for node in writers { targets[node, default: []].append(blob) }
         }
-        let held = await copy(targets, at: epochs, isSynced: isSynced, deadline: deadline)
+        let held = await copy(targets, at: epochs, keeping: keeping, deadline: deadline)
         return held.filter { digest, holding in
-            required[digest]?.isSubset(of: isSynced ? holding.synced : holding.memory) ?? false
+            required[digest]?.isSubset(of: keeping == .synced ? holding.synced : holding.memory) ?? false
         }
     }
 
@@ -144,17 +145,17 @@ extension CacheService {
     private static let retryPause = Duration.milliseconds(100)
 
     private func copy(
-        _ targets: [NodeID: [Blob]], at epochs: [ShardID: ShardEpoch], isSynced: Bool, deadline limit: Instant
+        _ targets: [NodeID: [Blob]], at epochs: [ShardID: ShardEpoch], keeping: BlobKeeping, deadline limit: Instant
     ) async -> [Digest: BlobHolding] {
         await withTaskGroup(of: (NodeID, [Blob], Bool).self) { group in
             for (node, blobs) in targets {
                 group.addTask {
                     do throws(PeerFailure) {
                         if node == self.names.nodeID {
-                            try await self.take(blobs, at: epochs, isSynced: isSynced, deadline: limit)
+                            try await self.take(blobs, at: epochs, keeping: keeping, deadline: limit)
                         } else {
                             try await self.peers.push(
-                                blobs, at: epochs, to: node, isSynced: isSynced, deadline: limit)
+                                blobs, at: epochs, to: node, keeping: keeping, deadline: limit)
                         }
                         return (node, blobs, true)
                     } catch { return (node, blobs, false) }
@@ -164,17 +165,17 @@ extension CacheService {
             for await (node, blobs, isDone) in group where isDone {
                 for blob in blobs {
                     holdings[blob.digest, default: BlobHolding()].memory.insert(node)
-                    if isSynced { holdings[blob.digest, default: BlobHolding()].synced.insert(node) }
+                    if keeping == .synced { holdings[blob.digest, default: BlobHolding()].synced.insert(node) }
                 }
             }
             return holdings
         }
     }
 
-    /// Who has what; those who are asked keep it for the time of a store.
+    /// Who has what.
     ///
-    /// - Parameter counts: nodes count for a blob only when all writers of its shard have it, as for a store; otherwise it is told where
-    ///   it is.
+    /// - Parameter counts: for a store: nodes count for a blob only when all writers of its shard have it, and those who are asked keep it
+    ///   meanwhile. Otherwise it is told where it is.
     /// - Returns: and whether everybody answered.
     func locate(
         _ digests: [Digest], counts: Bool, deadline: Instant
@@ -183,7 +184,7 @@ extension CacheService {
         var epochs: [ShardID: ShardEpoch] = [:]
         if let map { for shard in digests.map(ShardID.init(of:)) { epochs[shard] = map[shard].epoch } }
         let claims = epochs
-        let own = await self.holdings(digests, epochs: claims, deadline: deadline)
+        let own = counts ? await holdings(digests, epochs: claims, deadline: deadline) : look(for: digests)
         var found: [Digest: BlobHolding] = [:]
         note(own, at: names.nodeID, in: &found)
         enum Answer {
@@ -197,9 +198,11 @@ extension CacheService {
             for node in placements.others {
                 group.addTask {
                     do throws(PeerFailure) {
-                        return .node(
-                            node,
-                            try await self.peers.holdings(digests, at: node, epochs: claims, deadline: limit))
+                        let held =
+                            counts
+                            ? try await self.peers.holdings(digests, at: node, epochs: claims, deadline: limit)
+                            : try await self.peers.look(for: digests, at: node, deadline: limit)
+                        return .node(node, held)
                     } catch { return .nothing }
                 }
             }
@@ -238,5 +241,12 @@ extension CacheService {
 
     private func merge(_ more: [Digest: BlobHolding], into holdings: inout [Digest: BlobHolding]) {
         for (digest, holding) in more { holdings[digest, default: BlobHolding()].formUnion(holding) }
+    }
+}
+
+extension [Blob] {
+    /// In order: those for which it holds, and the others.
+    fileprivate func split(by isSo: (Blob) -> Bool) -> (those: [Blob], others: [Blob]) {
+        (filter(isSo), filter { !isSo($0) })
     }
 }

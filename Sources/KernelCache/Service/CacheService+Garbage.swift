@@ -39,7 +39,7 @@ extension CacheService {
             else { return nil }
             let manifests = page.bindings.map(\.binding.manifest)
             referenced.formUnion(manifests)
-            let loaded = await loader.load(manifests, deadline: deadline)
+            let loaded = await loader.peek(manifests, deadline: deadline)
             guard loaded.unreached.isEmpty else { return nil }
             for blob in loaded.found.values {
                 guard let manifest = try? Manifest(decoding: blob.bytes) else { continue }

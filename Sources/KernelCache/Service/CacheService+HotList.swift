@@ -2,6 +2,7 @@ import CacheCore
 import EsperTypes
 import Logging
 import RaftRuntime
+import Synchronization
 
 /// What is most worth having in memory: written down for the next start, and asked of others.
 extension CacheService {
@@ -24,7 +25,6 @@ extension CacheService {
         let reply = await bring(
             entries, maximumBytes: memory.limitBytes / 100 * Self.share,
             bytesPerSecond: max(1, options.warmBytesPerSecond), deadline: .distantFuture)
-        counters.warmedBytes.add(reply.bytes)
         logger.info(
             "what was in memory before the start is there again",
             metadata: ["bytes": "\(reply.bytes)", "time": "\((NodeClock.now() - start).written)"])
@@ -51,6 +51,23 @@ extension CacheService {
         return hottest.entries
     }
 
+    /// Warming has brought this.
+    func noteWarmed(_ manifests: some Sequence<Digest>, bytes: UInt64) {
+        counters.warmedBytes.add(bytes)
+        state.withLock { state in
+            if state.warmed.count > Self.maximumWarmed { state.warmed = [] }
+            state.warmed.formUnion(manifests)
+        }
+    }
+
+    private static let maximumWarmed = 65_536
+
+    /// Somebody has found an artifact; the first use of what was warmed counts.
+    func noteUse(of manifest: Digest) {
+        guard counters.warmedBytes.current > 0 else { return }
+        if state.withLock({ $0.warmed.remove(manifest) != nil }) { counters.warmedHits.add() }
+    }
+
     /// The most worthy first, evenly at the rate.
     func bring(
         _ entries: [HotList.Entry], maximumBytes: UInt64, bytesPerSecond: UInt64, deadline: Instant
@@ -68,10 +85,11 @@ extension CacheService {
             reply.present += part.count - wanted.count
             reply.missing += wanted.count - loaded.found.count
             reply.blobs += loaded.found.count
-            for blob in loaded.found.values {
-                reply.bytes += UInt64(blob.bytes.count)
-                if (try? Manifest(decoding: blob.bytes)) != nil { reply.artifacts += 1 }
-            }
+            let bytes = loaded.found.values.reduce(0) { $0 + UInt64($1.bytes.count) }
+            let manifests = loaded.found.filter { (try? Manifest(decoding: $0.value.bytes)) != nil }.keys
+            reply.bytes += bytes
+            reply.artifacts += manifests.count
+            noteWarmed(manifests, bytes: bytes)
             let due = start + .nanoseconds(Int64(Double(reply.bytes) / Double(bytesPerSecond) * 1e9))
             let pause = min(due, deadline) - NodeClock.now()
             // Cancelled: the loop ends.

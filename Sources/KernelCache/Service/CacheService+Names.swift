@@ -15,7 +15,7 @@ extension CacheService {
 
     private func evictName(_ request: EvictRequest, _ version: LogIndex?) async throws(CacheFailure) -> EvictReply {
         let result = try await names.change(
-            .evict(request.name, version: version), request: nil, principal: request.principal,
+            .evict(request.name, version: version), request: request.request, principal: request.principal,
             deadline: request.deadline)
         switch result {
         case .evicted(let previous):

@@ -16,10 +16,10 @@ extension CacheService {
     /// As a member of the shards with an epoch: so before it is kept, and still so when it is. What comes to know the shard at the next
     /// epoch looks after that, and finds it.
     public func take(
-        _ blobs: [Blob], at epochs: [ShardID: ShardEpoch], isSynced: Bool, deadline: Instant
+        _ blobs: [Blob], at epochs: [ShardID: ShardEpoch], keeping: BlobKeeping, deadline: Instant
     ) async throws(PeerFailure) {
         try checkWriter(at: epochs)
-        try await keep(blobs, isSynced: isSynced)
+        try await keep(blobs, keeping)
         try checkWriter(at: epochs)
     }
 
@@ -30,25 +30,18 @@ extension CacheService {
         }
     }
 
-    private func keep(_ blobs: [Blob], isSynced: Bool) async throws(PeerFailure) {
+    private func keep(_ blobs: [Blob], _ keeping: BlobKeeping) async throws(PeerFailure) {
         for blob in blobs {
             loader.overtake(blob.digest)
             memory.put(blob.bytes, under: blob.digest)
         }
-        if isSynced {
-            guard let disk else { throw PeerFailure("this node keeps no blobs on its disk") }
-            try await disk.put(blobs, isSynced: true)
-        } else if let disk, tier(.catalog) == nil, tier(.archive) == nil {
-            background.start {
-                // Best effort: nobody was told that it is there.
-                try? await disk.put(blobs, isSynced: false)
-            }
-        } else if blobs.contains(where: { !memory.contains($0.digest) }) {
-            throw PeerFailure("the memory does not take it")
-        }
+        if keeping != .inMemory, let disk { return try await disk.put(blobs, isSynced: keeping == .synced) }
+        guard keeping != .synced else { throw PeerFailure("this node keeps no blobs on its disk") }
+        guard blobs.allSatisfy({ memory.contains($0.digest) }) else { throw PeerFailure("the memory does not take it") }
     }
 
-    /// What is there stays there for the time of a store. On disk means synced.
+    /// What is there stays there for the time of a store. On disk means synced; what only memory has may go at any time, and counts
+    /// where there is no disk.
     public func holdings(
         _ digests: [Digest], epochs: [ShardID: ShardEpoch], deadline: Instant
     ) async -> PeerHoldings {
@@ -57,10 +50,13 @@ extension CacheService {
             let shard = ShardID(of: digest)
             return epochs[shard].map { placements.isWriter(at: [shard: $0], now: now) } ?? true
         }
-        var held = PeerHoldings(memory: Set(digests.filter { memory.contains($0) }))
-        guard let disk else { return held }
-        held.disk = await disk.secure(Array(disk.touch(digests)))
-        return held
+        guard let disk else { return PeerHoldings(memory: Set(digests.filter(memory.contains))) }
+        return PeerHoldings(disk: await disk.secure(Array(disk.touch(digests))))
+    }
+
+    public func look(for digests: [Digest]) -> PeerHoldings {
+        PeerHoldings(
+            memory: Set(digests.filter(memory.contains)), disk: Set(digests.filter { disk?.has($0) ?? false }))
     }
 
     public func digests(of shard: ShardID, _ claim: ShardClaim?) async -> ShardAnswer<[BlobReference]> {

@@ -22,6 +22,7 @@ extension CacheService {
         guard let value = valueInMemory(of: binding) else { return nil }
         memory.put(value, of: name, version: binding.version, costMilliseconds: binding.costMilliseconds)
         note(name, binding, value.count, in: &turn)
+        noteUse(of: binding.manifest)
         return .found(binding, value: value)
     }
 
@@ -139,15 +140,13 @@ extension CacheService {
             if !digests.isEmpty { tier = max(tier, rest.tier) }
             keepHot(name, binding, manifest, rest)
         } else {
-            switch await presence(of: digests, deadline: deadline) {
-            case .all: break
-            case .lost: return .lost
-            case .unreached: return .unreached
-            }
+            let missing = await loader.missing(digests, deadline: deadline)
+            if !missing.lost.isEmpty { return .lost }
+            if !missing.unreached.isEmpty { return .unreached }
         }
         counters[tier].add(bytes: manifest.size, cost: UInt64(cost))
         record(name, bytes: manifest.size, costMilliseconds: cost, isHit: tier == .memory)
-        noteWarmed(binding.manifest, bytes: manifest.size)
+        noteUse(of: binding.manifest)
         return .found(manifest, tier)
     }
 
@@ -164,18 +163,6 @@ extension CacheService {
     }
 
     static let hotBytes: UInt64 = 64 << 10
-
-    private enum Presence {
-        case all
-        case lost
-        case unreached
-    }
-
-    private func presence(of digests: [Digest], deadline: Instant) async -> Presence {
-        let (holdings, isCertain) = await locate(digests, counts: false, deadline: deadline)
-        let absent = digests.filter { holdings[$0].map { $0 == BlobHolding() } ?? true }
-        return absent.isEmpty ? .all : isCertain ? .lost : .unreached
-    }
 
     private func quarantine(_ name: [UInt8], _ binding: Binding, deadline: Instant) async throws(CacheFailure) {
         let result = try await names.change(
@@ -201,12 +188,6 @@ extension CacheService {
         if result.lost.contains(digest) { throw CacheFailure(.bytesLost, "no tier has \(digest)") }
         if NodeClock.now() >= deadline { throw CacheFailure(.timedOut, "the blob was not there in time") }
         throw CacheFailure(.tierUnavailable, "a tier that may have \(digest) does not answer")
-    }
-
-    func noteWarmed(_ digest: Digest, bytes: UInt64) {
-        guard counters.warmedBytes.current > 0 else { return }
-        let wasWarmed = state.withLock { $0.warmed[digest] != nil }
-        if wasWarmed { counters.warmedHits.add() }
     }
 }
 

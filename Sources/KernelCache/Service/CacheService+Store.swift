@@ -160,11 +160,10 @@ extension CacheService {
 
     private func stored(_ request: StoreRequest, _ binding: Binding) {
         let name = request.name
-        for blob in request.manifest.blobs { memory.unpin(blob.digest) }
-        state.withLock { $0.tokens.stored(name) }
+        _ = decide(PeerTokenRequest(name: name, holder: options.node, action: .stored(binding.version), epoch: 0))
         if placements.coordinator(of: Self.homeShard(of: name)) != names.nodeID {
             background.start { [weak self] in
-                _ = await self?.exchange(name, .stored, deadline: NodeClock.now() + .seconds(1))
+                _ = await self?.exchange(name, .stored(binding.version), deadline: NodeClock.now() + .seconds(1))
             }
         }
     }

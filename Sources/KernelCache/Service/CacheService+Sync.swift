@@ -56,7 +56,7 @@ extension CacheService {
             for start in stride(from: 0, to: given.count, by: 16) {
                 let bytes = try await disk.get(Array(given[start..<min(start + 16, given.count)]))
                 let blobs = bytes.map { Blob(digest: $0.key, bytes: $0.value) }
-                try await peers.push(blobs, at: [:], to: node, isSynced: true, deadline: request.deadline)
+                try await peers.push(blobs, at: [:], to: node, keeping: .synced, deadline: request.deadline)
                 reply.note(blobs)
             }
         } catch {

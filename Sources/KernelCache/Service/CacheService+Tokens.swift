@@ -14,11 +14,7 @@ extension CacheService {
         let turn = await making.wait(
             for: name, deadline: request.deadline,
             ask: { [weak self] in await self?.askForTurn(name, expected, poll) ?? .bound },
-            giveBack: { [weak self] token in
-                _ = await self?.exchange(
-                    name, .failed(number: token.number, message: "", isDeterministic: false),
-                    deadline: NodeClock.now() + .seconds(2))
-            })
+            giveBack: { [weak self] token in await self?.giveBack(token.number, of: name) })
         switch turn {
         case .bound: return nil
         case .token(let token): return token
@@ -42,7 +38,7 @@ extension CacheService {
         case .answer(.granted(let number, let lifetime)):
             // Whoever had it before may have stored it just before he gave it back.
             if await isLive(name) {
-                _ = await exchange(name, .stored, deadline: NodeClock.now() + .seconds(1))
+                await giveBack(number, of: name)
                 return .bound
             }
             counters.tokensGranted.add()
@@ -55,6 +51,12 @@ extension CacheService {
             // Without a coordinator it is made without his leave; the first writer wins.
             return .token(CompileToken(number: 0, lifetime: expected.map { $0 * 2 } ?? .seconds(60)))
         }
+    }
+
+    /// Nobody here wants to make it any more.
+    private func giveBack(_ number: UInt64, of name: [UInt8]) async {
+        _ = await exchange(
+            name, .failed(number: number, message: "", isDeterministic: false), deadline: NodeClock.now() + .seconds(2))
     }
 
     private func isLive(_ name: [UInt8]) async -> Bool {
@@ -122,8 +124,9 @@ extension CacheService {
         }
     }
 
-    private func decide(_ request: PeerTokenRequest) -> PeerTokenReply {
-        let now = NodeClock.now()
+    /// By this node's own table.
+    func decide(_ request: PeerTokenRequest) -> PeerTokenReply {
+        let (now, applied) = (NodeClock.now(), names.appliedVersion(of: request.name))
         return state.withLock { state in
             switch request.action {
             case .ask(let expected):
@@ -134,8 +137,9 @@ extension CacheService {
                 state.tokens.failed(
                     request.name, number: number, message: message, isDeterministic: isDeterministic, now: now)
                 return .done
-            case .stored:
-                state.tokens.stored(request.name)
+            case .stored(let version):
+                // Word that comes late ends no right to make what the name has lost since.
+                if applied.map({ $0 <= version }) ?? true { state.tokens.stored(request.name) }
                 return .done
             }
         }

@@ -49,8 +49,8 @@ public final class CacheService: ArtifactCache, PeerResponder {
         var holds = BlobHolds()
         /// Where blobs of coming stores were put; bounded, forgotten with their holds.
         var evidence: [Digest: (holding: BlobHolding, at: Instant)] = [:]
-        /// Brought by warming and not read since.
-        var warmed: [Digest: Int] = [:]
+        /// Manifests that warming brought and nobody has read since.
+        var warmed: Set<Digest> = []
         var isDraining = false
     }
 
@@ -145,9 +145,11 @@ public final class CacheService: ArtifactCache, PeerResponder {
             await refreshMembers()
             memory.maintain()
             let now = NodeClock.now()
+            let holders = placements.activeNames
             state.withLock { state in
                 state.holds.sweep(now)
                 state.tokens.sweep(now)
+                state.tokens.release(exceptOf: holders.union([options.node]))
                 state.evidence = state.evidence.filter { now - $0.value.at < options.addHold }
             }
             counters.memoryBytes.record(memory.stat().accountedBytes)

@@ -16,11 +16,14 @@ public protocol NameAuthority: AnyObject, Sendable {
     /// What this node has applied, true once.
     func staleBinding(_ name: [UInt8]) -> BindingLookup
 
+    /// Of the last change of the name that this node has applied, an eviction too; nil: it knows of none.
+    func appliedVersion(of name: [UInt8]) -> LogIndex?
+
     /// Linearizable; nil: nothing is bound.
     func look(_ name: [UInt8], principal: String, deadline: Instant) async throws(CacheFailure) -> Binding?
 
     func change(
-        _ change: CacheChange, request: StoreRequest.RequestName?, principal: String, deadline: Instant
+        _ change: CacheChange, request: CacheRequestName?, principal: String, deadline: Instant
     ) async throws(CacheFailure) -> CacheChangeResult
 
     func list(

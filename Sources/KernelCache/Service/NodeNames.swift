@@ -21,6 +21,8 @@ public final class NodeNames: NameAuthority {
 
     public func staleBinding(_ name: [UInt8]) -> BindingLookup { node.staleBinding(name) }
 
+    public func appliedVersion(of name: [UInt8]) -> LogIndex? { node.cacheTable.record(name)?.version }
+
     public func look(
         _ name: [UInt8], principal: String, deadline: Instant
     ) async throws(CacheFailure) -> Binding? {
@@ -94,7 +96,7 @@ public final class NodeNames: NameAuthority {
     }
 
     public func change(
-        _ change: CacheChange, request: StoreRequest.RequestName?, principal: String, deadline: Instant
+        _ change: CacheChange, request: CacheRequestName?, principal: String, deadline: Instant
     ) async throws(CacheFailure) -> CacheChangeResult {
         let identity = request.map {
             RequestID(client: $0.client, sequence: $0.sequence, acknowledgedThrough: $0.acknowledgedThrough)
@@ -134,33 +136,5 @@ public final class NodeNames: NameAuthority {
         case .failed(let failure): throw CacheFailure(failure)
         default: throw nonsense
         }
-    }
-}
-
-extension CacheFailure {
-    init(_ failure: ServiceFailure) {
-        let code: Code =
-            switch failure.code {
-            case .noLeader: .noLeader
-            case .timedOut: .timedOut
-            case .overloaded: .overloaded
-            case .storageFull: .storageFull
-            case .draining: .draining
-            case .leadershipChanged, .unconfirmed: .unconfirmed
-            case .permissionDenied, .userUnknown: .permissionDenied
-            case .oversized: .oversized
-            default: .invalid
-            }
-        self.init(code, failure.message, outcome: failure.outcome)
-    }
-
-    init(_ refusal: Refusal) {
-        let code: Code =
-            switch refusal {
-            case .outboxFull: .outboxFull
-            case .permissionDenied, .auth: .permissionDenied
-            default: .invalid
-            }
-        self.init(code, refusal.message, outcome: refusal.outcome)
     }
 }

@@ -67,6 +67,13 @@ final class Placements: Sendable {
         }
     }
 
+    /// Of the members that are not known to be down.
+    var activeNames: Set<String> {
+        state.withLock { state in
+            Set(state.members.filter { state.map?.host($0.id)?.isDown != true }.map(\.name))
+        }
+    }
+
     func isMember(_ name: String) -> Bool { state.withLock { $0.members.contains { $0.name == name } } }
     func id(of name: String) -> NodeID? { state.withLock { $0.members.first { $0.name == name }?.id } }
     func name(of node: NodeID) -> String? { state.withLock { $0.members.first { $0.id == node }?.name } }

@@ -196,7 +196,7 @@ extension Reply {
         case .overloaded, .storageFull, .outboxFull: return .error("OOM \(failure.code.rawValue): \(failure.message)")
         case .tierUnavailable, .noLeader, .unconfirmed, .timedOut, .draining:
             return .error("TRYAGAIN \(failure.code.rawValue): \(failure.message)")
-        case .invalid, .oversized, .conflict, .closureIncomplete, .bytesLost, .makeFailed, .disabled:
+        case .invalid, .oversized, .conflict, .closureIncomplete, .bytesLost, .clientUnknown, .makeFailed, .disabled:
             return .error("ERR \(failure.code.rawValue): \(failure.message)")
         }
     }

@@ -87,7 +87,7 @@ public final class KeyspaceHashes: HashStore {
             .query(query, linearizable: true), principal: principal, timeout: deadline - NodeClock.now())
         switch body {
         case .query(let reply):
-            if case .refused(let refusal) = reply.result { throw CacheFailure(.invalid, "\(refusal)") }
+            if case .refused(let refusal) = reply.result { throw CacheFailure(refusal) }
             return reply.result
         case .failed(let failure): throw CacheFailure(failure)
         default: throw Self.unexpected
@@ -100,7 +100,7 @@ public final class KeyspaceHashes: HashStore {
         let body = await node.call(.command(command, nil), principal: principal, timeout: deadline - NodeClock.now())
         switch body {
         case .command(let reply):
-            if let refusal = reply.result.refusal { throw CacheFailure(.invalid, "\(refusal)") }
+            if let refusal = reply.result.refusal { throw CacheFailure(refusal) }
             return reply.result
         case .failed(let failure): throw CacheFailure(failure)
         default: throw Self.unexpected
@@ -111,23 +111,5 @@ public final class KeyspaceHashes: HashStore {
 extension HashEntry {
     fileprivate init(_ keyValue: KeyValue) {
         self.init(key: keyValue.key, value: keyValue.value, revision: keyValue.modRevision.rawValue)
-    }
-}
-
-extension CacheFailure {
-    fileprivate init(_ failure: ServiceFailure) {
-        let code: Code =
-            switch failure.code {
-            case .noLeader, .leadershipChanged: .noLeader
-            case .timedOut: .timedOut
-            case .overloaded: .overloaded
-            case .storageFull: .storageFull
-            case .draining: .draining
-            case .unconfirmed: .unconfirmed
-            case .oversized: .oversized
-            case .permissionDenied, .userUnknown: .permissionDenied
-            default: .invalid
-            }
-        self.init(code, failure.message, outcome: failure.outcome)
     }
 }

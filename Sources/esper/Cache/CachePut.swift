@@ -17,7 +17,7 @@ struct CachePut: AsyncParsableCommand {
     @Argument(help: "Files, one directory, or - for standard input.")
     var sources: [String]
 
-    @Option(help: "What to wait for: two memories; a durable tier or two disks; the archive.")
+    @Option(help: "What to wait for: two nodes, not synced; a durable tier or two synced disks; the archive.")
     var mode = WrittenMode.durable
 
     @Option(help: "action: the first writer wins, for good. alias: replaces what is there.")

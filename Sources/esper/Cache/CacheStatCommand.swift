@@ -72,7 +72,8 @@ struct CacheStatCommand: AsyncParsableCommand {
                             "fetched_blobs": .unsigned(peer.fetchedBlobs),
                             "fetched_bytes": .unsigned(peer.fetchedBytes),
                             "pushed_blobs": .unsigned(peer.pushedBlobs), "pushed_bytes": .unsigned(peer.pushedBytes),
-                            "failures": .unsigned(peer.failures), "latency_us": .unsigned(peer.latencyMicroseconds),
+                            "failures": .unsigned(peer.failures), "corrupt": .unsigned(peer.corrupt),
+                            "latency_us": .unsigned(peer.latencyMicroseconds),
                         ])
                     })))
         if name != nil { fields.append(.init(name: "artifact", value: .optional(stat.artifact) { json($0) })) }

@@ -123,6 +123,19 @@ struct CacheDoorTests {
         }
     }
 
+    @Test func `an eviction whose answer is lost is done once`() async throws {
+        try await run { door, client in
+            for isConditional in [false, true] {
+                let stored = try await client.cache.store(ArtifactName("once"), [1]).binding
+                door.cache.loseEvictReply()
+                let answer = try await client.cache.evict(
+                    ArtifactName("once"), .name(version: isConditional ? stored.version.rawValue : nil))
+                #expect(answer.previous == stored)
+                #expect(door.cache.binding("default/once") != nil, "what was stored meanwhile stays")
+            }
+        }
+    }
+
     @Test func `what the cluster has is not sent again`() async throws {
         try await run { door, client in
             let bytes = Self.bytes(6 << 20)

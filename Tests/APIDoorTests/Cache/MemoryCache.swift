@@ -11,7 +11,9 @@ final class MemoryCache: ArtifactCache {
         var manifests: [EsperTypes.Digest: Manifest] = [:]
         var blobs: [EsperTypes.Digest: [UInt8]] = [:]
         var version: UInt64 = 10
-        var requests: [KernelCache.StoreRequest.RequestName: StoreReply] = [:]
+        var requests: [CacheRequestName: StoreReply] = [:]
+        var evictions: [CacheRequestName: EvictReply] = [:]
+        var isEvictReplyLost = false
         var stores = 0
         var failures: [CacheFailure] = []
         var blobReads = 0
@@ -183,15 +185,26 @@ final class MemoryCache: ArtifactCache {
 
     func evict(_ request: KernelCache.EvictRequest) async throws(CacheFailure) -> EvictReply {
         guard case .name(let version) = request.subject else { return EvictReply(copies: 1, bytes: 3) }
-        let (binding, isStale) = state.withLock { state in
+        let result: Result<EvictReply, CacheFailure> = state.withLock { state in
+            if let id = request.request, let reply = state.evictions[id] { return .success(reply) }
             let binding = state.bindings[request.name]
-            if let version, version != binding?.version { return (binding, true) }
+            if let version, version != binding?.version {
+                return .failure(CacheFailure(.conflict, "another version", current: binding))
+            }
             state.bindings[request.name] = nil
-            return (binding, false)
+            let reply = EvictReply(previous: binding)
+            if let id = request.request { state.evictions[id] = reply }
+            guard state.isEvictReplyLost else { return .success(reply) }
+            state.isEvictReplyLost = false
+            // Somebody stores it anew before it is asked for again.
+            if let binding { state.bindings[request.name] = binding }
+            return .failure(CacheFailure(.timedOut, "who knows", outcome: .unknown))
         }
-        if isStale { throw CacheFailure(.conflict, "another version", current: binding) }
-        return EvictReply(previous: binding)
+        return try result.get()
     }
+
+    /// The next eviction is done, but nobody hears of it, and what it evicts is stored again at once.
+    func loseEvictReply() { state.withLock { $0.isEvictReplyLost = true } }
 
     func list(_ request: ListRequest) async throws(CacheFailure) -> ListReply {
         let all = state.withLock { state in

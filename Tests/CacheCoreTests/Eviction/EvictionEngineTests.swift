@@ -98,25 +98,6 @@ struct EvictionEngineTests {
         #expect(engine.policy.description == "custom:largest-first")
     }
 
-    @Test func `pinned entries are no victims until they are unpinned`() {
-        for policy in EvictionPolicy.named {
-            var engine = EvictionEngine(policy: policy, limit: 100)
-            let pinned = engine.admit(fingerprint: 1, bytes: 10, isPinned: true)
-            let other = engine.admit(fingerprint: 2, bytes: 10)
-            engine.use(pinned)
-            #expect(engine.pinnedBytes == 10)
-            #expect(victims(&engine, 2) == [other])
-            let last = engine.admit(fingerprint: 3, bytes: 10)
-            engine.pin(last)
-            let unpinned = engine.unpin(pinned)
-            #expect(unpinned)
-            let again = engine.unpin(pinned)
-            #expect(!again)
-            engine.checkInvariants()
-            #expect(victims(&engine, 2) == [pinned])
-        }
-    }
-
     @Test func `a search stops when its budget is used up and goes on where it was`() {
         var engine = engine(.clock, 100)
         for slot in 0..<100 { engine.use(slot) }
@@ -144,24 +125,22 @@ struct EvictionEngineTests {
             var engine = EvictionEngine(policy: policy, limit: 2000)
             var live: [Int] = []
             for _ in 0..<2000 {
-                let choice = generator.next() % 16
+                let choice = generator.next() % 14
                 let pick = live.isEmpty ? nil : Int(generator.next() % UInt64(live.count))
                 switch (choice, pick) {
                 case (0..<5, _):
                     let slot = engine.admit(
                         fingerprint: generator.next() % 200, bytes: UInt32(generator.next() % 100 + 1),
-                        costMilliseconds: UInt32(generator.next() % 1000), isPinned: choice == 0)
+                        costMilliseconds: UInt32(generator.next() % 1000))
                     #expect(!live.contains(slot))
                     live.append(slot)
                 case (5..<11, let pick?): engine.use(live[pick])
                 case (11, let pick?):
                     engine.remove(live[pick])
                     live.remove(at: pick)
-                case (12, let pick?): engine.pin(live[pick])
-                case (13, let pick?): engine.unpin(live[pick])
                 default:
                     var budget = Int(generator.next() % 40)
-                    while engine.queuedBytes > engine.limit, let slot = engine.victim(budget: &budget) {
+                    while engine.bytes > engine.limit, let slot = engine.victim(budget: &budget) {
                         #expect(live.contains(slot))
                         live.removeAll { $0 == slot }
                     }

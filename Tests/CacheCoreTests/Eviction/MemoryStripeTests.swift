@@ -13,8 +13,8 @@ struct MemoryStripeTests {
     @Test func `what was put is found, what was dropped is not`() {
         var stripe = MemoryStripe(policy: .s3fifo, limit: 1 << 20)
         #expect(
-            stripe.put(value(100), under: digest(1), hash: hash(1), costMilliseconds: 5, isPinned: false) == .admitted)
-        #expect(stripe.put(value(100), under: digest(1), hash: hash(1), costMilliseconds: 5, isPinned: false) == .held)
+            stripe.put(value(100), under: digest(1), hash: hash(1), costMilliseconds: 5) == .admitted)
+        #expect(stripe.put(value(100), under: digest(1), hash: hash(1), costMilliseconds: 5) == .held)
         #expect(stripe.get(digest(1), hash: hash(1)) == value(100))
         #expect(stripe.get(digest(2), hash: hash(2)) == nil)
         #expect(stripe.counts.hits == 1 && stripe.counts.misses == 1 && stripe.counts.hitBytes == 100)
@@ -27,7 +27,7 @@ struct MemoryStripeTests {
     @Test func `keys of equal hashes are told apart`() {
         var stripe = MemoryStripe(policy: .lru, limit: 1 << 20)
         for number in 1...40 as ClosedRange<UInt64> {
-            _ = stripe.put(value(Int(number)), under: digest(number), hash: 42, costMilliseconds: 0, isPinned: false)
+            _ = stripe.put(value(Int(number)), under: digest(number), hash: 42, costMilliseconds: 0)
         }
         _ = stripe.put(value(99), of: [1], version: LogIndex(3), hash: 42, costMilliseconds: 0)
         for number in stride(from: 1, through: 40, by: 3) { _ = stripe.drop(digest(UInt64(number)), hash: 42) }
@@ -55,28 +55,22 @@ struct MemoryStripeTests {
         #expect(stripe.counts.evictions[EvictionReason.superseded.rawValue] == 2)
     }
 
-    @Test func `large values are refused, and pinned ones take a fifth at most`() {
-        var stripe = MemoryStripe(policy: .s3fifo, limit: 160_000)
-        let large = stripe.put(value(10_001), under: digest(1), hash: hash(1), costMilliseconds: 0, isPinned: false)
+    @Test func `large values are refused, and looking at one is no use of it`() {
+        var stripe = MemoryStripe(policy: .lru, limit: 160_000)
+        let large = stripe.put(value(10_001), under: digest(1), hash: hash(1), costMilliseconds: 0)
         #expect(large == .refused(.tooLarge))
-        var pinned = 0
-        for number in 2...10 as ClosedRange<UInt64> {
-            let admission = stripe.put(
-                value(8000), under: digest(number), hash: hash(number), costMilliseconds: 0, isPinned: true)
-            if admission == .admitted { pinned += 1 } else { #expect(admission == .refused(.pinnedFull)) }
+        for number in 2...11 as ClosedRange<UInt64> {
+            _ = stripe.put(value(8000), under: digest(number), hash: hash(number), costMilliseconds: 0)
         }
-        #expect(pinned == 3)
-        #expect(stripe.pinnedBytes <= 32_000)
-        // The rest goes round while pinned ones stay.
-        for number in 100...300 as ClosedRange<UInt64> {
-            let admission = stripe.put(
-                value(8000), under: digest(number), hash: hash(number), costMilliseconds: 0, isPinned: false)
-            #expect(admission == .admitted)
+        let counts = stripe.counts
+        #expect(stripe.peek(digest(2), hash: hash(2)) == value(8000))
+        #expect(stripe.peek(digest(1), hash: hash(1)) == nil)
+        #expect(stripe.counts == counts)
+        #expect(stripe.get(digest(3), hash: hash(3)) != nil)
+        for number in 12...25 as ClosedRange<UInt64> {
+            _ = stripe.put(value(8000), under: digest(number), hash: hash(number), costMilliseconds: 0)
         }
-        for number in 2...4 as ClosedRange<UInt64> { #expect(stripe.contains(digest(number), hash: hash(number))) }
-        let unpinned = stripe.unpin(digest(2), hash: hash(2))
-        #expect(unpinned)
-        stripe.checkInvariants()
+        #expect(!stripe.contains(digest(2), hash: hash(2)) && stripe.contains(digest(3), hash: hash(3)))
     }
 
     @Test func `above the high watermark eviction goes on to the low one, step by step`() {
@@ -84,7 +78,7 @@ struct MemoryStripeTests {
         var number: UInt64 = 0
         while !stripe.needsEviction {
             number += 1
-            _ = stripe.put(value(1000), under: digest(number), hash: hash(number), costMilliseconds: 0, isPinned: false)
+            _ = stripe.put(value(1000), under: digest(number), hash: hash(number), costMilliseconds: 0)
         }
         #expect(stripe.accountedBytes > 970_000 && stripe.accountedBytes <= 1_000_000)
         var steps = 0
@@ -109,7 +103,7 @@ struct MemoryStripeTests {
                 case 4..<6:
                     _ = stripe.put(
                         value(Int(generator.next() % 9000)), under: digest(key), hash: hash(key),
-                        costMilliseconds: UInt32(generator.next() % 500), isPinned: key % 7 == 0)
+                        costMilliseconds: UInt32(generator.next() % 500))
                 case 6:
                     let version = LogIndex(generator.next() % 20 + 1)
                     _ = stripe.put(
@@ -119,7 +113,6 @@ struct MemoryStripeTests {
                     let read = stripe.value(of: [UInt8(key % 256)], version: version, hash: hash(key % 256 + 1000))
                     #expect(read == nil || read == value(Int(version.rawValue)))
                 case 7: _ = stripe.drop(digest(key), hash: hash(key))
-                case 8: _ = stripe.unpin(digest(key), hash: hash(key))
                 default:
                     stripe.evict(budget: 16)
                     if step % 500 == 499 {
@@ -131,7 +124,7 @@ struct MemoryStripeTests {
                 #expect(stripe.accountedBytes <= limits.max()!)
             }
             while stripe.evict(budget: 1000) {}
-            #expect(stripe.accountedBytes <= stripe.limit || stripe.pinnedBytes > stripe.limit / 2)
+            #expect(stripe.accountedBytes <= stripe.limit)
             stripe.checkInvariants()
         }
     }
@@ -140,8 +133,7 @@ struct MemoryStripeTests {
         var stripe = MemoryStripe(policy: .s3fifo, limit: 1 << 20)
         for number in 1...20 as ClosedRange<UInt64> {
             _ = stripe.put(
-                value(10), under: digest(number), hash: hash(number), costMilliseconds: UInt32(number * 10),
-                isPinned: false)
+                value(10), under: digest(number), hash: hash(number), costMilliseconds: UInt32(number * 10))
         }
         for _ in 0..<100 { _ = stripe.get(digest(3), hash: hash(3)) }
         _ = stripe.get(digest(20), hash: hash(20))

@@ -59,11 +59,10 @@ struct MemoryTierTests {
                 switch generator.next() % 8 {
                 case 0:
                     tier.put(
-                        [UInt8](repeating: UInt8(key % 251), count: size), under: digest(key), isPinned: key % 97 == 0)
+                        [UInt8](repeating: UInt8(key % 251), count: size), under: digest(key))
                 case 1: tier.put([UInt8(key % 251)], of: name(key), version: LogIndex(key % 5 + 1))
                 case 2: tier.drop(digest(key))
                 case 3:
-                    tier.unpin(digest(key))
                     if key % 100 == 0 { tier.maintain() }
                 case 4:
                     if let value = tier.value(of: name(key), version: LogIndex(key % 5 + 1)),
@@ -87,28 +86,16 @@ struct MemoryTierTests {
         #expect(statistics.shadows.count == 4)
     }
 
-    @Test func `a lower limit is obeyed at once, and pinned values stay`() {
+    @Test func `a lower limit is obeyed at once`() {
         let tier = MemoryTier(.init(limitBytes: 64 << 20, seed: 1))
         for number in 0..<60_000 as Range<UInt64> {
-            tier.put([UInt8](repeating: 1, count: 1000), under: digest(number), isPinned: number % 100 == 0)
+            tier.put([UInt8](repeating: 1, count: 1000), under: digest(number))
         }
         #expect(tier.stat().accountedBytes > 56 << 20)
         tier.setLimit(44 << 20)
         let statistics = tier.stat()
         #expect(statistics.accountedBytes <= 44 << 20)
-        #expect(statistics.pinnedEntries == 600)
         #expect(statistics.counts.evictions[EvictionReason.pressure.rawValue] > 0)
-    }
-
-    @Test func `answers on their way take a fifth of the limit at most`() {
-        let tier = MemoryTier(.init(limitBytes: 64 << 20, seed: 1))
-        var lent = 0
-        while tier.lend(1 << 20) { lent += 1 }
-        #expect(lent == 12)
-        tier.giveBack(1 << 20)
-        #expect(tier.lend(1 << 20))
-        #expect(tier.stat().lentBytes == 12 << 20)
-        #expect(tier.stat().accountedBytes == 0)
     }
 
     @Test func `what is hottest is told by digest`() {

@@ -79,9 +79,7 @@ import Testing
                         }
                 }
             }
-            let deadline = NodeClock.now() + .seconds(10)
-            while strangers() > 0, NodeClock.now() < deadline { try await Task.sleep(for: .milliseconds(20)) }
-            #expect(strangers() == 0)
+            try await until("what moved away to be freed", within: .seconds(10)) { strangers() == 0 }
         }
     }
 

@@ -39,6 +39,8 @@ final class Agreement: Sendable {
         }
     }
 
+    func appliedVersion(of name: [UInt8]) -> LogIndex? { state.withLock { $0.machine.cache.record(name)?.version } }
+
     func list(_ query: Query) -> CachePage {
         state.withLock { state in
             guard case .bindings(let page) = state.machine.answer(query, to: "node/test").result else {
@@ -115,6 +117,8 @@ final class AgreedNames: NameAuthority {
 
     func staleBinding(_ name: [UInt8]) -> BindingLookup { agreement.binding(name).map { .found($0) } ?? .absent }
 
+    func appliedVersion(of name: [UInt8]) -> LogIndex? { agreement.appliedVersion(of: name) }
+
     private func checkQuorum() throws(CacheFailure) {
         guard hasQuorum.load(ordering: .relaxed) else { throw CacheFailure(.unconfirmed, "no quorum") }
     }
@@ -125,7 +129,7 @@ final class AgreedNames: NameAuthority {
     }
 
     func change(
-        _ change: CacheChange, request: StoreRequest.RequestName?, principal: String, deadline: Instant
+        _ change: CacheChange, request: CacheRequestName?, principal: String, deadline: Instant
     ) async throws(CacheFailure) -> CacheChangeResult {
         try checkQuorum()
         switch agreement.apply(.cache(.change([change])), principal) {

@@ -113,12 +113,11 @@ final class CacheCluster: Sendable {
     func map(
         within limit: Duration = .seconds(60), _ words: String, _ isWanted: (ShardMap) -> Bool
     ) async throws -> ShardMap {
-        let deadline = NodeClock.now() + limit
-        while NodeClock.now() < deadline {
-            if let map = agreement.map, isWanted(map) { return map }
-            try await Task.sleep(for: .milliseconds(2))
+        do {
+            return try await eventually(words, within: limit) { agreement.map.flatMap { isWanted($0) ? $0 : nil } }
+        } catch let error as WaitedInVain {
+            throw WaitedInVain("\(error): \(agreement.map.map(\.summary) ?? "there is no map")")
         }
-        throw StillWaiting(words: words, map: agreement.map.map(\.summary) ?? "there is no map")
     }
 
     /// Once there is a map; many shards move at a time from then on.
@@ -126,12 +125,6 @@ final class CacheCluster: Sendable {
         _ = try await map("founded") { _ in true }
         _ = agreement.apply(.map(.setThrottle(Throttle(maximumIncoming: 255, maximumOutgoing: 255))), "node/test")
         return try #require(agreement.map)
-    }
-
-    struct StillWaiting: Error, CustomStringConvertible {
-        var words: String
-        var map: String
-        var description: String { "still waiting until \(words): \(map)" }
     }
 
     /// The process is gone, with its memory and its connections; the files stay.
@@ -229,10 +222,13 @@ extension CacheCluster.Node {
 
     /// Until this node acts by that map, or a newer one.
     func applied(_ epoch: MapEpoch) async throws {
-        let deadline = NodeClock.now() + .seconds(10)
-        while try await service.stat(StatRequest(principal: "client/test", deadline: deadline)).statistics.mapEpoch
-            < epoch.rawValue
-        { try await Task.sleep(for: .milliseconds(2)) }
+        try await until("the map to be applied", within: .seconds(10)) {
+            try await statistics().mapEpoch >= epoch.rawValue
+        }
+    }
+
+    func statistics() async throws -> CacheStatistics {
+        try await service.stat(StatRequest(principal: "client/test", deadline: .soon)).statistics
     }
 
     func rebalance(_ action: RebalanceRequest.Action) async throws -> RebalanceReply {

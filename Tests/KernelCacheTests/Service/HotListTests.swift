@@ -13,7 +13,7 @@ import Testing
 struct HotListTests {
     /// The same node once more, as after a restart: its disk, and nothing in its memory.
     private func withNextLife(
-        of node: CacheCluster.Node, _ body: (MemoryTier) async throws -> Void
+        of node: CacheCluster.Node, _ body: (CacheService, MemoryTier) async throws -> Void
     ) async throws {
         await node.service.stop()
         let memory = MemoryTier(MemoryTier.Options(limitBytes: 64 << 20, seed: 7))
@@ -23,7 +23,7 @@ struct HotListTests {
                 eventLoop: MultiThreadedEventLoopGroup.singleton.any(),
                 logger: Logger(label: "again") { _ in SwiftLogNoOpLogHandler() }))
         service.start()
-        do { try await body(memory) } catch {
+        do { try await body(service, memory) } catch {
             await service.stop()
             throw error
         }
@@ -36,9 +36,18 @@ struct HotListTests {
             let value = noise(200_000)
             let binding = try await node.store("hot", value).binding
             for _ in 0..<3 { #expect(try await node.value("hot") == value) }
-            try await withNextLife(of: node) { memory in
+            try await withNextLife(of: node) { service, memory in
                 try await until("the manifest and its blob") {
                     memory.contains(binding.manifest) && memory.contains(Digest(hashing: value))
+                }
+                func statistics() async throws -> CacheStatistics {
+                    try await service.stat(StatRequest(principal: "client/test", deadline: .soon)).statistics
+                }
+                try await until("it to be counted") { try await statistics().warmedBytes > 200_000 }
+                for reads in 1...2 {
+                    _ = try await service.retrieve(
+                        RetrieveRequest(name: Array("default/hot".utf8), deadline: .soon, principal: "client/test"))
+                    #expect(try await statistics().warmedHits == 1, "after read \(reads): an artifact counts once")
                 }
             }
         }
@@ -49,11 +58,31 @@ struct HotListTests {
             var bindings: [Binding] = []
             for number in 0..<8 { bindings.append(try await cluster[0].store("kernel/\(number)", noise(300)).binding) }
             for _ in 0..<5 { _ = try await cluster[0].value("kernel/3") }
+            for binding in bindings { cluster[2].memory.drop(binding.manifest) }
             let deadline = NodeClock.now() + .seconds(20)
             let reply = try await cluster[2].service.warm(
                 WarmRequest(subject: .hottest(count: 1), principal: "client/test", deadline: deadline))
-            #expect(reply.artifacts + reply.present == 1 && reply.missing == 0, "\(reply)")
+            #expect(reply.artifacts == 1 && reply.missing == 0, "\(reply)")
             #expect(cluster[2].memory.contains(bindings[3].manifest))
+            #expect(try await cluster[2].statistics().warmedHits == 0)
+            guard case .found = cluster[2].service.hit(Array("default/kernel/3".utf8)) else {
+                Issue.record("not in memory")
+                return
+            }
+            #expect(try await cluster[2].statistics().warmedHits == 1)
+        }
+    }
+
+    @Test func `what is there already is not brought again by its name`() async throws {
+        try await CacheCluster.run(1) { cluster in
+            let binding = try await cluster[0].store("kernel", noise(300)).binding
+            cluster[0].memory.drop(binding.manifest)
+            let request = WarmRequest(
+                subject: .names([Array("default/kernel".utf8)]), principal: "client/test", deadline: .soon)
+            let first = try await cluster[0].service.warm(request)
+            #expect(first.artifacts == 1 && first.present == 0)
+            let second = try await cluster[0].service.warm(request)
+            #expect(second.artifacts == 0 && second.present == 1)
         }
     }
 

@@ -84,7 +84,7 @@ extension Route {
             fields: name + [
                 Field("copy", .boolean, "Only the copies in this node's memory."),
                 Field("tier", .choice(CacheTier.allCases.map(\.name)), "Only the copies in this tier."),
-                Field("expect_version", .unsigned, "Only while the name has this version."),
+                Field("expect_version", .unsigned, "Only while the name has this version."), requestID,
             ],
             answer: [
                 outcome, Field("previous", .optional(binding), isRequired: true, "What was bound before."),
@@ -126,7 +126,7 @@ extension Route {
                 Field("present", .unsigned, isRequired: true, "There already."),
                 Field("missing", .unsigned, isRequired: true, "Found in no tier, or not in time."),
                 Field("warmed_bytes", .unsigned, isRequired: true, "Of everything ever warmed here."),
-                Field("warmed_hits", .unsigned, isRequired: true, "Reads that found something warmed."),
+                Field("warmed_hits", .unsigned, isRequired: true, "Artifacts of it that were read since."),
             ],
             action: .wait { fields, context in try await context.warm(fields) }),
         Route(
@@ -293,9 +293,7 @@ extension CallContext {
                     name: name, kind: try CacheAnswers.kind(fields.text("kind")), manifest: manifest, mode: mode,
                     condition: condition, costMilliseconds: UInt32(clamping: fields.unsigned("cost_ms")),
                     lineage: lineage, lifetime: ttl == 0 ? nil : .milliseconds(Int64(clamping: ttl)),
-                    request: fields.requestID.map {
-                        .init(client: $0.client, sequence: $0.sequence, acknowledgedThrough: $0.acknowledgedThrough)
-                    }, principal: principal, deadline: limit))
+                    request: fields.requestID.map(CacheRequestName.init), principal: principal, deadline: limit))
             return .object(CacheAnswers.stored(reply))
         }
     }
@@ -315,7 +313,9 @@ extension CallContext {
             default: throw HTTPFailure.invalid("give one of 'copy', 'tier' and 'expect_version'")
             }
             let reply = try await cache.evict(
-                EvictRequest(name: try fields.artifact(), subject: subject, principal: principal, deadline: deadline))
+                EvictRequest(
+                    name: try fields.artifact(), subject: subject, request: fields.requestID.map(CacheRequestName.init),
+                    principal: principal, deadline: deadline))
             return .object(CacheAnswers.evicted(reply))
         }
     }
@@ -442,5 +442,11 @@ extension CallContext {
                             })),
                 ])
         }
+    }
+}
+
+extension CacheRequestName {
+    fileprivate init(_ id: RequestID) {
+        self.init(client: id.client, sequence: id.sequence, acknowledgedThrough: id.acknowledgedThrough)
     }
 }
