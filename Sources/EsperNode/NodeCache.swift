@@ -59,6 +59,7 @@ final class NodeCache: Sendable {
         options.node = settings.name
         options.copies = cache.copies
         options.garbageGrace = cache.garbageAfter
+        options.scrubShare = Double(cache.scrubPercent) / 100
         options.warmBytesPerSecond = UInt64(cache.warmBytesPerSecond)
         options.seed = random.next()
         options.weight = UInt32(clamping: cache.weight)

@@ -57,7 +57,9 @@ final class NodeTiers: Sendable {
         }
         var demotion: Demotion?
         if let place = cache.archive {
-            let tier = guarded(try await archive(place, on: group, logger), read: .seconds(10), write: .seconds(30))
+            let tier = guarded(
+                try await archive(place, owner: settings.clusterID.description, on: group, logger),
+                read: .seconds(10), write: .seconds(30))
             outer.append(tier)
             demotion = catalog.map { catalog in
                 var speed = Demotion.Settings()
@@ -85,14 +87,14 @@ final class NodeTiers: Sendable {
     /// A bucket's files with secrets must be there. A directory is opened by its probes: on a network it may be missing, or hang,
     /// when the node starts.
     private static func archive(
-        _ place: NodeSettings.Archive, on group: any EventLoopGroup, _ logger: Logger
+        _ place: NodeSettings.Archive, owner: String, on group: any EventLoopGroup, _ logger: Logger
     ) async throws(StartError) -> any BlobTier {
         guard case .directory = place else {
-            return ArchiveTier(try await NodeArchive.open(place, on: group, logger: logger))
+            return ArchiveTier(try await NodeArchive.open(place, on: group, logger: logger), owner: owner)
         }
         return DeferredTier(.archive) { () throws(TierFailure) in
             do throws(StartError) {
-                return ArchiveTier(try await NodeArchive.open(place, on: group, logger: logger))
+                return ArchiveTier(try await NodeArchive.open(place, on: group, logger: logger), owner: owner)
             } catch {
                 throw TierFailure(.archive, .unavailable, error.message)
             }

@@ -2,7 +2,8 @@
 ///
 /// The numbers mean nothing outside one process; the wire carries ``path``.
 public enum ProtoCachePeerMethod: Int, CaseIterable, Sendable {
-    case findMissing, push, fetch, digestsOfShard, token, summaries, hottest, report, compare, progress
+    case findMissing, push, fetch, digestsOfShard, token, summaries, hottest, report, compare, progress, condemn,
+        bindings
 
     /// `/package.Service/Method`, as it stands in the `:path` of a call.
     public var path: String {
@@ -17,6 +18,8 @@ public enum ProtoCachePeerMethod: Int, CaseIterable, Sendable {
         case .report: "/esper.v1.CachePeer/Report"
         case .compare: "/esper.v1.CachePeer/Compare"
         case .progress: "/esper.v1.CachePeer/Progress"
+        case .condemn: "/esper.v1.CachePeer/Condemn"
+        case .bindings: "/esper.v1.CachePeer/Bindings"
         }
     }
 }

@@ -58,10 +58,13 @@ public struct ObjectFacts: Hashable, Sendable {
 public struct ListedObject: Hashable, Sendable {
     public var key: ObjectKey
     public var size: UInt64
+    /// When it was created, in nanoseconds since 1970 on the store's clock; nil when the store does not say.
+    public var created: UInt64?
 
-    public init(key: ObjectKey, size: UInt64) {
+    public init(key: ObjectKey, size: UInt64, created: UInt64? = nil) {
         self.key = key
         self.size = size
+        self.created = created
     }
 }
 

@@ -134,7 +134,11 @@ import Testing
             }
             let some = try await store.list(prefix: "blob/01/", after: nil, limit: 100, deadline: .soon)
             #expect(some.map(\.key.description) == ["blob/01/1a", "blob/01/1b"])
-            #expect(some.allSatisfy { $0.size == 2 })
+            let now = UInt64(Date().timeIntervalSince1970 * 1e9)
+            #expect(
+                some.allSatisfy { object in
+                    object.size == 2 && object.created.map { max(now, $0) - min(now, $0) < 600_000_000_000 } ?? false
+                })
             #expect(try await store.list(prefix: "none", after: nil, limit: 100, deadline: .soon).isEmpty)
         }
     }

@@ -135,6 +135,7 @@ extension CacheCall {
             $0.repairedBlobs = UInt64(clamping: reply.repairedBlobs)
             $0.repairedBytes = reply.repairedBytes
             $0.unreachable = reply.unreachable
+            $0.lost = UInt64(clamping: reply.lost)
         }
     }
 

@@ -247,6 +247,19 @@ public struct MemoryStripe: Sendable {
         return end < items.count ? end : nil
     }
 
+    /// Values by digest whose prefixes lie in the range, of some of the entries; no use of them.
+    ///
+    /// - Returns: Where to go on; nil at the end.
+    public func resident(
+        _ range: Range<UInt64>, from first: Int, count: Int, into found: inout [(digest: Digest, value: [UInt8])]
+    ) -> Int? {
+        let end = min(items.count, first + count)
+        for slot in first..<max(first, end) where engine.holds(slot) && items[slot].name.isEmpty {
+            if range.contains(items[slot].digest.prefix) { found.append((items[slot].digest, items[slot].value)) }
+        }
+        return end < items.count ? end : nil
+    }
+
     // MARK: Finding
 
     @inline(__always)

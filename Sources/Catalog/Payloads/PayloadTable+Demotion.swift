@@ -71,11 +71,11 @@ extension PayloadTable {
             """, [Self.microseconds(idle)], within: deadline)
     }
 
-    private static func isIdle(_ parameter: String) -> String {
+    static func isIdle(_ parameter: String) -> String {
         "used_at < now() - \(parameter) * interval '1 microsecond'"
     }
 
-    private static func microseconds(_ duration: Duration) -> SQLValue {
+    static func microseconds(_ duration: Duration) -> SQLValue {
         .int64(duration.nanoseconds / 1000)
     }
 }

@@ -81,8 +81,10 @@ public struct PayloadTable: Sendable {
             INSERT INTO esper.cache_payload AS n (digest, size, payload)
             SELECT digest, length(payload), payload FROM unnest($1, $2) AS r (digest, payload)
             ON CONFLICT (digest) DO UPDATE SET
-                payload = EXCLUDED.payload, size = EXCLUDED.size, archived = false, used_at = now()
-            WHERE n.payload IS NULL OR sha256(n.payload) <> n.digest
+                payload = CASE WHEN sha256(n.payload) = n.digest THEN n.payload ELSE EXCLUDED.payload END,
+                size = EXCLUDED.size, archived = n.archived AND (sha256(n.payload) = n.digest) IS TRUE,
+                used_at = now()
+            WHERE \(Self.isStale) OR n.payload IS NULL OR sha256(n.payload) <> n.digest
             """,
             [.digests(payloads.map(\.digest)), .byteStrings(payloads.map(\.bytes))])
         var deadlocks = 0
@@ -140,6 +142,63 @@ public struct PayloadTable: Sendable {
             """
             SELECT digest FROM esper.cache_payload WHERE digest = ANY($1) AND payload IS NOT NULL
             """, within: deadline)
+    }
+
+    /// Those of the digests that are there. It is a use of them, so that whoever removes what is unused leaves them
+    /// (``remove(_:unusedFor:within:)``).
+    public func keep(_ digests: [Digest], within deadline: Duration) async throws(PostgreSQLError) -> Set<Digest> {
+        _ = try await forParts(
+            digests,
+            """
+            UPDATE esper.cache_payload SET used_at = now() WHERE digest IN (
+                SELECT digest FROM esper.cache_payload AS n WHERE digest = ANY($1) AND \(Self.isStale)
+                ORDER BY digest FOR UPDATE)
+            RETURNING digest
+            """, within: deadline)
+        return try await has(digests, within: deadline)
+    }
+
+    /// A use by a store is noted when the last one is older.
+    private static let isStale = "n.used_at < now() - interval '1 minute'"
+
+    /// A row.
+    public struct Row: Hashable, Sendable {
+        public var digest: Digest
+        public var size: Int
+    }
+
+    /// Rows that nobody used for so long, without payload those too, in the order of their digests.
+    public func idle(
+        for idle: Duration, after last: Digest?, limit: Int, within deadline: Duration
+    ) async throws(PostgreSQLError) -> [Row] {
+        let rows = try await client.query(
+            Statement(
+                """
+                SELECT digest, size FROM esper.cache_payload WHERE digest > $1 AND \(Self.isIdle("$2"))
+                ORDER BY digest LIMIT $3
+                """, [.bytes(last?.bytes ?? []), Self.microseconds(idle), .int64(Int64(limit))]),
+            within: deadline)
+        var found: [Row] = []
+        for row in rows.all {
+            guard let digest = Digest(bytes: try row.bytes("digest")) else { continue }
+            found.append(Row(digest: digest, size: Int(try row.int64("size"))))
+        }
+        return found
+    }
+
+    /// Removes the rows of those that nobody used for so long: a use that is noted while it waits for the row saves it.
+    ///
+    /// - Returns: which those were.
+    public func remove(
+        _ digests: [Digest], unusedFor idle: Duration, within deadline: Duration
+    ) async throws(PostgreSQLError) -> Set<Digest> {
+        try await forParts(
+            digests,
+            """
+            DELETE FROM esper.cache_payload WHERE \(Self.isIdle("$2")) AND digest IN (
+                SELECT digest FROM esper.cache_payload WHERE digest = ANY($1) ORDER BY digest FOR UPDATE)
+            RETURNING digest
+            """, [Self.microseconds(idle)], within: deadline)
     }
 
     /// They were used now. Rows that somebody else changes at this moment are left out.

@@ -110,7 +110,7 @@ public struct CacheClient: Sendable {
         return SyncAnswer(
             shards: response.shards, equal: response.equal, differences: response.differences,
             repairedBlobs: response.repairedBlobs, repairedBytes: response.repairedBytes,
-            unreachable: response.unreachable)
+            unreachable: response.unreachable, lost: response.lost)
     }
 
     /// Which node holds which shard.

@@ -184,10 +184,12 @@ public struct SyncAnswer: Hashable, Sendable {
     public let shards: UInt64
     /// Shards whose holders had the same all along.
     public let equal: UInt64
-    /// Blobs that one holder had and another lacked.
+    /// Blobs that one holder had and another lacked, or that a tier lacked which a name counts on.
     public let differences: UInt64
     public let repairedBlobs: UInt64
     public let repairedBytes: UInt64
-    /// Holders that did not answer.
+    /// Holders, and tiers, that did not answer.
     public let unreachable: [String]
+    /// Blobs that a tier should have and that were found nowhere.
+    public let lost: UInt64
 }

@@ -24,6 +24,8 @@ extension NodeSettings {
         public var archive: Archive?
         /// Unreferenced blobs are kept for this long.
         public var garbageAfter: Duration
+        /// Of all copies, how much is hashed again in a day.
+        public var scrubPercent: Int
         public var warmBytesPerSecond: Int
         /// Where what is asked of the cache is written down; nil: nowhere.
         public var trace: String?

@@ -32,6 +32,7 @@ extension SettingsReader {
         ("cache.archive.s3.path_style", "false asks bucket.host rather than host/bucket; default: true"),
         ("cache.archive.s3.insecure", "true allows http:// beyond loopback; default: false"),
         ("cache.garbage_after", "how long blobs are kept that no name refers to; default: 24h"),
+        ("cache.scrub", "percent of all copies that are read and hashed again in a day; 0: none; default: 1"),
         ("cache.warm_rate", "bytes a second of warming; default: 32MiB"),
         (
             "cache.trace",
@@ -62,6 +63,8 @@ extension SettingsReader {
         if demoteAfter < .seconds(2 * 3600), !flag("development") {
             complain("cache.demote_after", "must be at least 2h: uses are noted once an hour")
         }
+        let scrub = count("cache.scrub", default: 1, atLeast: 0)
+        if scrub > 100 { complain("cache.scrub", "must be 0 to 100") }
         let weight = count("cache.weight", default: 100, atLeast: 0)
         if weight > 1_000_000 { complain("cache.weight", "must be 0 to 1000000") }
         let moveRate = bytes("cache.move_rate", default: 0, atLeast: 0)
@@ -73,6 +76,7 @@ extension SettingsReader {
             usesCatalog: flag("cache.catalog", default: true), demoteAfter: demoteAfter,
             demoteBytesPerSecond: bytes("cache.demote_rate", default: 8 << 20, atLeast: 64 << 10), redis: redis?.text,
             archive: readArchive(), garbageAfter: grace,
+            scrubPercent: scrub,
             warmBytesPerSecond: bytes("cache.warm_rate", default: 32 << 20, atLeast: 64 << 10),
             trace: scalar("cache.trace")?.text, traceSampling: readTraceSampling(),
             weight: weight, moveBytesPerSecond: moveRate == 0 ? nil : moveRate,

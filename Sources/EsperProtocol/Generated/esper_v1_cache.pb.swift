@@ -1084,15 +1084,18 @@ public nonisolated struct ProtoSyncResponse: Sendable {
   /// Shards whose holders had the same all along.
   public var equal: UInt64 = 0
 
-  /// Blobs that one holder had and another lacked.
+  /// Blobs that one holder had and another lacked, or that a tier lacked which a name counts on.
   public var differences: UInt64 = 0
 
   public var repairedBlobs: UInt64 = 0
 
   public var repairedBytes: UInt64 = 0
 
-  /// Holders that did not answer.
+  /// Holders, and tiers, that did not answer.
   public var unreachable: [String] = []
+
+  /// Blobs that a tier should have and that were found nowhere.
+  public var lost: UInt64 = 0
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -3320,7 +3323,7 @@ nonisolated extension ProtoSyncRequest: SwiftProtobuf.Message, SwiftProtobuf._Me
 
 nonisolated extension ProtoSyncResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".SyncResponse"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}shards\0\u{1}equal\0\u{1}differences\0\u{3}repaired_blobs\0\u{3}repaired_bytes\0\u{1}unreachable\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}shards\0\u{1}equal\0\u{1}differences\0\u{3}repaired_blobs\0\u{3}repaired_bytes\0\u{1}unreachable\0\u{1}lost\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -3334,6 +3337,7 @@ nonisolated extension ProtoSyncResponse: SwiftProtobuf.Message, SwiftProtobuf._M
       case 4: try { try decoder.decodeSingularUInt64Field(value: &self.repairedBlobs) }()
       case 5: try { try decoder.decodeSingularUInt64Field(value: &self.repairedBytes) }()
       case 6: try { try decoder.decodeRepeatedStringField(value: &self.unreachable) }()
+      case 7: try { try decoder.decodeSingularUInt64Field(value: &self.lost) }()
       default: break
       }
     }
@@ -3358,6 +3362,9 @@ nonisolated extension ProtoSyncResponse: SwiftProtobuf.Message, SwiftProtobuf._M
     if !self.unreachable.isEmpty {
       try visitor.visitRepeatedStringField(value: self.unreachable, fieldNumber: 6)
     }
+    if self.lost != 0 {
+      try visitor.visitSingularUInt64Field(value: self.lost, fieldNumber: 7)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -3368,6 +3375,7 @@ nonisolated extension ProtoSyncResponse: SwiftProtobuf.Message, SwiftProtobuf._M
     if lhs.repairedBlobs != rhs.repairedBlobs {return false}
     if lhs.repairedBytes != rhs.repairedBytes {return false}
     if lhs.unreachable != rhs.unreachable {return false}
+    if lhs.lost != rhs.lost {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -80,12 +80,14 @@ public struct SyncReply: Sendable {
     public var shards: Int
     /// Shards whose holders had the same all along.
     public var equal: Int
-    /// Blobs that one holder had and another lacked.
+    /// Blobs that one holder had and another lacked, or that a tier lacked which a name counts on.
     public var differences: Int
     public var repairedBlobs: Int
     public var repairedBytes: UInt64
-    /// Holders that did not answer.
+    /// Holders, and tiers, that did not answer.
     public var unreachable: [String]
+    /// Blobs that a tier should have and that were found nowhere.
+    public var lost = 0
 
     public init(
         shards: Int = 0, equal: Int = 0, differences: Int = 0, repairedBlobs: Int = 0, repairedBytes: UInt64 = 0,

@@ -74,6 +74,8 @@ public struct CacheStatistics: Sendable {
     public var absent: UInt64 = 0
     /// Reads that had something to find and found it nowhere.
     public var lost: UInt64 = 0
+    /// Of those, the ones that a tier may have which does not answer: their names stay as they are.
+    public var unreached: UInt64 = 0
     /// Reads that waited for another one's load; part of `hits` too.
     public var coalesced: UInt64 = 0
     /// Hits answered by ``ArtifactCache/hit(_:)``; part of `hits` too.

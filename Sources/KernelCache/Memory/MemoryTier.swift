@@ -159,6 +159,25 @@ public final class MemoryTier: Sendable {
         return list
     }
 
+    /// Drops what has changed in memory, of the digests with these prefixes.
+    ///
+    /// - Returns: which those were.
+    package func scrub(_ range: Range<UInt64>) -> [Digest] {
+        var damaged: [Digest] = []
+        for stripe in stripes {
+            var slot: Int? = 0
+            while let first = slot {
+                var found: [(digest: Digest, value: [UInt8])] = []
+                slot = stripe.state.withLock { $0.resident(range, from: first, count: 1024, into: &found) }
+                for (digest, value) in found where Digest(hashing: value) != digest {
+                    drop(digest)
+                    damaged.append(digest)
+                }
+            }
+        }
+        return damaged
+    }
+
     public func stat() -> MemoryStatistics {
         var statistics = MemoryStatistics(limitBytes: limitBytes, stripes: stripes.count)
         for stripe in stripes {

@@ -28,7 +28,8 @@ public final class CachePeerDoor: GRPCService {
         for method in ProtoCachePeerMethod.allCases {
             let kind: MethodTable.Kind =
                 switch method {
-                case .findMissing, .token, .summaries, .hottest, .report, .compare, .progress: .unary
+                case .findMissing, .token, .summaries, .hottest, .report, .compare, .progress, .condemn, .bindings:
+                    .unary
                 case .fetch, .digestsOfShard: .serverStreaming
                 case .push: .streaming
                 }
@@ -150,6 +151,26 @@ public final class CachePeerDoor: GRPCService {
             // As above.
             Task { self.answer(handle, ProtoPeerCompareResponse(await self.responder.compare(question))) }
         case .progress: answer(handle, ProtoPeerProgressResponse(responder.progress()))
+        case .condemn:
+            guard let request = try? ProtoPeerCondemnRequest(serializedBytes: call.message),
+                let digests = PeerMessages.digests(request.digests)
+            else { return connection.finish(handle, Self.nonsense) }
+            var reply = ProtoPeerCondemnResponse()
+            reply.wanted = PeerMessages.data(
+                responder.condemn(digests, for: PeerMessages.duration(request.milliseconds), by: peer))
+            answer(handle, reply)
+        case .bindings:
+            guard let request = try? ProtoPeerBindingsRequest(serializedBytes: call.message),
+                request.names.count <= PeerMessages.namesPerMessage
+            else { return connection.finish(handle, Self.nonsense) }
+            // As above.
+            Task {
+                var reply = ProtoPeerBindingsResponse()
+                reply.bindings = await self.responder.bindings(
+                    request.names.map { [UInt8]($0) }, deadline: NodeClock.now() + .seconds(5)
+                ).map { ProtoPeerBinding($0) }
+                self.answer(handle, reply)
+            }
         case .fetch:
             guard let request = try? ProtoPeerFetchRequest(serializedBytes: call.message),
                 let digests = PeerMessages.digests(request.digests)

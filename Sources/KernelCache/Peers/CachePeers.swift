@@ -184,6 +184,32 @@ public final class CachePeers: PeerExchange {
         return held
     }
 
+    public func condemn(
+        _ digests: [Digest], for time: Duration, at node: NodeID, deadline: Instant
+    ) async throws(PeerFailure) -> Set<Digest> {
+        var wanted: Set<Digest> = []
+        for start in stride(from: 0, to: digests.count, by: PeerMessages.digestsPerMessage) {
+            var request = ProtoPeerCondemnRequest()
+            request.digests = PeerMessages.data(
+                digests[start..<min(start + PeerMessages.digestsPerMessage, digests.count)])
+            request.milliseconds = PeerMessages.milliseconds(time)
+            let reply: ProtoPeerCondemnResponse = try await unary(node, .condemn, request, deadline)
+            guard let some = PeerMessages.digests(reply.wanted) else { throw PeerFailure("no digests in an answer") }
+            wanted.formUnion(some)
+        }
+        return wanted
+    }
+
+    public func bindings(
+        _ names: [[UInt8]], at node: NodeID, deadline: Instant
+    ) async throws(PeerFailure) -> [NameReading] {
+        var request = ProtoPeerBindingsRequest()
+        request.names = names.map { Data($0) }
+        let reply: ProtoPeerBindingsResponse = try await unary(node, .bindings, request, deadline)
+        guard reply.bindings.count == names.count else { throw PeerFailure("bindings that were not asked for") }
+        return reply.bindings.map(\.reading)
+    }
+
     public func token(
         _ request: PeerTokenRequest, at node: NodeID, deadline: Instant
     ) async throws(PeerFailure) -> PeerTokenReply {

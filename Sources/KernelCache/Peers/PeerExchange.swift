@@ -52,6 +52,17 @@ public protocol PeerExchange: AnyObject, Sendable {
     /// What is worth most of all that the peer has in memory, at most 4096 blobs.
     func hottest(_ count: Int, at node: NodeID, deadline: Instant) async throws(PeerFailure) -> HotList
 
+    /// Tells the peer that this node is about to delete blobs from the tiers that all nodes share, so that its stores wait for so long at
+    /// most; zero: it is done.
+    ///
+    /// - Returns: those that are not to be deleted.
+    func condemn(
+        _ digests: [Digest], for time: Duration, at node: NodeID, deadline: Instant
+    ) async throws(PeerFailure) -> Set<Digest>
+
+    /// What the names stand for, linearizable, one for each.
+    func bindings(_ names: [[UInt8]], at node: NodeID, deadline: Instant) async throws(PeerFailure) -> [NameReading]
+
     /// Who there is to talk to; called when the members change.
     func update(_ members: [CacheMember])
 
@@ -116,6 +127,18 @@ public struct ShardSummary: Hashable, Sendable {
     }
 }
 
+/// What a node says that a name stands for.
+public enum NameReading: Hashable, Sendable {
+    /// It cannot tell.
+    case unknown
+    case absent
+    case bound(version: LogIndex, manifest: Digest, state: Binding.State)
+
+    init(_ binding: Binding?) {
+        self = binding.map { .bound(version: $0.version, manifest: $0.manifest, state: $0.state) } ?? .absent
+    }
+}
+
 /// About the right to make what is missing; answered by the coordinator of the name's shard.
 public struct PeerTokenRequest: Hashable, Sendable {
     public enum Action: Hashable, Sendable {
@@ -168,6 +191,9 @@ public protocol PeerResponder: AnyObject, Sendable {
     func progress() -> MoveProgress
     func summaries() async -> [ShardSummary]
     func hottest(_ count: Int) async -> HotList
+    /// - Parameter name: of the member that asks.
+    func condemn(_ digests: [Digest], for time: Duration, by name: String) -> Set<Digest>
+    func bindings(_ names: [[UInt8]], deadline: Instant) async -> [NameReading]
     /// Whether a node of this name is a member.
     func isMember(_ name: String) -> Bool
 }
@@ -211,6 +237,12 @@ public final class NoPeers: PeerExchange {
     public func hottest(_ count: Int, at node: NodeID, deadline: Instant) async throws(PeerFailure) -> HotList {
         throw Self.nobody
     }
+    public func condemn(
+        _ digests: [Digest], for time: Duration, at node: NodeID, deadline: Instant
+    ) async throws(PeerFailure) -> Set<Digest> { throw Self.nobody }
+    public func bindings(
+        _ names: [[UInt8]], at node: NodeID, deadline: Instant
+    ) async throws(PeerFailure) -> [NameReading] { throw Self.nobody }
     public func update(_ members: [CacheMember]) {}
     public var statistics: [CacheStatistics.Peer] { [] }
     public func close() async {}

@@ -10,6 +10,8 @@ enum PeerMessages {
     /// Of one push or fetch.
     static let batchBytes = 4 << 20
     static let digestsPerMessage = 4096
+    /// Names have a kibibyte at the most.
+    static let namesPerMessage = 128
 
     static func data(_ digests: some Sequence<Digest>) -> Data {
         var data = Data()
@@ -44,6 +46,31 @@ enum PeerMessages {
     static func milliseconds(_ duration: Duration) -> UInt64 { UInt64(max(0, duration.nanoseconds / 1_000_000)) }
 
     static func duration(_ milliseconds: UInt64) -> Duration { .milliseconds(Int64(min(milliseconds, 1 << 40))) }
+}
+
+extension ProtoPeerBinding {
+    init(_ reading: NameReading) {
+        self.init()
+        switch reading {
+        case .unknown: break
+        case .absent: known = true
+        case .bound(let version, let manifest, let state):
+            known = true
+            self.version = version.rawValue
+            self.manifest = PeerMessages.data([manifest])
+            self.state = UInt32(state.rawValue)
+        }
+    }
+
+    /// What makes no sense tells nothing.
+    var reading: NameReading {
+        guard known else { return .unknown }
+        if version == 0 { return .absent }
+        guard let manifest = Digest(bytes: self.manifest),
+            let state = UInt8(exactly: self.state).flatMap(Binding.State.init(rawValue:))
+        else { return .unknown }
+        return .bound(version: LogIndex(version), manifest: manifest, state: state)
+    }
 }
 
 extension ProtoPeerTokenRequest {

@@ -81,7 +81,7 @@ public struct MoveProgress: Hashable, Sendable {
     }
 }
 
-/// About a shard that moves: what one of its old members holds.
+/// About a shard that moves: what one of its old members holds. At epoch zero: what the node has, whatever it knows of the shard.
 public struct ShardQuestion: Hashable, Sendable {
     /// In one question: ranges that are summed up, and ranges that are listed.
     public static let maximumRanges = 256

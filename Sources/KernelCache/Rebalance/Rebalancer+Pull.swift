@@ -77,27 +77,8 @@ extension Rebalancer {
     ) async throws(PeerFailure) -> [BlobReference]? {
         guard let disk = parts.disk else { return nil }
         let own = ShardTree(disk.entries(of: shard).map(\.merkleItem))
-        var (open, listed): ([MerkleRange], [MerkleRange]) = ([.everything], [])
-        var found: [BlobReference] = []
-        while !open.isEmpty || !listed.isEmpty {
-            let ranges = Array(open.prefix(ShardQuestion.maximumRanges))
-            let lists = Array(listed.prefix(ShardQuestion.maximumListed))
-            open.removeFirst(ranges.count)
-            listed.removeFirst(lists.count)
-            let answer = try await parts.peers.compare(
-                ShardQuestion(shard: shard, epoch: epoch, ranges: ranges, listed: lists), at: source,
-                deadline: NodeClock.now() + Self.askLimit)
-            guard case .value(let parts) = answer else { return nil }
-            for node in parts.nodes {
-                switch own.step(node) {
-                case .equal: break
-                case .divide(let parts): open += parts
-                case .compare(let range): listed.append(range)
-                }
-            }
-            found += parts.blobs
-        }
-        return found
+        return try await parts.peers.difference(
+            from: own, shard, epoch, at: source, deadline: { NodeClock.now() + Self.askLimit })?.blobs
     }
 
     /// Fetches, checks and syncs. - Returns: false when the source failed, or the map asks for it no more.

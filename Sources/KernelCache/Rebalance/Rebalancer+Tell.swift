@@ -102,7 +102,10 @@ extension Rebalancer {
 
     func compare(_ question: ShardQuestion) -> ShardAnswer<ShardParts> {
         let claim = ShardClaim(epoch: question.epoch)
-        guard parts.placements.answers(for: question.shard, claim, now: NodeClock.now()) else { return notOwner() }
+        guard
+            question.epoch == .zero
+                || parts.placements.answers(for: question.shard, claim, now: NodeClock.now())
+        else { return notOwner() }
         let tree = ShardTree(parts.disk?.entries(of: question.shard).map(\.merkleItem) ?? [])
         return .value(
             ShardParts(

@@ -28,6 +28,10 @@ final class CacheCounters: Sendable {
     let localHits = Count()
     let absent = Count("esper_cache_absent")
     let lost = Count("esper_cache_lost")
+    let unreached = Count("esper_cache_unreached")
+    let audited = Count("esper_cache_audited")
+    /// By how many versions a node was off; 0: another content under the right one.
+    let auditViolations = Recorder(label: "esper_cache_audit_violations")
     let coalesced = Count("esper_cache_coalesced")
     let leaseRefusals = Count("esper_cache_lease_refusals")
     let stores = Count("esper_cache_stores")
@@ -35,8 +39,13 @@ final class CacheCounters: Sendable {
     let evictions = Count("esper_cache_name_evictions")
     let closureFailures = Count("esper_cache_closure_failures")
     let quarantined = Count("esper_cache_quarantined")
+    private let corruptTiers = CacheTier.allCases.map { Count("esper_cache_corrupt", [("tier", $0.name)]) }
+    /// Found by scrubbing a tier that all nodes share.
+    func corrupt(_ tier: CacheTier) -> Count { corruptTiers[Int(tier.rawValue)] }
+
     let staleEpoch = Count("esper_cache_stale_epoch_refusals")
     let garbageBlobs = Count("esper_cache_garbage_blobs")
+    let garbageDelays = Count("esper_cache_garbage_delays")
     let garbageBytes = Count("esper_cache_garbage_bytes")
     let warmedBytes = Count("esper_cache_warmed_bytes")
     let warmedHits = Count("esper_cache_warmed_hits")

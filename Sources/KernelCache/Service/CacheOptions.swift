@@ -18,6 +18,18 @@ public struct CacheOptions: Sendable {
     /// How long a blob that nothing refers to is kept: longer than the longest store takes.
     public var garbageGrace: Duration = .seconds(24 * 3600)
     public var garbageInterval: Duration = .seconds(3600)
+    /// Between two pages of what an outer tier has, while garbage is looked for there.
+    public var listPause: Duration = .seconds(1)
+    public var listedBlobs = 1000
+    /// Of all copies, how much is hashed again in a day: 0.01 is one of a hundred; 0: nothing.
+    public var scrubShare = 0.01
+    public var scrubInterval: Duration = .seconds(600)
+    /// How often the auditor looks, and at how many names each time.
+    public var auditInterval: Duration = .seconds(60)
+    public var auditedNames = 32
+    /// How long stores wait at most for a deletion that nobody has heard of again: S3 refuses requests that were signed a quarter of
+    /// an hour ago.
+    public var condemnation: Duration = .seconds(20 * 60)
     /// How long what `add` took is held for its store.
     public var addHold: Duration = .seconds(3600)
     /// Of warming, when the request does not say.

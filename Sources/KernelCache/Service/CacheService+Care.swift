@@ -136,6 +136,7 @@ extension CacheService {
         }
         statistics.absent = counters.absent.current
         statistics.lost = counters.lost.current
+        statistics.unreached = counters.unreached.current
         statistics.coalesced = counters.coalesced.current
         statistics.localHits = counters.localHits.current
         statistics.leaseRefusals = counters.leaseRefusals.current

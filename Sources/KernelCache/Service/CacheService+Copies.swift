@@ -209,7 +209,10 @@ extension CacheService {
             for tier in outer where tier.tier != .redis {
                 group.addTask {
                     do throws(TierFailure) {
-                        return .tier(tier.tier, try await tier.has(digests, deadline: limit))
+                        let held =
+                            try await counts
+                            ? tier.keep(digests, deadline: limit) : tier.has(digests, deadline: limit)
+                        return .tier(tier.tier, held)
                     } catch { return .nothing }
                 }
             }

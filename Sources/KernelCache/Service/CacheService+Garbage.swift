@@ -5,6 +5,8 @@ import Synchronization
 
 /// Throwing away what nobody wants.
 extension CacheService {
+    // MARK: On this node's disk
+
     /// Deletes blobs of this node's disk that no name refers to and no store has wanted for the whole time of grace.
     ///
     /// Names are read first: a binding that is made meanwhile is of a store that holds its blobs, here too, since the gate of
@@ -13,40 +15,152 @@ extension CacheService {
         guard let disk else { return }
         let old = disk.entries().filter { $0.idle >= options.garbageGrace }
         if old.isEmpty { return }
-        guard let referenced = await referencedDigests() else { return }
+        guard let referenced = await References(self).read() else { return }
         // Looked at again: a store may have come while the names were read.
         let candidates = disk.entries().map { (digest: $0.digest, idle: $0.idle) }
         let sizes = Dictionary(old.map { ($0.digest, $0.size) }) { $1 }
         let garbage = state.withLock { state in
-            state.holds.garbage(candidates, referenced: referenced, grace: options.garbageGrace)
+            state.holds.garbage(candidates, referenced: Set(referenced.keys), grace: options.garbageGrace)
         }
         // And once more by whoever deletes: what a store has been told of meanwhile stays.
         let deleted = await disk.delete(garbage, idleFor: options.garbageGrace)
         for digest in deleted { memory.drop(digest) }
         counters.garbageBlobs.add(UInt64(deleted.count))
         counters.garbageBytes.add(deleted.reduce(0) { $0 + UInt64(sizes[$1] ?? 0) })
+        await forgetInRedis(deleted.filter { coordinates(ShardID(of: $0)) })
     }
 
-    /// Nil when a manifest could not be read: then nothing is known to be garbage.
-    private func referencedDigests() async -> Set<Digest>? {
-        var referenced: Set<Digest> = []
-        var after: [UInt8]?
-        while true {
-            let deadline = NodeClock.now() + .seconds(30)
-            guard
-                let page = try? await names.list(
-                    prefix: [], after: after, limit: 1000, principal: "node/" + options.node, deadline: deadline)
-            else { return nil }
-            let manifests = page.bindings.map(\.binding.manifest)
-            referenced.formUnion(manifests)
-            let loaded = await loader.peek(manifests, deadline: deadline)
-            guard loaded.unreached.isEmpty else { return nil }
-            for blob in loaded.found.values {
-                guard let manifest = try? Manifest(decoding: blob.bytes) else { continue }
-                referenced.formUnion(manifest.blobs.map(\.digest))
+    // MARK: In the tiers that all nodes share
+
+    /// Deletes from the catalog and the archive what no name refers to: of the shards that this node coordinates, older than the time of
+    /// grace, and wanted by no store of any node. Redis forgets by itself what nobody uses.
+    ///
+    /// A node that does not answer may have such a store, so nothing goes before it answers, or is no member any more.
+    package func collectOuterGarbage() async {
+        for tier in outer where tier.tier != .redis {
+            do throws(TierFailure) {
+                try await collectGarbage(in: tier)
+            } catch {
+                logger.debug(
+                    "garbage stays for now", metadata: ["cache.tier": "\(tier.tier.name)", "error": "\(error)"])
             }
-            guard page.more, let last = page.bindings.last?.name else { return referenced }
-            after = last
         }
+    }
+
+    private func collectGarbage(in tier: any BlobTier) async throws(TierFailure) {
+        let references = References(self)
+        var referenced: [Digest: TierSet]?
+        try await walk(tier, idleFor: options.garbageGrace, pause: options.listPause) { page in
+            let own = page.filter { coordinates(ShardID(of: $0.digest)) }
+            if own.isEmpty { return true }
+            if referenced == nil { referenced = await references.read() }
+            guard let known = referenced else { return false }
+            let garbage = own.filter { known[$0.digest] == nil }
+            return await garbage.isEmpty ? true : condemn(garbage, in: tier, references)
+        }
+    }
+
+    /// - Returns: false when it makes no sense to go on.
+    private func condemn(_ blobs: [BlobReference], in tier: any BlobTier, _ references: References) async -> Bool {
+        let members = Set(placements.others)
+        let digests = blobs.map(\.digest)
+        let end = NodeClock.now() + options.condemnation / 4
+        var wanted: Set<Digest>? = condemn(digests, for: options.condemnation, by: names.nodeID)
+        for node in members {
+            do throws(PeerFailure) {
+                let some = try await peers.condemn(
+                    digests, for: options.condemnation, at: node, deadline: NodeClock.now() + options.copyLimit)
+                wanted?.formUnion(some)
+            } catch { wanted = nil }
+        }
+        // Names last: whoever has bound one since has held its blobs before, at a node that was asked.
+        var isOver = true
+        if let wanted, let referenced = await references.read() {
+            let doomed = digests.filter {
+                !wanted.contains($0) && referenced[$0] == nil && coordinates(ShardID(of: $0))
+            }
+            if Set(placements.others) == members, NodeClock.now() < end, !doomed.isEmpty {
+                isOver = await delete(doomed, Dictionary(blobs.map { ($0.digest, $0.size) }) { $1 }, in: tier)
+            }
+        } else {
+            counters.garbageDelays.add()
+        }
+        // A deletion without an answer may still happen: stores wait until it cannot any more.
+        guard isOver else { return false }
+        _ = condemn(digests, for: .zero, by: names.nodeID)
+        for node in members {
+            // Who is not told waits in vain, for as long as it was told before.
+            _ = try? await peers.condemn(
+                digests, for: .zero, at: node, deadline: NodeClock.now() + options.copyLimit)
+        }
+        return wanted != nil
+    }
+
+    /// - Returns: whether nothing of it can happen later.
+    private func delete(_ digests: [Digest], _ sizes: [Digest: UInt32], in tier: any BlobTier) async -> Bool {
+        do throws(TierFailure) {
+            let deleted = try await tier.remove(
+                digests, idleFor: options.garbageGrace, deadline: NodeClock.now() + .seconds(30))
+            counters.garbageBlobs.add(UInt64(deleted.count))
+            counters.garbageBytes.add(deleted.reduce(0) { $0 + UInt64(sizes[$1] ?? 0) })
+            await forgetInRedis(Array(deleted))
+            return true
+        } catch {
+            logger.info(
+                "garbage may be there still", metadata: ["cache.tier": "\(tier.tier.name)", "error": "\(error)"])
+            // The tier was not asked; or it is the catalog, which leaves rows that a store has used since.
+            return error.code == .suspended || error.code == .overloaded || tier.tier == .catalog
+        }
+    }
+
+    private func forgetInRedis(_ digests: [Digest]) async {
+        guard let redis = tier(.redis), !digests.isEmpty else { return }
+        // What stays is given up by the server when it needs the room.
+        try? await redis.delete(digests, deadline: NodeClock.now() + .seconds(2))
+    }
+
+    // MARK: Help
+
+    /// Whether this node decides about the shard now.
+    func coordinates(_ shard: ShardID) -> Bool {
+        placements.coordinator(of: shard) == names.nodeID && placements.holdsLease(at: NodeClock.now())
+    }
+
+    /// Goes through what a tier has, page by page, with a pause after each; passes over what lies between shards of this node.
+    ///
+    /// - Parameters:
+    ///   - first: the prefix to begin with.
+    ///   - body: false: to stop.
+    func walk(
+        _ tier: any BlobTier, idleFor idle: Duration, pause: Duration, from first: UInt64 = 0,
+        _ body: ([BlobReference]) async -> Bool
+    ) async throws(TierFailure) {
+        var last = Self.floor(first)
+        while !Task.isCancelled {
+            guard let start = nextOwn(after: last) else { return }
+            let page = try await tier.idle(
+                for: idle, after: start, limit: options.listedBlobs, deadline: NodeClock.now() + .seconds(30))
+            if !page.blobs.isEmpty {
+                guard await body(page.blobs) else { return }
+            }
+            guard let next = page.next else { return }
+            last = next
+            // Cancelled: the loop ends.
+            try? await Task.sleep(for: pause)
+        }
+    }
+
+    /// Where to go on so that nothing of this node's shards above `last` is left out; nil when nothing is left.
+    private func nextOwn(after last: Digest) -> Digest? {
+        let first = Int(ShardID(of: last).rawValue)
+        guard let own = (first..<ShardID.count).first(where: { ShardID($0).map(coordinates) ?? false }) else {
+            return nil
+        }
+        return own == first ? last : Self.floor(UInt64(own) << 54)
+    }
+
+    /// Below all digests with this prefix.
+    private static func floor(_ prefix: UInt64) -> Digest {
+        prefix == 0 ? Digest(words: 0, 0, 0, 0) : Digest(words: prefix - 1, .max, .max, .max)
     }
 }

@@ -79,6 +79,7 @@ extension CacheService {
                     }
                     // To whoever asks it is as good as absent; what the name stands for stays.
                     counters.lost.add()
+                    counters.unreached.add()
                     return RetrieveReply(result: .absent(binding), isStale: isStale)
                 }
             }

@@ -11,6 +11,7 @@ extension CacheService {
         try Self.checkTime(deadline)
         try await checkMembers()
         let digests = Array(Set(blobs.map(\.digest)))
+        try await claim(digests, deadline: deadline)
         let (holdings, _) = await locate(digests, counts: true, deadline: deadline)
         noteEvidence(holdings)
         let gate = makeGate([], mode: .durable)
@@ -26,6 +27,7 @@ extension CacheService {
         try checkWritable(deadline)
         try await checkMembers()
         let blob = Blob(digest: Digest(hashing: bytes), bytes: bytes)
+        try await claim([blob.digest], deadline: deadline)
         noteEvidence(await distribute([blob], mode: mode, deadline: deadline))
         return BlobReference(digest: blob.digest, size: UInt32(bytes.count))
     }
@@ -51,6 +53,7 @@ extension CacheService {
             throw CacheFailure(.overloaded, "too many stores are under way")
         }
         defer { state.withLock { $0.holds.release(holder) } }
+        try await awaitReprieve(closure, deadline: request.deadline)
         let tiers = try await secure(closure, manifest, request)
         return try await bind(request, manifest, tiers)
     }
@@ -108,18 +111,10 @@ extension CacheService {
         }
     }
 
-    private static let maximumEvidence = 262_144
-
+    /// What was not claimed first counts for nothing: a collector may not have seen that it is wanted.
     private func noteEvidence(_ holdings: [Digest: BlobHolding]) {
-        let now = NodeClock.now()
         state.withLock { state in
-            for (digest, holding) in holdings where holding != BlobHolding() {
-                if state.evidence.count >= Self.maximumEvidence { state.evidence = [:] }
-                // The oldest word counts: it is not renewed by what others say later.
-                var known = state.evidence[digest] ?? (BlobHolding(), now)
-                known.holding.formUnion(holding)
-                state.evidence[digest] = known
-            }
+            for (digest, holding) in holdings { state.evidence[digest]?.holding.formUnion(holding) }
         }
     }
 

@@ -103,8 +103,9 @@ public final class CacheService: ArtifactCache, PeerResponder {
             chores = Task {
                 async let warming: Void = self.bringBackHotList()
                 async let rebalancing: Void = self.rebalancer.run()
+                async let upkeep: Void = self.runUpkeep()
                 await self.runChores()
-                _ = await (warming, rebalancing)
+                _ = await (warming, rebalancing, upkeep)
             }
         }
     }

@@ -1,6 +1,8 @@
 public import CacheCore
 public import EsperTypes
 public import ObjectStore
+internal import RaftRuntime
+internal import Synchronization
 
 /// Blobs in an object store, each an object `blob/<first two digits>/<digest>` that is created once.
 ///
@@ -9,12 +11,18 @@ public final class ArchiveTier: BlobTier {
     public let tier = CacheTier.archive
     private let store: any ObjectStore
     private let parallelism: Int
+    /// Nil: nobody asks whose it is.
+    private let owner: [UInt8]?
+    private let isOwned = Atomic<Bool>(false)
 
-    /// - Parameter parallelism: objects of one call that are under way at once.
-    public init(_ store: any ObjectStore, parallelism: Int = 8) {
+    /// - Parameters:
+    ///   - owner: the cluster; another one's archive is refused by probes, and before anything is listed or removed.
+    ///   - parallelism: objects of one call that are under way at once.
+    public init(_ store: any ObjectStore, owner: String? = nil, parallelism: Int = 8) {
         precondition(parallelism > 0, "a call needs at least one object under way, not \(parallelism)")
         self.store = store
         self.parallelism = parallelism
+        self.owner = owner.map { Array($0.utf8) }
     }
 
     /// Shuts the store down.
@@ -40,6 +48,53 @@ public final class ArchiveTier: BlobTier {
         return Set(found.compactMap(\.self))
     }
 
+    /// By the time of their creation: an archive does not know of uses.
+    public func idle(
+        for idle: Duration, after last: Digest?, limit: Int, deadline: Instant
+    ) async throws(TierFailure) -> IdleBlobs {
+        try await checkOwner(deadline)
+        do throws(ObjectStoreError) {
+            let listed = try await store.list(
+                prefix: Self.prefix, after: last.map(Self.key), limit: limit, deadline: deadline)
+            let newest = NodeClock.wallNanoseconds() &- UInt64(max(0, idle.nanoseconds))
+            let found = listed.compactMap { object in Self.digest(object.key).map { (object, $0) } }
+            return IdleBlobs(
+                found.filter { object, _ in object.created.map { $0 <= newest } ?? false }
+                    .map { BlobReference(digest: $1, size: UInt32(clamping: $0.size)) },
+                next: listed.count < limit ? nil : found.last?.1)
+        } catch {
+            throw failure(error)
+        }
+    }
+
+    public func remove(
+        _ digests: [Digest], idleFor idle: Duration, deadline: Instant
+    ) async throws(TierFailure) -> Set<Digest> {
+        try await checkOwner(deadline)
+        try await delete(digests, deadline: deadline)
+        return Set(digests)
+    }
+
+    /// Whoever throws blobs away must know all names that refer to them: the first cluster that asks notes that the archive is its own.
+    private func checkOwner(_ deadline: Instant) async throws(TierFailure) {
+        guard let owner, !isOwned.load(ordering: .relaxed) else { return }
+        guard let key = ObjectKey("owner") else { preconditionFailure("a word is a key") }
+        let known: [UInt8]?
+        do throws(ObjectStoreError) {
+            let isThere = try await store.get(key, range: nil, deadline: deadline) != nil
+            if !isThere { _ = try await store.put(key, owner, deadline: deadline) }
+            known = try await store.get(key, range: nil, deadline: deadline)
+        } catch {
+            throw failure(error)
+        }
+        guard known == owner else {
+            throw TierFailure(
+                tier, .refused,
+                "the archive belongs to another cluster; give this one a directory or prefix of its own")
+        }
+        isOwned.store(true, ordering: .relaxed)
+    }
+
     public func delete(_ digests: [Digest], deadline: Instant) async throws(TierFailure) {
         _ = try await each(digests) { [store] digest async throws(ObjectStoreError) in
             try await store.delete(Self.key(digest), deadline: deadline)
@@ -63,12 +118,23 @@ public final class ArchiveTier: BlobTier {
         } catch {
             throw failure(error)
         }
+        try await checkOwner(deadline)
+    }
+
+    private static let prefix = "blob/"
+
+    private static func digest(_ key: ObjectKey) -> Digest? {
+        let text = key.description
+        guard let digest = text.lastIndex(of: "/").flatMap({ Digest(String(text[text.index(after: $0)...])) }),
+            Self.key(digest) == key
+        else { return nil }
+        return digest
     }
 
     /// Where the blob is in the store.
     public static func key(_ digest: Digest) -> ObjectKey {
         let digits = digest.description
-        guard let key = ObjectKey("blob/\(digits.prefix(2))/\(digits)") else {
+        guard let key = ObjectKey("\(prefix)\(digits.prefix(2))/\(digits)") else {
             preconditionFailure("digits make a key: \(digits)")
         }
         return key

@@ -20,6 +20,25 @@ public protocol BlobTier: Sendable {
     /// Those of the digests that the tier says it has.
     func has(_ digests: [Digest], deadline: Instant) async throws(TierFailure) -> Set<Digest>
 
+    /// As ``has(_:deadline:)``, for a store that will count on them: it is a use of those that are there.
+    func keep(_ digests: [Digest], deadline: Instant) async throws(TierFailure) -> Set<Digest>
+
+    /// As ``get(_:deadline:)``, but no use of them, and the bytes are unchecked whatever the tier.
+    func peek(_ digests: [Digest], deadline: Instant) async throws(TierFailure) -> [Digest: [UInt8]]
+
+    /// What the tier has and, as far as it knows, nobody has used for so long: a part of it, in order of the digests, above the one
+    /// given.
+    ///
+    /// - Throws: ``TierFailure/Code/invalid`` when the tier does not tell what it has.
+    func idle(
+        for idle: Duration, after last: Digest?, limit: Int, deadline: Instant
+    ) async throws(TierFailure) -> IdleBlobs
+
+    /// Removes those that, as far as the tier knows, nobody has used for so long.
+    ///
+    /// - Returns: which those were.
+    func remove(_ digests: [Digest], idleFor idle: Duration, deadline: Instant) async throws(TierFailure) -> Set<Digest>
+
     /// Afterwards the tier has none of them.
     func delete(_ digests: [Digest], deadline: Instant) async throws(TierFailure)
 
@@ -39,7 +58,41 @@ extension BlobTier {
         try await delete(digests, deadline: deadline)
     }
 
+    public func keep(_ digests: [Digest], deadline: Instant) async throws(TierFailure) -> Set<Digest> {
+        try await has(digests, deadline: deadline)
+    }
+
+    public func peek(_ digests: [Digest], deadline: Instant) async throws(TierFailure) -> [Digest: [UInt8]] {
+        try await get(digests, deadline: deadline)
+    }
+
+    public func idle(
+        for idle: Duration, after last: Digest?, limit: Int, deadline: Instant
+    ) async throws(TierFailure) -> IdleBlobs {
+        throw TierFailure(tier, .invalid, "it does not tell what it has")
+    }
+
+    public func remove(
+        _ digests: [Digest], idleFor idle: Duration, deadline: Instant
+    ) async throws(TierFailure) -> Set<Digest> {
+        try await delete(digests, deadline: deadline)
+        return Set(digests)
+    }
+
     public func close() async {}
+}
+
+/// A page of what a tier has.
+public struct IdleBlobs: Hashable, Sendable {
+    /// In order.
+    public var blobs: [BlobReference]
+    /// Where the next page begins, above it; nil: this is the last.
+    public var next: Digest?
+
+    public init(_ blobs: [BlobReference] = [], next: Digest? = nil) {
+        self.blobs = blobs
+        self.next = next
+    }
 }
 
 /// Bytes with their name.

@@ -49,6 +49,31 @@ public final class CatalogTier: BlobTier {
         }
     }
 
+    public func keep(_ digests: [Digest], deadline: Instant) async throws(TierFailure) -> Set<Digest> {
+        try await call(deadline) { table, time throws(PostgreSQLError) in
+            try await table.keep(digests, within: time)
+        }
+    }
+
+    public func idle(
+        for idle: Duration, after last: Digest?, limit: Int, deadline: Instant
+    ) async throws(TierFailure) -> IdleBlobs {
+        let rows = try await call(deadline) { table, time throws(PostgreSQLError) in
+            try await table.idle(for: idle, after: last, limit: limit, within: time)
+        }
+        return IdleBlobs(
+            rows.map { BlobReference(digest: $0.digest, size: UInt32(clamping: $0.size)) },
+            next: rows.count < limit ? nil : rows.last?.digest)
+    }
+
+    public func remove(
+        _ digests: [Digest], idleFor idle: Duration, deadline: Instant
+    ) async throws(TierFailure) -> Set<Digest> {
+        try await call(deadline) { table, time throws(PostgreSQLError) in
+            try await table.remove(digests, unusedFor: idle, within: time)
+        }
+    }
+
     public func delete(_ digests: [Digest], deadline: Instant) async throws(TierFailure) {
         try await call(deadline) { table, time throws(PostgreSQLError) in
             try await table.delete(digests, within: time)

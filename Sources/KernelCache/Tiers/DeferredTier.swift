@@ -70,6 +70,26 @@ public final class DeferredTier: BlobTier {
         try await inner().has(digests, deadline: deadline)
     }
 
+    public func keep(_ digests: [Digest], deadline: Instant) async throws(TierFailure) -> Set<Digest> {
+        try await inner().keep(digests, deadline: deadline)
+    }
+
+    public func peek(_ digests: [Digest], deadline: Instant) async throws(TierFailure) -> [Digest: [UInt8]] {
+        try await inner().peek(digests, deadline: deadline)
+    }
+
+    public func idle(
+        for idle: Duration, after last: Digest?, limit: Int, deadline: Instant
+    ) async throws(TierFailure) -> IdleBlobs {
+        try await inner().idle(for: idle, after: last, limit: limit, deadline: deadline)
+    }
+
+    public func remove(
+        _ digests: [Digest], idleFor idle: Duration, deadline: Instant
+    ) async throws(TierFailure) -> Set<Digest> {
+        try await inner().remove(digests, idleFor: idle, deadline: deadline)
+    }
+
     public func delete(_ digests: [Digest], deadline: Instant) async throws(TierFailure) {
         try await inner().delete(digests, deadline: deadline)
     }

@@ -157,6 +157,39 @@ public final class GuardedTier: BlobTier {
         }
     }
 
+    public func keep(_ digests: [Digest], deadline: Instant) async throws(TierFailure) -> Set<Digest> {
+        if digests.isEmpty { return [] }
+        return try await call(operations: digests.count, limit: settings.callLimit, deadline: deadline) {
+            tier, deadline throws(TierFailure) in try await tier.keep(digests, deadline: deadline)
+        }
+    }
+
+    public func peek(_ digests: [Digest], deadline: Instant) async throws(TierFailure) -> [Digest: [UInt8]] {
+        if digests.isEmpty { return [:] }
+        return try await call(operations: digests.count, limit: settings.callLimit, deadline: deadline) {
+            tier, deadline throws(TierFailure) in try await tier.peek(digests, deadline: deadline)
+        }
+    }
+
+    public func idle(
+        for idle: Duration, after last: Digest?, limit: Int, deadline: Instant
+    ) async throws(TierFailure) -> IdleBlobs {
+        try await call(operations: 1, limit: settings.callLimit, deadline: deadline) {
+            tier, deadline throws(TierFailure) in
+            try await tier.idle(for: idle, after: last, limit: limit, deadline: deadline)
+        }
+    }
+
+    public func remove(
+        _ digests: [Digest], idleFor idle: Duration, deadline: Instant
+    ) async throws(TierFailure) -> Set<Digest> {
+        if digests.isEmpty { return [] }
+        return try await call(operations: digests.count, limit: settings.writeLimit, deadline: deadline) {
+            tier, deadline throws(TierFailure) in
+            try await tier.remove(digests, idleFor: idle, deadline: deadline)
+        }
+    }
+
     public func delete(_ digests: [Digest], deadline: Instant) async throws(TierFailure) {
         if digests.isEmpty { return }
         try await call(operations: digests.count, limit: settings.writeLimit, deadline: deadline) {

@@ -16,13 +16,15 @@ struct Listing {
     /// - Parameter path: of the directory, ending in `/`; empty for the top.
     mutating func walk(_ directory: Descriptor, path: String) throws(ObjectStoreError) {
         // A directory is sorted as its files' paths begin: with a slash behind its name.
-        var entries: [(path: String, isDirectory: Bool, name: String)] = []
+        var entries: [(path: String, isDirectory: Bool, name: String, created: UInt64)] = []
         for name in try Files.names(in: directory) {
             var facts = stat()
             guard fstatat(directory.number, name, &facts, AT_SYMLINK_NOFOLLOW) == 0 else { continue }
+            // Nothing is written to a file once it stands there.
+            let created = UInt64(max(0, facts.st_mtim.tv_sec)) * 1_000_000_000 + UInt64(facts.st_mtim.tv_nsec)
             switch facts.st_mode & S_IFMT {
-            case S_IFDIR: entries.append((path + name + "/", true, name))
-            case S_IFREG: entries.append((path + name, false, name))
+            case S_IFDIR: entries.append((path + name + "/", true, name, created))
+            case S_IFREG: entries.append((path + name, false, name, created))
             default: continue
             }
         }
@@ -41,7 +43,8 @@ struct Listing {
                     let key = ObjectKey(entry.path)
                 else { continue }
                 guard let file = try Files.openFile(entry.name, in: directory) else { continue }
-                found.append(ListedObject(key: key, size: try Files.size(file, entry.path)))
+                found.append(
+                    ListedObject(key: key, size: try Files.size(file, entry.path), created: entry.created))
             }
         }
     }

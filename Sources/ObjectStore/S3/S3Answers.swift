@@ -40,7 +40,8 @@ package enum S3Answers {
             guard let text = isEncoded ? PercentEncoding.decoded(written) : written, text.hasPrefix(prefix),
                 let key = ObjectKey(String(text.dropFirst(prefix.count)))
             else { continue }
-            objects.append(ListedObject(key: key, size: size))
+            let created = entry.text(of: "LastModified").flatMap { SignatureV4.Date.nanoseconds(of: $0) }
+            objects.append(ListedObject(key: key, size: size, created: created))
         }
         guard root.text(of: "IsTruncated") == "true" else { return Page(objects: objects, next: nil) }
         guard let next = root.text(of: "NextContinuationToken"), !next.isEmpty else {

@@ -22,6 +22,16 @@ package struct SignatureV4: Sendable {
             day = "\(parts.tm_year + 1900)\(digits(parts.tm_mon + 1))\(digits(parts.tm_mday))"
             stamp = "\(day)T\(digits(parts.tm_hour))\(digits(parts.tm_min))\(digits(parts.tm_sec))Z"
         }
+
+        /// Of `2026-01-31T23:59:59.000Z`, since 1970; fractions of a second are left out. Nil for what is no such time.
+        package static func nanoseconds(of text: String) -> UInt64? {
+            let numbers = text.prefix(19).split(whereSeparator: { !$0.isNumber }).compactMap { Int32($0) }
+            guard numbers.count == 6, text.last == "Z" else { return nil }
+            var parts = tm()
+            (parts.tm_year, parts.tm_mon, parts.tm_mday) = (numbers[0] - 1900, numbers[1] - 1, numbers[2])
+            (parts.tm_hour, parts.tm_min, parts.tm_sec) = (numbers[3], numbers[4], numbers[5])
+            return UInt64(exactly: timegm(&parts)).map { $0 * 1_000_000_000 }
+        }
     }
 
     package var credentials: S3Credentials

@@ -23,10 +23,12 @@ struct CacheSync: AsyncParsableCommand {
                     "shards": .unsigned(answer.shards), "equal": .unsigned(answer.equal),
                     "differences": .unsigned(answer.differences), "repaired_blobs": .unsigned(answer.repairedBlobs),
                     "repaired_bytes": .unsigned(answer.repairedBytes),
+                    "lost": .unsigned(answer.lost),
                     "unreachable": .array(answer.unreachable.map(JSON.string)),
                 ]),
                 text: "\(answer.shards) shards, \(answer.equal) equal; \(answer.differences) blobs were missing, "
                     + "\(answer.repairedBlobs) copied (\(WrittenSize.text(answer.repairedBytes)))"
+                    + (answer.lost == 0 ? "" : "; \(answer.lost) are nowhere")
                     + (answer.unreachable.isEmpty ? "" : "; not heard: \(answer.unreachable.joined(separator: ", "))"))
         }
     }

@@ -102,6 +102,31 @@ import Testing
         (.damaged, .unavailable), (.nonsense, .nonsense), (.invalid, .invalid), (.stopped, .stopped),
     ]
 
+    @Test(arguments: Kind.all) func `another cluster's archive is refused before anything is listed or removed`(
+        kind: Kind
+    ) async throws {
+        try await withTier(kind) { _, store in
+            let blob = Blob.sample(1)
+            let first = ArchiveTier(store, owner: "one")
+            try await first.probe(deadline: .soon)
+            try await first.put([blob], deadline: .soon)
+            let page = try await first.idle(for: .zero, after: nil, limit: 10, deadline: .soon)
+            #expect(page.blobs.map(\.digest) == [blob.digest])
+            #expect(page.next == nil)
+            #expect(try await first.idle(for: .seconds(60), after: nil, limit: 10, deadline: .soon).blobs.isEmpty)
+            let second = ArchiveTier(store, owner: "two")
+            for body in [
+                { try await second.probe(deadline: .soon) },
+                { _ = try await second.idle(for: .zero, after: nil, limit: 10, deadline: .soon) },
+                { _ = try await second.remove([blob.digest], idleFor: .zero, deadline: .soon) },
+            ] as [() async throws -> Void] {
+                let failure = await #expect(throws: TierFailure.self) { try await body() }
+                #expect(failure?.code == .refused)
+            }
+            #expect(try await first.has([blob.digest], deadline: .soon) == [blob.digest])
+        }
+    }
+
     @Test(arguments: codes) func `failures of the store are failures of the tier, never absence`(
         code: ObjectStoreError.Code, expected: TierFailure.Code
     ) async throws {

@@ -157,4 +157,29 @@ extension PrivatePostgreSQL {
             #expect(await code { try await tier.put([.sample(2)], deadline: .soon) } == .refused)
         }
     }
+
+    @Test func `a row that a store counts on, or that was used, is not removed as unused`() async throws {
+        try await withPayloads { server, catalog in
+            let blobs = (1...5).map { Blob.sample(UInt64($0)) }
+            let digests = blobs.map(\.digest)
+            try await catalog.put(blobs, deadline: .soon)
+            _ = try await server.sql("UPDATE esper.cache_payload SET used_at = now() - interval '25 hours'")
+            let day = Duration.seconds(24 * 3600)
+            var listed: [Digest] = []
+            var next: Digest?
+            repeat {
+                let page = try await catalog.idle(for: day, after: next, limit: 2, deadline: .soon)
+                listed += page.blobs.map(\.digest)
+                next = page.next
+            } while next != nil
+            #expect(listed == digests.sorted())
+            #expect(try await catalog.keep([digests[0], Blob.sample(9).digest], deadline: .soon) == [digests[0]])
+            try await catalog.put([blobs[1]], deadline: .soon)
+            _ = try await catalog.get([digests[2]], deadline: .soon)
+            let removed = try await catalog.remove(digests, idleFor: day, deadline: .soon)
+            #expect(removed == [digests[3], digests[4]])
+            #expect(try await catalog.has(digests, deadline: .soon) == Set(digests.prefix(3)))
+            #expect(try await catalog.peek([digests[1]], deadline: .soon) == [digests[1]: blobs[1].bytes])
+        }
+    }
 }

@@ -8,17 +8,18 @@ import Testing
         try S3Answers.page(Array("<ListBucketResult>\(inner)</ListBucketResult>".utf8), below: prefix)
     }
 
-    private func listed(_ key: String, _ size: UInt64) throws -> ListedObject {
-        ListedObject(key: try #require(ObjectKey(key)), size: size)
+    private func listed(_ key: String, _ size: UInt64, _ created: UInt64? = nil) throws -> ListedObject {
+        ListedObject(key: try #require(ObjectKey(key)), size: size, created: created)
     }
 
     @Test func `a page has objects and where the next one begins`() throws {
         let contents =
-            "<EncodingType>url</EncodingType><Contents><Key>p/a%2Fb</Key><Size>7</Size></Contents>"
+            "<EncodingType>url</EncodingType><Contents><Key>p/a%2Fb</Key><Size>7</Size>"
+            + "<LastModified>2026-01-31T23:59:59.500Z</LastModified></Contents>"
             + "<Contents><Key>p/a+b</Key><Size>8</Size></Contents><Contents><Key>q/c</Key><Size>9</Size></Contents>"
             + "<Contents><Key>p/d</Key><Size>10</Size></Contents>"
         let last = try page("<IsTruncated>false</IsTruncated>\(contents)", below: "p/")
-        #expect(last == S3Answers.Page(objects: [try listed("a/b", 7), try listed("d", 10)], next: nil))
+        #expect(last == S3Answers.Page(objects: [try listed("a/b", 7, 1_769_903_999_000_000_000), try listed("d", 10)], next: nil))
         let more = try page(
             "<IsTruncated>true</IsTruncated><NextContinuationToken>t&amp;</NextContinuationToken>\(contents)",
             below: "p/")

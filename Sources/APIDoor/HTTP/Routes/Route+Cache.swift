@@ -395,6 +395,7 @@ extension CallContext {
                 "repaired_blobs": .unsigned(UInt64(clamping: reply.repairedBlobs)),
                 "repaired_bytes": .unsigned(reply.repairedBytes),
                 "unreachable": .list(reply.unreachable.map(JSONValue.text)),
+                "lost": .unsigned(UInt64(clamping: reply.lost)),
             ])
         }
     }

@@ -1,0 +1,44 @@
+import CacheCore
+import EsperTypes
+import RaftRuntime
+import Synchronization
+
+/// What names refer to: asked for again and again, with each manifest read once.
+final class References: Sendable {
+    private let service: CacheService
+    private let closures = Mutex<[Digest: [Digest]]>([:])
+
+    init(_ service: CacheService) { self.service = service }
+
+    /// Manifests and the blobs that they name, of everything that is bound at some moment after the call, each with the tiers that
+    /// had it when one of its names was bound; nil when a manifest could not be read: then nothing is known not to be wanted.
+    func read() async -> [Digest: TierSet]? {
+        var referenced: [Digest: TierSet] = [:]
+        var after: [UInt8]?
+        while true {
+            let deadline = NodeClock.now() + .seconds(30)
+            guard
+                let page = try? await service.names.list(
+                    prefix: [], after: after, limit: 1000, principal: "node/" + service.options.node,
+                    deadline: deadline)
+            else { return nil }
+            let unread = closures.withLock { closures in
+                Set(page.bindings.map(\.binding.manifest)).filter { closures[$0] == nil }
+            }
+            let loaded = await service.loader.peek(Array(unread), deadline: deadline)
+            guard loaded.unreached.isEmpty else { return nil }
+            closures.withLock { closures in
+                for (digest, blob) in loaded.found {
+                    closures[digest] = (try? Manifest(decoding: blob.bytes))?.blobs.map(\.digest) ?? []
+                }
+                for binding in page.bindings.map(\.binding) {
+                    for digest in [binding.manifest] + (closures[binding.manifest] ?? []) {
+                        referenced[digest, default: []].formUnion(binding.tiers)
+                    }
+                }
+            }
+            guard page.more, let last = page.bindings.last?.name else { return referenced }
+            after = last
+        }
+    }
+}
