@@ -274,12 +274,12 @@ let package = Package(
         tests(
             "IntegrationTests",
             [
-                "ClusterSupport", "esper-node",
+                "CacheCore", "ClusterSupport", "esper-node",
                 "EsperNode", "EsperClient", "EsperProtocol", "Enrollment", "GRPCTransport", "Identity", "PeerTransport",
                 "PostgreSQL",
                 "TestSupport", "Simulation",
                 "EsperTypes",
-                logging, nioCore, nioPosix, nioSSL, protobuf,
+                crypto, logging, nioCore, nioPosix, nioSSL, protobuf,
             ], exclude: ["python"]),
         // A real etcd beside real nodes, both driven by etcd's own clients.
         tests(

@@ -168,12 +168,16 @@ public final class LocalCluster: Sendable {
 
     /// The first start of a node initializes it, unless something else is asked for.
     ///
-    /// - Parameter environment: added to ours.
-    public func start(_ name: String, initialize: Bool? = nil, environment: [String: String] = [:]) throws {
+    /// - Parameters:
+    ///   - environment: added to ours.
+    ///   - launcher: see ``NodeProcess``.
+    public func start(
+        _ name: String, initialize: Bool? = nil, environment: [String: String] = [:], launcher: [String] = []
+    ) throws {
         let isFirst = processes.withLock { $0[name] == nil }
         let process = try NodeProcess(
             arguments: ["--config", settingsFile(of: name)] + (initialize ?? isFirst ? ["--initialize"] : []),
-            log: "\(root)/\(name).log", environment: environment)
+            log: "\(root)/\(name).log", environment: environment, launcher: launcher)
         processes.withLock { $0[name] = process }
         try "\(process.identifier)".write(toFile: "\(root)/\(name).pid", atomically: true, encoding: .utf8)
     }

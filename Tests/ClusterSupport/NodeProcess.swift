@@ -13,16 +13,21 @@ public final class NodeProcess: Sendable {
         return tests.deletingLastPathComponent().appendingPathComponent("esper-node").path
     }
 
-    /// - Parameter log: the file that gets standard error; appended to.
-    public init(arguments: [String], log: String, environment: [String: String] = [:]) throws {
+    /// - Parameters:
+    ///   - log: the file that gets standard error; appended to.
+    ///   - launcher: a program and its arguments, followed by the node's: it becomes the node (exec).
+    public init(
+        arguments: [String], log: String, environment: [String: String] = [:], launcher: [String] = []
+    ) throws {
         if !FileManager.default.fileExists(atPath: log) {
             _ = FileManager.default.createFile(atPath: log, contents: nil)
         }
         let output = try FileHandle(forWritingTo: URL(fileURLWithPath: log))
         try output.seekToEnd()
         process = Process()
-        process.executableURL = URL(fileURLWithPath: Self.binary)
-        process.arguments = arguments
+        let words = launcher + [Self.binary] + arguments
+        process.executableURL = URL(fileURLWithPath: words[0])
+        process.arguments = Array(words.dropFirst())
         process.standardError = output
         process.standardOutput = output
         process.standardInput = FileHandle.nullDevice

@@ -12,30 +12,6 @@ struct MembershipTests {
         try EsperClient(settingsFile: cluster.clientFile, options: ClientOptions())
     }
 
-    /// Takes a new node in, starts it and gives it a vote when the cluster says that it has caught up.
-    private func grow(_ cluster: LocalCluster, by name: String, _ client: EsperClient) async throws {
-        var member = try cluster.recruit(name)
-        let change = try await client.addMember(
-            name, peer: HostPort(host: "127.0.0.1", port: member.peerPort),
-            api: HostPort(host: "127.0.0.1", port: member.apiPort))
-        member.id = try #require(change.ids.first.flatMap { NodeID($0) })
-        try cluster.join(member)
-        try await patiently("a vote for \(name)") { _ = try await client.promoteMembers([name]) }
-    }
-
-    /// Asks again while the cluster says that the time has not come.
-    private func patiently(_ what: String, _ body: () async throws -> Void) async throws {
-        try await until(what) {
-            do {
-                try await body()
-                return true
-            } catch let error as EsperError where ["not_heard", "not_caught_up", "change_pending"].contains(error.code)
-            {
-                return false
-            }
-        }
-    }
-
     /// Writes numbered keys until told to stop; what was acknowledged is in the cluster for good.
     private func underLoad(_ cluster: LocalCluster, _ body: (EsperClient) async throws -> Void) async throws {
         let client = try client(cluster)
@@ -72,8 +48,8 @@ struct MembershipTests {
     @Test func `a fourth and a fifth node are taken in under load, and the leader is removed`() async throws {
         try await LocalCluster.run(3) { cluster in
             try await underLoad(cluster) { client in
-                try await grow(cluster, by: "n4", client)
-                try await grow(cluster, by: "n5", client)
+                try await cluster.grow(by: "n4")
+                try await cluster.grow(by: "n5")
                 let status = try await client.status()
                 #expect(status.members.filter(\.isVoter).map(\.name) == ["n1", "n2", "n3", "n4", "n5"])
                 let leader = try await eventually("a leader") {
