@@ -10,6 +10,8 @@ import Testing
 /// A node whose control group gets less memory under load.
 @Suite(.timeLimit(.minutes(4))) struct CacheSqueezeTests {
     private static let memory = 64 << 20
+    /// What the group holds beside the cache.
+    private static let others = 40 << 20
     private static let giant = 200 << 20
     private static let tinyKernels = 4000
 
@@ -18,46 +20,45 @@ import Testing
         let settings = "cache: {memory: 64MiB}"
         try await LocalCluster.run(1, settings: settings, started: false) { cluster in
             guard let group = try PretendedGroup(for: cluster) else { return }
-            try group.tell(maximum: 8 << 30, current: 64 << 20)
+            // Nine tenths of it have room for the others, the whole cache and some more.
+            let maximum = (Self.others + Self.memory + Self.memory / 4) * 10 / 9
+            try group.tell(maximum: maximum, current: Self.others)
             try cluster.start("n1", launcher: group.launcher)
             let port = cluster.member("n1").probePort
             try await until("the door") { try await onThread { Probe.get("/ready", port: port)?.status } == 200 }
             let node = cluster.process("n1")
             let client = try cluster.cacheClient(timeout: .seconds(30))
             defer { client.close() }
-            let watch = LimitWatch(client)
+            let watch = LimitWatch(client, group, others: Self.others, maximum: maximum)
             try await watch.during {
-                // Warm: the memory is full.
-                try await store(tiny: 0..<Self.tinyKernels, client)
                 let file = cluster.root + "/giant"
                 try write(file)
                 let giant = ArtifactName("giant")
                 try await client.cache.store(giant, [ArtifactFile(name: "giant", .file(file))])
+                try await store(tiny: 0..<Self.tinyKernels, client)
                 let full = try await figures(client)
                 #expect(full.limit == Self.memory)
-                #expect(full.bytes > Self.memory / 2, "\(full.bytes) bytes is no load")
+                #expect(full.bytes > Self.memory / 2, "\(full.bytes) bytes are no load")
 
-                // The group has a tenth more than what is in use; then three tenths of that go.
-                let used = node.residentBytes
-                let maximum = used * 10 / 9
-                try group.tell(maximum: maximum, current: used)
                 async let tiny: Void = store(tiny: Self.tinyKernels..<2 * Self.tinyKernels, client)
-                async let large: Void = read(giant, as: file, client)
+                async let large: Void = read(giant, client)
                 let cut = maximum * 7 / 10
-                try group.tell(maximum: cut, current: used)
-                try await until("less memory") { try await figures(client).limit < Self.memory }
+                watch.set(maximum: cut)
+                let expected = cut - cut / 10 - Self.others
+                try await until("a limit of \(expected) bytes") {
+                    let now = try await figures(client)
+                    return abs(now.limit - expected) < expected / 20 && now.bytes <= now.limit
+                }
                 _ = try await (tiny, large)
                 let squeezed = try await figures(client)
-                let others = max(0, used - full.bytes)
-                #expect(squeezed.limit <= max(Self.memory / 8, cut * 9 / 10 - others + full.bytes / 10))
                 print(
-                    "squeeze: \(used >> 20) MiB resident, group cut to \(cut >> 20) MiB, limit \(squeezed.limit >> 20)",
-                    "MiB, accounted \(squeezed.bytes >> 20) MiB, now \(node.residentBytes >> 20) MiB resident")
+                    "squeeze: limit \(full.limit >> 20) to \(squeezed.limit >> 20) MiB, accounted \(full.bytes >> 20)",
+                    "to \(squeezed.bytes >> 20) MiB, \(node.residentBytes >> 20) MiB resident")
 
                 // All of it is still there, from the disk, and the limit comes back with the memory.
-                try await read(giant, as: file, client)
+                try await read(giant, client)
                 try await read(tiny: stride(from: 0, to: 2 * Self.tinyKernels, by: 97), client)
-                try group.tell(maximum: 8 << 30, current: used)
+                watch.set(maximum: maximum)
                 try await until("the limit to come back", within: .seconds(60)) {
                     try await figures(client).limit == Self.memory
                 }
@@ -110,7 +111,7 @@ import Testing
         try handle.close()
     }
 
-    private func read(_ name: ArtifactName, as path: String, _ client: EsperClient) async throws {
+    private func read(_ name: ArtifactName, _ client: EsperClient) async throws {
         let sink = CountingSink()
         _ = try await client.cache.retrieve(name, into: sink)
         #expect(sink.bytes == Self.giant)
@@ -128,16 +129,25 @@ private final class CountingSink: ArtifactSink {
     func write(_ bytes: [UInt8], file: Int) async throws { count.add(bytes.count, ordering: .relaxed) }
 }
 
-/// Looks all the time at what a node accounts for.
+/// Looks all the time at what a node accounts for, and has its group hold that and what the others have.
 private final class LimitWatch: Sendable {
     private let client: EsperClient
+    private let group: PretendedGroup
+    private let others: Int
+    private let maximum: Atomic<Int>
     private let isOver = Atomic(false)
     private let state = Mutex((samples: 0, problems: [String]()))
 
     /// What was there when the limit fell goes step by step.
     private static let grace = Duration.seconds(1)
 
-    init(_ client: EsperClient) { self.client = client }
+    init(_ client: EsperClient, _ group: PretendedGroup, others: Int, maximum: Int) {
+        (self.client, self.group, self.others) = (client, group, others)
+        self.maximum = Atomic(maximum)
+    }
+
+    /// From the next look on.
+    func set(maximum bytes: Int) { maximum.store(bytes, ordering: .relaxed) }
 
     func during(_ body: () async throws -> Void) async throws {
         let watching = Task { await self.watch() }
@@ -157,17 +167,17 @@ private final class LimitWatch: Sendable {
     private func watch() async {
         var keptAt = ContinuousClock.now
         while !isOver.load(ordering: .relaxed) {
-            do throws(EsperError) {
+            do {
                 let stat = try await client.cache.stat()
                 let (bytes, limit) = (stat["memory_bytes"] ?? 0, stat["memory_limit_bytes"] ?? 0)
+                try group.tell(maximum: maximum.load(ordering: .relaxed), current: others + Int(bytes))
                 let now = ContinuousClock.now
+                let isKept = bytes <= limit + limit / 100
+                if isKept { keptAt = now }
+                let isLate = now - keptAt > Self.grace
                 state.withLock { state in
                     state.samples += 1
-                    if bytes <= limit + limit / 100 {
-                        keptAt = now
-                    } else if now - keptAt > Self.grace {
-                        state.problems.append("\(bytes) bytes accounted, limit \(limit)")
-                    }
+                    if isLate { state.problems.append("\(bytes) bytes accounted, limit \(limit)") }
                 }
             } catch { state.withLock { $0.problems.append("\(error)") } }
             await pause(.milliseconds(20))

@@ -281,6 +281,11 @@ struct CacheTierTests {
         #expect(try await nodes.value(of: name, at: "n3") == Kernel.bytes(of: name), "from the archive")
         #expect(try await corrupt(.redis) - before.0 == count)
         #expect(try await corrupt(.catalog) - before.1 == count)
+        try await until("the catalog to be repaired") {
+            try await server.sql(
+                "SELECT count(*) FROM esper.cache_payload WHERE \(Self.among(digests)) AND sha256(payload) = digest")
+                == "\(digests.count)"
+        }
         // No right copy anywhere: absent, and no wrong byte; then it is made again.
         try await nodes.forget(name)
         try await flipInRedisAndCatalog()
