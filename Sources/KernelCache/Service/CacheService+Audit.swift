@@ -1,5 +1,7 @@
 import CacheCore
-import EsperTypes
+package import EsperTypes
+import Logging
+import Metrics
 import RaftRuntime
 
 /// An outside look at the promise that every node tells the same of a name: it asks, compares, tells an operator, and repairs

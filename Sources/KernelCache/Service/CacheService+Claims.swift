@@ -1,5 +1,5 @@
 import CacheCore
-import EsperTypes
+public import EsperTypes
 import RaftRuntime
 import Synchronization
 

@@ -1,5 +1,6 @@
 import CacheCore
 import EsperTypes
+import Logging
 import RaftRuntime
 import Synchronization
 

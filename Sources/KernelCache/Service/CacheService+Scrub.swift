@@ -1,5 +1,6 @@
 import CacheCore
 import EsperTypes
+import Logging
 import RaftRuntime
 
 /// Reading again what nobody reads, so that damage is found while there is another copy.
