@@ -35,9 +35,16 @@ public final class ArchiveTier: BlobTier {
         return Dictionary(found.compactMap(\.self), uniquingKeysWith: { first, _ in first })
     }
 
+    /// What is there already is read before anybody relies on it; a damaged copy gives way.
     public func put(_ blobs: [Blob], deadline: Instant) async throws(TierFailure) {
         _ = try await each(blobs) { [store] blob async throws(ObjectStoreError) in
-            try await store.put(Self.key(blob.digest), blob.bytes, deadline: deadline)
+            let key = Self.key(blob.digest)
+            guard try await store.put(key, blob.bytes, deadline: deadline) == .alreadyThere,
+                try await store.get(key, range: nil, deadline: deadline) != blob.bytes
+            else { return }
+            try await store.delete(key, deadline: deadline)
+            guard try await store.put(key, blob.bytes, deadline: deadline) == .alreadyThere else { return }
+            throw ObjectStoreError(.conflict, "somebody else writes \(key); try again")
         }
     }
 

@@ -77,13 +77,22 @@ import Testing
             bytes[50] ^= 1
             _ = try await store.put(ArchiveTier.key(damaged.digest), bytes, deadline: .soon)
             try await tier.put([right], deadline: .soon)
-            // Nothing replaces what is there, however wrong.
-            try await tier.put([damaged], deadline: .soon)
             let digests = [damaged.digest, right.digest]
             #expect(try await tier.get(digests, deadline: .soon) == [right.digest: right.bytes])
             #expect(try await tier.has(digests, deadline: .soon) == [right.digest])
             try await tier.put([damaged], deadline: .soon)
             #expect(try await tier.get(digests, deadline: .soon).count == 2)
+        }
+    }
+
+    @Test(arguments: Kind.all) func `a put does not rely on a damaged copy that is there`(kind: Kind) async throws {
+        try await withTier(kind) { tier, store in
+            let blob = Blob.sample(1)
+            var bytes = blob.bytes
+            bytes[50] ^= 1
+            _ = try await store.put(ArchiveTier.key(blob.digest), bytes, deadline: .soon)
+            try await tier.put([blob], deadline: .soon)
+            #expect(try await tier.get([blob.digest], deadline: .soon) == [blob.digest: blob.bytes])
         }
     }
 
