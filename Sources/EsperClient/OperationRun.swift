@@ -55,20 +55,23 @@ final class OperationRun: @unchecked Sendable {
     }
 
     /// Refusals that pass when somebody acts: an operation that meets them until its time is up says so, not `timed_out`.
-    private static let lastingRefusals: Set = ["storage_full", "outbox_full", "overloaded"]
+    private static let lastingRefusals: Set = ["storage_full", "outbox_full", "overloaded", "tier_unavailable"]
+
+    /// The refusal that was met until time was up; nil when that is not why it is.
+    static func lasting(_ refusal: EsperError?, until lastError: EsperError?) -> EsperError? {
+        // The last attempt may have had too little time left for an answer.
+        guard let refusal, lastingRefusals.contains(refusal.code),
+            lastError == refusal || lastError?.code == EsperError.Code.timedOut
+        else { return nil }
+        return EsperError(
+            code: refusal.code, message: "\(refusal.message) (tried until the time allowed was over)",
+            outcome: refusal.outcome, isRetryable: true)
+    }
 
     /// The error when time is up.
     func timedOut() -> EsperError {
         let outcome: Outcome = isOpen && operation.isMutating ? .unknown : .notCommitted
-        // The last attempt may have had too little time left for an answer.
-        if let refusal = lastRefusal, Self.lastingRefusals.contains(refusal.code),
-            lastError == refusal || lastError?.code == EsperError.Code.timedOut
-        {
-            return EsperError(
-                code: refusal.code, message: "\(refusal.message) (tried until the time allowed was over)",
-                outcome: outcome,
-                isRetryable: true)
-        }
+        if let refusal = Self.lasting(lastRefusal, until: lastError) { return refusal.with(outcome) }
         let reason = lastError.map { "; the last attempt: \($0.code): \($0.message)" } ?? ""
         return EsperError(
             code: EsperError.Code.timedOut, message: "no answer in the time allowed\(reason)", outcome: outcome,

@@ -39,8 +39,10 @@ package struct SlotMap: Equatable, Sendable {
     /// Another owner of one slot, as a redirection says.
     package mutating func move(_ slot: Int, to endpoint: Endpoint) { owners[slot] = place(of: endpoint) }
 
+    /// -1 when there are as many owners as slots already: some of them own nothing any more.
     private mutating func place(of endpoint: Endpoint) -> Int16 {
         if let place = masters.firstIndex(of: endpoint) { return Int16(place) }
+        guard masters.count < HashSlot.count else { return -1 }
         masters.append(endpoint)
         return Int16(masters.count - 1)
     }

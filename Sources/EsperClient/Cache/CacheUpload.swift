@@ -64,10 +64,13 @@ struct CacheUpload {
         // An attempt may have taken effect, and no later one has said otherwise.
         var isOpen = false
         var lastError: EsperError?
+        var lastRefusal: EsperError?
         while true {
             if Task.isCancelled { throw CacheDownload.cancelled.with(isOpen ? .unknown : .notCommitted) }
             guard attempt < client.options.maximumAttempts, NIODeadline.now() < deadline else {
-                let error = lastError ?? CacheDownload.timedOut("no answer in the time allowed")
+                let error =
+                    OperationRun.lasting(lastRefusal, until: lastError) ?? lastError
+                    ?? CacheDownload.timedOut("no answer in the time allowed")
                 throw error.with(isOpen ? .unknown : .notCommitted)
             }
             attempt += 1
@@ -89,6 +92,7 @@ struct CacheUpload {
             let reading = FailureReading(failure, isMutating: true)
             let error = reading.error
             lastError = error
+            if reading.isJudged { lastRefusal = error }
             if error.code == "client_unknown", !isOpen {
                 client.engine.forget(id)
                 id = try await identity()

@@ -93,7 +93,8 @@ extension CacheService {
                     .init(
                         shard: planned.shard, id: nil, step: .stable, reason: planned.reason, from: named(from),
                         to: named(planned.to), estimatedBytes: planned.estimatedBytes))
-                reply.leftBytes += planned.estimatedBytes * UInt64(planned.to.members.count { !from.contains($0) })
+                let copies = UInt64(planned.to.members.count { !from.contains($0) })
+                reply.leftBytes.add(planned.estimatedBytes, times: copies)
             }
             return reply
         }
@@ -105,10 +106,10 @@ extension CacheService {
                     shard: id, id: move.id, step: shard.step, reason: move.reason,
                     from: move.from.map(named) ?? [], to: named(move.to), estimatedBytes: move.estimatedBytes))
             switch shard.step {
-            case .planned: reply.leftBytes += move.estimatedBytes * UInt64(move.joining.count)
+            case .planned: reply.leftBytes.add(move.estimatedBytes, times: UInt64(move.joining.count))
             case .copy, .verify:
-                reply.leftBytes += progress[move.id]?.left ?? 0
-                reply.copiedBytes += progress[move.id]?.copied ?? 0
+                reply.leftBytes.add(progress[move.id]?.left ?? 0)
+                reply.copiedBytes.add(progress[move.id]?.copied ?? 0)
             case .stable, .flip, .drain: break
             }
         }
@@ -132,10 +133,10 @@ extension CacheService {
                 reply.unreachable.append(placements.name(of: node) ?? "\(node)")
                 continue
             }
-            reply.bytesPerSecond += answer.bytesPerSecond
+            reply.bytesPerSecond.add(answer.bytesPerSecond)
             for move in answer.moves {
-                moves[move.id, default: (0, 0)].left += move.leftBytes
-                moves[move.id, default: (0, 0)].copied += move.copiedBytes
+                moves[move.id, default: (0, 0)].left.add(move.leftBytes)
+                moves[move.id, default: (0, 0)].copied.add(move.copiedBytes)
             }
         }
         reply.unreachable.sort()
@@ -144,5 +145,14 @@ extension CacheService {
 
     private func named(_ placement: Placement) -> [String] {
         placement.members.map { placements.name(of: $0) ?? "\($0)" }
+    }
+}
+
+extension UInt64 {
+    /// As far as it goes: what others report is anything.
+    fileprivate mutating func add(_ other: UInt64, times count: UInt64 = 1) {
+        let (product, isTooMuch) = other.multipliedReportingOverflow(by: count)
+        let (sum, isTooLarge) = addingReportingOverflow(product)
+        self = isTooMuch || isTooLarge ? .max : sum
     }
 }

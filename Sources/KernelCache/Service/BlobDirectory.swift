@@ -23,6 +23,8 @@ public final class BlobDirectory: Sendable {
         var touched: Instant
         /// By this process; what an earlier one wrote may not have been.
         var isSynced: Bool
+        /// Another number for each file that was ever put in the same place.
+        var file: UInt64
     }
 
     /// By shard: nobody who asks for one looks at the others.
@@ -145,22 +147,35 @@ public final class BlobDirectory: Sendable {
     ///
     /// - Throws: when one cannot be read, which says nothing about what is there.
     public func get(_ digests: [Digest]) async throws(PeerFailure) -> [Digest: [UInt8]] {
-        let there = digests.compactMap { digest in
-            index.withLock { $0[digest] }.map { (digest, $0.size) }
-        }
-        if there.isEmpty { return [:] }
-        let outcome = await run { directory -> Result<[Digest: [UInt8]], PeerFailure> in
-            var found: [Digest: [UInt8]] = [:]
+        try await read(digests).found
+    }
+
+    /// Reads them, and removes those that are damaged.
+    ///
+    /// - Returns: which those were.
+    func scrub(_ digests: [Digest]) async throws(PeerFailure) -> [Digest] { try await read(digests).damaged }
+
+    private struct Reading: Sendable {
+        var found: [Digest: [UInt8]] = [:]
+        var damaged: [Digest] = []
+    }
+
+    private func read(_ digests: [Digest]) async throws(PeerFailure) -> Reading {
+        let there = index.withLock { index in digests.compactMap { digest in index[digest].map { (digest, $0) } } }
+        if there.isEmpty { return Reading() }
+        let outcome = await run { directory -> Result<Reading, PeerFailure> in
+            var reading = Reading()
             do throws(PeerFailure) {
-                for (digest, size) in there {
-                    if let bytes = try directory.read(digest, size), Digest(hashing: bytes) == digest {
-                        found[digest] = bytes
-                    } else {
+                for (digest, record) in there {
+                    if let bytes = try directory.read(digest, record.size), Digest(hashing: bytes) == digest {
+                        reading.found[digest] = bytes
+                    } else if directory.remove(digest, file: record.file) {
+                        // Else somebody has removed it, and perhaps put it there anew.
                         directory.damagedFiles.add()
-                        _ = directory.remove(digest)
+                        reading.damaged.append(digest)
                     }
                 }
-                return .success(found)
+                return .success(reading)
             } catch { return .failure(error) }
         }
         guard let outcome else { throw Self.closed }
@@ -173,29 +188,28 @@ public final class BlobDirectory: Sendable {
         while !rest.isEmpty { rest = try await write(rest, isSynced: isSynced) }
     }
 
-    /// - Returns: those that were there when it began, and were removed meanwhile: they are to be written again.
+    /// - Returns: those that were removed meanwhile: they are to be written again.
     private func write(_ blobs: [Blob], isSynced: Bool) async throws(PeerFailure) -> [Blob] {
-        let outcome = await run { directory -> Result<Set<Digest>, PeerFailure> in
+        let outcome = await run { directory -> Result<[Blob], PeerFailure> in
             do throws(PeerFailure) {
-                var written: Set<Digest> = []
-                for blob in blobs {
-                    if try directory.write(blob, isSynced: isSynced) { written.insert(blob.digest) }
-                }
+                var files: [Digest: UInt64] = [:]
+                for blob in blobs { files[blob.digest] = try directory.write(blob, isSynced: isSynced) }
                 if isSynced { try directory.syncParents(of: blobs) }
-                return .success(written)
+                return .success(blobs.filter { !directory.isThere($0.digest, file: files[$0.digest], isSynced) })
             } catch { return .failure(error) }
         }
         guard let outcome else { throw Self.closed }
-        let written = try outcome.get()
+        return try outcome.get()
+    }
+
+    /// Whether it is the file that was written or found; if so it counts as used, and as synced when it has been.
+    private func isThere(_ digest: Digest, file: UInt64?, _ isSynced: Bool) -> Bool {
         let now = NodeClock.now()
         return index.withLock { index in
-            blobs.filter { blob in
-                let known = index[blob.digest]
-                if known == nil, !written.contains(blob.digest) { return true }
-                index[blob.digest] = Record(
-                    size: UInt32(blob.bytes.count), touched: now, isSynced: isSynced || known?.isSynced ?? false)
-                return false
-            }
+            guard let file, index[digest]?.file == file else { return false }
+            index[digest]?.touched = now
+            if isSynced { index[digest]?.isSynced = true }
+            return true
         }
     }
 
@@ -271,28 +285,53 @@ public final class BlobDirectory: Sendable {
         return bytes.count == Int(size) ? bytes : nil
     }
 
-    /// - Returns: false when it was there already.
-    private func write(_ blob: Blob, isSynced: Bool) throws(PeerFailure) -> Bool {
+    /// - Returns: the file that holds it now; nil when that was removed meanwhile.
+    private func write(_ blob: Blob, isSynced: Bool) throws(PeerFailure) -> UInt64? {
+        if let known = index.withLock({ $0[blob.digest] }) { return try sync(blob, known, if: isSynced) }
+        let file = counter.add(1, ordering: .relaxed).newValue
+        let draft = "\(path)/\(Self.hex(UInt8(blob.digest.prefix >> 56)))/.\(file)"
+        try write(blob.bytes, to: draft, isSynced: isSynced)
         let place = place(of: blob.digest, UInt32(blob.bytes.count))
-        if let known = index.withLock({ $0[blob.digest] }) {
-            guard isSynced, !known.isSynced else { return false }
-            // Whoever wrote it may not have waited for the disk.
-            let file = open(place, O_RDONLY | O_CLOEXEC)
-            if file >= 0 {
-                defer { Glibc.close(file) }
-                guard fdatasync(file) == 0 else { throw Self.failure("cannot sync \(place)") }
-                return false
-            }
+        let now = NodeClock.now()
+        // Named under the lock: no file takes the place of one that somebody relies on.
+        let outcome: Result<Record?, PeerFailure> = index.withLock { index in
+            if let other = index[blob.digest] { return .success(other) }
+            guard rename(draft, place) == 0 else { return .failure(Self.failure("cannot name \(place)")) }
+            index[blob.digest] = Record(
+                size: UInt32(blob.bytes.count), touched: now, isSynced: false, file: file)
+            return .success(nil)
         }
-        let number = counter.add(1, ordering: .relaxed).newValue
-        let draft = "\(path)/\(Self.hex(UInt8(blob.digest.prefix >> 56)))/.\(number)"
+        if case .success(nil) = outcome { return file }
+        unlink(draft)
+        return try outcome.get().flatMap { other throws(PeerFailure) in try sync(blob, other, if: isSynced) }
+    }
+
+    /// Whoever wrote it may not have waited for the disk.
+    private func sync(_ blob: Blob, _ known: Record, if isSynced: Bool) throws(PeerFailure) -> UInt64? {
+        guard isSynced, !known.isSynced else { return known.file }
+        let place = place(of: blob.digest, known.size)
+        let file = open(place, O_RDONLY | O_CLOEXEC)
+        guard file >= 0 else {
+            if errno == ENOENT {
+                _ = remove(blob.digest, file: known.file)
+                return nil
+            }
+            throw Self.failure("cannot open \(place)")
+        }
+        defer { Glibc.close(file) }
+        guard fdatasync(file) == 0 else { throw Self.failure("cannot sync \(place)") }
+        return known.file
+    }
+
+    private func write(_ bytes: [UInt8], to draft: String, isSynced: Bool) throws(PeerFailure) {
         let file = open(draft, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
         guard file >= 0 else { throw Self.failure("cannot make \(draft)") }
         var failed: PeerFailure?
-        blob.bytes.withUnsafeBytes { bytes in
+        bytes.withUnsafeBytes { bytes in
             var written = 0
             while written < bytes.count {
                 let count = Glibc.write(file, bytes.baseAddress! + written, bytes.count - written)
+                if count < 0, errno == EINTR { continue }
                 if count <= 0 {
                     failed = Self.failure("cannot write \(draft)")
                     return
@@ -302,12 +341,10 @@ public final class BlobDirectory: Sendable {
         }
         if failed == nil, isSynced, fdatasync(file) != 0 { failed = Self.failure("cannot sync \(draft)") }
         Glibc.close(file)
-        if failed == nil, rename(draft, place) != 0 { failed = Self.failure("cannot name \(place)") }
         if let failed {
             unlink(draft)
             throw failed
         }
-        return true
     }
 
     private func syncParents(of blobs: [Blob]) throws(PeerFailure) {
@@ -320,10 +357,14 @@ public final class BlobDirectory: Sendable {
     }
 
     /// The file goes under the lock: whoever finds the record afterwards finds a file that was put there after that.
-    private func remove(_ digest: Digest, idleFor idle: Duration = .zero) -> Bool {
+    ///
+    /// - Parameter file: only if it is this one.
+    private func remove(_ digest: Digest, file: UInt64? = nil, idleFor idle: Duration = .zero) -> Bool {
         let now = NodeClock.now()
         return index.withLock { index in
-            guard let record = index[digest], now - record.touched >= idle else { return false }
+            guard let record = index[digest], now - record.touched >= idle, file ?? record.file == record.file else {
+                return false
+            }
             index[digest] = nil
             // Not there any more: just as well.
             unlink(place(of: digest, record.size))
@@ -351,7 +392,8 @@ public final class BlobDirectory: Sendable {
                     if name.hasPrefix(".") { unlink("\(path)/\(prefix)/\(name)") }
                     continue
                 }
-                found[digest] = Record(size: size, touched: now, isSynced: false)
+                found[digest] = Record(
+                    size: size, touched: now, isSynced: false, file: counter.add(1, ordering: .relaxed).newValue)
             }
         }
         index.withLock { $0 = found }

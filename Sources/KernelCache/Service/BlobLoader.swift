@@ -111,7 +111,7 @@ final class BlobLoader: Sendable {
         return result
     }
 
-    /// As ``load(_:costMilliseconds:deadline:)``, for whoever looks at everything: it counts as no use, and nothing comes into memory or goes
+    /// As ``load(_:costMilliseconds:deadline:)``, for whoever looks at everything: no tier counts it as a use, and nothing comes into memory or goes
     /// up to a nearer tier.
     func peek(_ digests: [Digest], deadline: Instant) async -> LoadResult {
         var result = LoadResult()
@@ -121,7 +121,7 @@ final class BlobLoader: Sendable {
         var plan = plan(digests.filter { result.found[$0] == nil }, deadline: deadline)
         while let step = plan.next(now: NodeClock.now()) {
             do throws(PeerFailure) {
-                let found = try await ask(step)
+                let found = try await ask(step, isUse: false)
                 plan.answered(step, found: found.keys)
                 for (digest, bytes) in found { result.found[digest] = CachedBlob(bytes: bytes, tier: step.source.tier) }
             } catch { plan.failed(step, found: [Digest]()) }
@@ -192,7 +192,9 @@ final class BlobLoader: Sendable {
         }
     }
 
-    private func ask(_ step: RetrievalPlan.Step) async throws(PeerFailure) -> [Digest: [UInt8]] {
+    private func ask(
+        _ step: RetrievalPlan.Step, isUse: Bool = true
+    ) async throws(PeerFailure) -> [Digest: [UInt8]] {
         switch step.source {
         case .disk: return try await disk?.get(step.digests) ?? [:]
         case .peer(let node):
@@ -203,7 +205,9 @@ final class BlobLoader: Sendable {
         case .redis, .catalog, .archive:
             guard let tier = outer.first(where: { $0.tier == step.source.tier }) else { return [:] }
             do throws(TierFailure) {
-                return try await tier.get(step.digests, deadline: step.deadline)
+                if isUse { return try await tier.get(step.digests, deadline: step.deadline) }
+                return try await tier.peek(step.digests, deadline: step.deadline)
+                    .filter { Digest(hashing: $1) == $0 }
             } catch {
                 throw PeerFailure("\(error)")
             }

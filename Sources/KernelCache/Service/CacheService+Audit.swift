@@ -13,6 +13,12 @@ extension CacheService {
         package var node: NodeID
         /// By how many versions it was off; 0: it told another content or state of the right one.
         package var distance: UInt64
+
+        package init(name: [UInt8], node: NodeID, distance: UInt64) {
+            self.name = name
+            self.node = node
+            self.distance = distance
+        }
     }
 
     /// Asks every node what the names stand for, and this one before and after. What changed in between says nothing; what did not

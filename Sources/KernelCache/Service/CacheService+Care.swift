@@ -72,7 +72,7 @@ extension CacheService {
         let before = (blobs: reply.blobs, bytes: reply.bytes)
         guard let encoded = await load([binding.manifest], binding, request.deadline, &reply)?.first,
             let manifest = try? Manifest(decoding: encoded),
-            await load(Array(Set(manifest.blobs.map(\.digest))), binding, request.deadline, &reply) != nil
+            await loadAll(Set(manifest.blobs), binding, request.deadline, &reply)
         else {
             noteWarmed([], bytes: reply.bytes - before.bytes)
             reply.missing += 1
@@ -84,6 +84,21 @@ extension CacheService {
             noteWarmed([binding.manifest], bytes: reply.bytes - before.bytes)
             reply.artifacts += 1
         }
+    }
+
+    /// In parts, so that a large artifact takes no more memory than a small one while it is on its way.
+    private func loadAll(
+        _ blobs: Set<BlobReference>, _ binding: Binding, _ deadline: Instant, _ reply: inout WarmReply
+    ) async -> Bool {
+        var (part, bytes): ([Digest], UInt64) = ([], 0)
+        for blob in blobs {
+            part.append(blob.digest)
+            bytes += UInt64(blob.size)
+            guard bytes >= options.prefetchBytes else { continue }
+            guard await load(part, binding, deadline, &reply) != nil else { return false }
+            (part, bytes) = ([], 0)
+        }
+        return await load(part, binding, deadline, &reply) != nil
     }
 
     private func load(

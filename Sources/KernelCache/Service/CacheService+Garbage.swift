@@ -66,21 +66,19 @@ extension CacheService {
         let members = Set(placements.others)
         let digests = blobs.map(\.digest)
         let end = NodeClock.now() + options.condemnation / 4
-        var wanted: Set<Digest>? = condemn(digests, for: options.condemnation, by: names.nodeID)
-        for node in members {
-            do throws(PeerFailure) {
-                let some = try await peers.condemn(
-                    digests, for: options.condemnation, at: node, deadline: NodeClock.now() + options.copyLimit)
-                wanted?.formUnion(some)
-            } catch { wanted = nil }
-        }
-        // Names last: whoever has bound one since has held its blobs before, at a node that was asked.
+        let wanted = await claimed(digests, at: members)
+        // Names next: whoever has bound one since has held its blobs before, at a node that was asked.
+        let referenced = wanted == nil ? nil : await references.read()
+        // Then all once more: a node that has started since has forgotten what it was told, and tells what it has stored meanwhile. One
+        // that has joined was never asked.
+        await refreshMembers()
+        let isSame = Set(placements.others) == members
         var isOver = true
-        if let wanted, let referenced = await references.read() {
+        if isSame, let wanted, let referenced, let since = await claimed(digests, at: members) {
             let doomed = digests.filter {
-                !wanted.contains($0) && referenced[$0] == nil && coordinates(ShardID(of: $0))
+                !wanted.contains($0) && !since.contains($0) && referenced[$0] == nil && coordinates(ShardID(of: $0))
             }
-            if Set(placements.others) == members, NodeClock.now() < end, !doomed.isEmpty {
+            if NodeClock.now() < end, !doomed.isEmpty {
                 isOver = await delete(doomed, Dictionary(blobs.map { ($0.digest, $0.size) }) { $1 }, in: tier)
             }
         } else {
@@ -95,6 +93,21 @@ extension CacheService {
                 digests, for: .zero, at: node, deadline: NodeClock.now() + options.copyLimit)
         }
         return wanted != nil
+    }
+
+    /// Tells all nodes that these may go.
+    ///
+    /// - Returns: those that some store counts on; nil when a node does not answer.
+    private func claimed(_ digests: [Digest], at members: Set<NodeID>) async -> Set<Digest>? {
+        var claimed = condemn(digests, for: options.condemnation, by: names.nodeID)
+        for node in members {
+            do throws(PeerFailure) {
+                let deadline = NodeClock.now() + options.copyLimit
+                claimed.formUnion(
+                    try await peers.condemn(digests, for: options.condemnation, at: node, deadline: deadline))
+            } catch { return nil }
+        }
+        return claimed
     }
 
     /// - Returns: whether nothing of it can happen later.

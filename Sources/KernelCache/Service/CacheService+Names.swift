@@ -54,6 +54,8 @@ extension CacheService {
     private func evict(_ request: EvictRequest, from kind: CacheTier) async throws(CacheFailure) -> EvictReply {
         if kind == .memory { return try await evictCopy(request) }
         guard let closure = try await closure(request) else { return EvictReply() }
+        // Nothing else has what leaves the catalog: its bytes are looked at.
+        let archived = kind == .catalog ? await verified(closure.digests, deadline: request.deadline) : []
         let (holdings, _) = await locate(closure.digests, counts: true, deadline: request.deadline)
         let safe = closure.digests.filter { digest in
             guard let holding = holdings[digest] else { return false }
@@ -61,7 +63,7 @@ extension CacheService {
             case .memory: true
             case .redis: !holding.synced.isEmpty || !holding.tiers.subtracting(TierSet(.redis)).isEmpty
             case .peer: !holding.tiers.subtracting(TierSet(.redis)).isEmpty
-            case .catalog: holding.tiers.contains(TierSet(.archive))
+            case .catalog: archived.contains(digest)
             case .archive: false
             }
         }
@@ -85,6 +87,19 @@ extension CacheService {
             reply.copies = held.count
         } catch { throw CacheFailure(.tierUnavailable, "\(error)", outcome: .unknown) }
         return reply
+    }
+
+    /// Those whose bytes the archive has told, and they were right.
+    private func verified(_ digests: [Digest], deadline: Instant) async -> Set<Digest> {
+        guard let archive = tier(.archive) else { return [] }
+        var verified: Set<Digest> = []
+        for start in stride(from: 0, to: digests.count, by: 16) {
+            let part = Array(digests[start..<min(start + 16, digests.count)])
+            // What cannot be read now is not there.
+            guard let found = try? await archive.get(part, deadline: deadline) else { break }
+            verified.formUnion(found.keys)
+        }
+        return verified
     }
 
     public func list(_ request: ListRequest) async throws(CacheFailure) -> ListReply {

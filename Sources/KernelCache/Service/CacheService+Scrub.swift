@@ -53,9 +53,7 @@ extension CacheService {
             for start in stride(from: 0, to: there.count, by: Self.scrubbedAtOnce) {
                 let part = Array(there[start..<min(start + Self.scrubbedAtOnce, there.count)])
                 // What cannot be read now is read at another time; what is damaged is removed by the reading.
-                guard let whole = try? await disk.get(part) else { continue }
-                let damaged = part.filter { whole[$0] == nil && !disk.has($0) }
-                if damaged.isEmpty { continue }
+                guard let damaged = try? await disk.scrub(part), !damaged.isEmpty else { continue }
                 tell(damaged, "disk")
                 let again = await fetched(damaged)
                 // Without room it is missing, and found elsewhere.

@@ -6,7 +6,12 @@ extension CacheService {
         await withDiscardingTaskGroup { group in
             group.addTask { await self.keepScrubbing() }
             group.addTask { await self.keepAuditing() }
-            group.addTask { await self.every(self.options.garbageInterval) { await self.collectOuterGarbage() } }
+            group.addTask {
+                await self.every(self.options.garbageInterval) {
+                    await self.collectGarbage()
+                    await self.collectOuterGarbage()
+                }
+            }
         }
     }
 

@@ -140,8 +140,7 @@ public final class CacheService: ArtifactCache, PeerResponder {
     }
 
     private func runChores() async {
-        var lastGarbage = NodeClock.now()
-        var lastList = lastGarbage
+        var lastList = NodeClock.now()
         while !Task.isCancelled {
             await refreshMembers()
             memory.maintain()
@@ -159,10 +158,6 @@ public final class CacheService: ArtifactCache, PeerResponder {
             if now - lastList >= options.hotListInterval {
                 lastList = now
                 await keepHotList()
-            }
-            if now - lastGarbage >= options.garbageInterval {
-                lastGarbage = now
-                await collectGarbage()
             }
             // Cancelled: the loop ends.
             try? await Task.sleep(for: .milliseconds(500))

@@ -6,6 +6,8 @@ struct Listing {
     private let after: [UInt8]?
     private let limit: Int
     private(set) var found: [ListedObject] = []
+    /// The last second that nanoseconds of 64 bits can tell.
+    private static let latest = Int(UInt64.max / 1_000_000_000)
 
     init(prefix: String, after: String?, limit: Int) {
         self.prefix = Array(prefix.utf8)
@@ -21,7 +23,7 @@ struct Listing {
             var facts = stat()
             guard fstatat(directory.number, name, &facts, AT_SYMLINK_NOFOLLOW) == 0 else { continue }
             // Nothing is written to a file once it stands there.
-            let created = UInt64(max(0, facts.st_mtim.tv_sec)) * 1_000_000_000 + UInt64(facts.st_mtim.tv_nsec)
+            let created = UInt64(min(max(0, facts.st_mtim.tv_sec), Self.latest)) * 1_000_000_000
             switch facts.st_mode & S_IFMT {
             case S_IFDIR: entries.append((path + name + "/", true, name, created))
             case S_IFREG: entries.append((path + name, false, name, created))

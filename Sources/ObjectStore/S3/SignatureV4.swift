@@ -30,7 +30,9 @@ package struct SignatureV4: Sendable {
             var parts = tm()
             (parts.tm_year, parts.tm_mon, parts.tm_mday) = (numbers[0] - 1900, numbers[1] - 1, numbers[2])
             (parts.tm_hour, parts.tm_min, parts.tm_sec) = (numbers[3], numbers[4], numbers[5])
-            return UInt64(exactly: timegm(&parts)).map { $0 * 1_000_000_000 }
+            guard let seconds = UInt64(exactly: timegm(&parts)) else { return nil }
+            let (nanoseconds, overflow) = seconds.multipliedReportingOverflow(by: 1_000_000_000)
+            return overflow ? nil : nanoseconds
         }
     }
 
