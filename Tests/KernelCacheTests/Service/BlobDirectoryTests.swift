@@ -59,6 +59,28 @@ struct BlobDirectoryTests {
         }
     }
 
+    @Test func `those who find a damaged file leave alone what was put there after it`() async throws {
+        try await withDirectory { directory, path in
+            let blob = blob(1000)
+            let file = place(of: blob, in: path)
+            for _ in 0..<200 {
+                try await directory.put([blob], isSynced: false)
+                try Data(count: 1000).write(to: URL(fileURLWithPath: file))
+                await withThrowingTaskGroup(of: Void.self) { group in
+                    for number in 0..<4 {
+                        group.addTask {
+                            _ = try await directory.get([blob.digest])
+                            try await directory.put([blob], isSynced: number % 2 == 0)
+                        }
+                    }
+                }
+                #expect(directory.has(blob.digest))
+                #expect(try await directory.get([blob.digest]) == [blob.digest: blob.bytes])
+                _ = await directory.delete([blob.digest])
+            }
+        }
+    }
+
     @Test func `a file that cannot be read is no damage, and nothing is known to be absent`() async throws {
         try await withDirectory { directory, path in
             let blob = blob(300)
