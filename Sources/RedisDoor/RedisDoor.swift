@@ -82,11 +82,8 @@ public final class RedisDoor: Sendable {
             let session = RedisSession(
                 door: door, id: door.totals.nextConnection(), certificate: certificate,
                 remote: written(channel.remoteAddress), local: written(channel.localAddress), start: loop.coarseNow)
-            let pipeline = channel.pipeline.syncOperations
-            let socket =
-                try credentials == nil
-                ? pipeline.withUnsafeTransportIfAvailable { (socket: NIOBSDSocket.Handle) in socket } : nil
-            try pipeline.addHandler(RedisConnection(session: session, loop: loop, socket: socket))
+            try channel.pipeline.syncOperations.addHandler(
+                RedisConnection(session: session, loop: loop, isPlaintext: credentials == nil))
         }
         guard let credentials else { return try begin(nil) }
         let gate = RedisTLSGate(

@@ -1,12 +1,9 @@
 import DequeModule
 import EsperTypes
+import Glibc
 import KernelCache
 import Metrics
 import NIOCore
-
-#if canImport(Glibc)
-    import Glibc
-#endif
 
 /// One client: reads requests, runs them in order, and writes the answers in the same order, those of one turn at once.
 ///
@@ -64,8 +61,8 @@ final class RedisConnection: ChannelDuplexHandler {
     private var isWritable = true
     private var unreadSince: Instant?
     private var unreadPushBytes = 0
-    /// Of plain text; see ``sendAtOnce(by:)``.
-    private let socket: NIOBSDSocket.Handle?
+    /// Whether bytes are written as they are, without TLS.
+    private let isPlaintext: Bool
     /// The channel was given something to write, which it may not have written.
     private var hasQueued = false
     private var isEnding = false
@@ -73,10 +70,9 @@ final class RedisConnection: ChannelDuplexHandler {
     private var scratch: [UInt8] = []
     private var scratchPrefix = -1
 
-    /// - Parameter socket: the channel's, when its bytes are written as they are.
-    init(session: RedisSession, loop: DoorLoop, socket: NIOBSDSocket.Handle?) {
+    init(session: RedisSession, loop: DoorLoop, isPlaintext: Bool) {
         self.session = session
-        self.socket = socket
+        self.isPlaintext = isPlaintext
         self.loop = loop
         door = session.door
         limits = RequestParser.Limits(bulkBytes: door.options.maximumBulkBytes)
@@ -209,20 +205,23 @@ final class RedisConnection: ChannelDuplexHandler {
 
     /// Gives the socket what it takes of the output; false: the rest is for the channel.
     ///
-    /// The channel's own way costs as much again as the system call. Only while the channel holds nothing back itself, and is
-    /// active: then the number is still its socket's. It sees whatever goes wrong with the socket when it reads, or writes the rest.
+    /// The channel's own way costs as much again as the system call. Only while the channel holds nothing back itself; it sees
+    /// whatever goes wrong with the socket when it reads, or writes the rest.
     private func sendAtOnce(by context: ChannelHandlerContext) -> Bool {
-        guard let socket, isWritable, context.channel.isActive else { return false }
+        guard isPlaintext, isWritable, context.channel.isActive else { return false }
         if hasQueued {
             guard let queued = try? context.channel.syncOptions?.getOption(.bufferedWritableBytes), queued == 0 else {
                 return false
             }
             hasQueued = false
         }
-        let sent = output.withUnsafeReadableBytes {
-            send(socket, $0.baseAddress, $0.count, Int32(MSG_DONTWAIT | MSG_NOSIGNAL))
+        let sent = try? context.pipeline.syncOperations.withUnsafeTransportIfAvailable {
+            (socket: NIOBSDSocket.Handle) in
+            output.withUnsafeReadableBytes {
+                send(socket, $0.baseAddress, $0.count, Int32(MSG_DONTWAIT | MSG_NOSIGNAL))
+            }
         }
-        if sent > 0 { output.moveReaderIndex(forwardBy: sent) }
+        if let sent, sent > 0 { output.moveReaderIndex(forwardBy: sent) }
         hasQueued = output.readableBytes > 0
         return !hasQueued
     }
