@@ -3,7 +3,7 @@ package import EsperTypes
 /// How fast this node copies shards to itself: evenly, at a rate that gives way to what the node is for.
 ///
 /// The rate is halved in each second in which reads from peers or reports to the leader took too long, and grows by a tenth in each
-/// calm one up to its limit (additive increase is too slow after a halving, doubling would oscillate).
+/// calm one, or by a sixty-fourth of its limit where that is more, so that a bad minute is made up for in half a minute.
 package struct MoveRate: Hashable, Sendable {
     /// No slower than this, so that moves end.
     package static let least: UInt64 = 64 << 10
@@ -39,6 +39,7 @@ package struct MoveRate: Hashable, Sendable {
     package mutating func judge(isStrained: Bool, at now: Instant) {
         if let judged, now - judged < .seconds(1) { return }
         judged = now
-        current = isStrained ? max(current / 2, min(Self.least, limit)) : min(limit, current + max(current / 10, 1))
+        current =
+            isStrained ? max(current / 2, min(Self.least, limit)) : min(limit, current + max(current / 10, limit / 64))
     }
 }
