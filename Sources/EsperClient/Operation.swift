@@ -43,7 +43,8 @@ struct Operation: Sendable {
     }
 
     static func command(
-        path: String, _ request: some IdentifiedRequest, wait: Duration = .zero, timeout: Duration? = nil
+        path: String, _ request: some IdentifiedRequest, prefersLeader: Bool = true, wait: Duration = .zero,
+        timeout: Duration? = nil
     ) -> Operation {
         Operation(
             path: path, isMutating: true,
@@ -53,7 +54,7 @@ struct Operation: Sendable {
                 request.requestID = ProtoRequestID(id)
                 return try request.serializedBytes()
             },
-            needsRequestID: true, isIdempotent: false, prefersLeader: true, wait: wait, timeout: timeout)
+            needsRequestID: true, isIdempotent: false, prefersLeader: prefersLeader, wait: wait, timeout: timeout)
     }
 
     /// The registration of a client id: a second one costs an unused id and nothing else.

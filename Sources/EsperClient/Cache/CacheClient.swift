@@ -39,7 +39,7 @@ public struct CacheClient: Sendable {
         let operation: Operation =
             switch subject {
             // A name must not be evicted a second time: it may stand for something new by then.
-            case .name: .command(path: path, request)
+            case .name: .command(path: path, request, prefersLeader: false)
             case .copy, .tier: .repeatable(path: path, request, prefersLeader: false)
             }
         let response = try await client.run(operation, ProtoEvictResponse.self)

@@ -141,6 +141,7 @@ extension Route {
                 Field("repaired_blobs", .unsigned, isRequired: true, "Copied."),
                 Field("repaired_bytes", .unsigned, isRequired: true, "Copied."),
                 Field("unreachable", .list(.text), isRequired: true, "Holders that did not answer."),
+                Field("lost", .unsigned, isRequired: true, "Blobs that are nowhere."),
             ],
             action: .wait { fields, context in try await context.sync(fields) }),
         Route(
