@@ -111,7 +111,7 @@ struct EnrollmentOffers {
         guard let cluster = ClusterID(first.clusterID) else {
             throw CommandFailure("the cluster did not say which one it is")
         }
-        let others = first.members.filter { $0.name != first.answeredBy && $0.isReachable }
+        let others = first.members.filter { $0.name != first.answeredBy }
         let views = await withTaskGroup(of: ClusterView?.self) { group in
             for member in others {
                 group.addTask {
