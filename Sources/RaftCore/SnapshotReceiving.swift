@@ -54,8 +54,8 @@ extension RaftNode {
 
     private mutating func write(_ chunk: InstallSnapshot, into effects: inout [Effect]) {
         guard let current = inbound else { return }
-        let end = chunk.offset + UInt64(chunk.bytes.count)
-        guard chunk.offset == current.expected, !current.isComplete, end <= current.descriptor.sizeBytes,
+        let (end, overflow) = chunk.offset.addingReportingOverflow(UInt64(chunk.bytes.count))
+        guard chunk.offset == current.expected, !current.isComplete, !overflow, end <= current.descriptor.sizeBytes,
             chunk.isLast == (end == current.descriptor.sizeBytes), chunk.isLast || !chunk.bytes.isEmpty
         else {
             // Repeated, or from before our restart: say where we stand, unless a write that is under way will.

@@ -34,8 +34,10 @@ public struct StateReplay: Sendable {
         }
     }
 
-    /// Whether the log still holds the last entry that was applied here, and so all of them.
+    /// Whether the log still holds the last entry that was applied here, and so all of them. Where a snapshot took the place of entries, what
+    /// the files hold before it and after it need not be one log.
     package func matches(_ restored: RestoredState) -> Bool {
+        guard restored.snapshot == nil else { return false }
         let offset = state.applied.index.distance(from: restored.compactedThrough.index) - 1
         return restored.entries.indices.contains(offset) && restored.entries[offset].id == state.applied
     }

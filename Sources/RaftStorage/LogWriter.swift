@@ -234,6 +234,12 @@ public final class LogWriter: Sendable {
                 if !hasSpace { callbacks.onSpaceReserved(true) }
                 hasSpace = true
             } catch {
+                let isSync = error.operation == .synchronize || error.operation == .synchronizeDirectory
+                if isSync, !error.isOutOfSpace {
+                    // What a later sync says is true of nothing that was written before.
+                    fail(StorageError(error), callbacks)
+                    return
+                }
                 // The writer will meet the same error, and report it, when it needs the segment.
                 if hasSpace { callbacks.onSpaceReserved(false) }
                 hasSpace = false

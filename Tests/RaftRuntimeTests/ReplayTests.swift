@@ -58,6 +58,16 @@ struct ReplayTests {
         #expect(!replay().matches(RestoredState(configuration: configuration)))
     }
 
+    @Test func `entries before and after a snapshot that took the place of others are not taken for one log`() {
+        // What the files hold: a tail that was never committed, and what came after the snapshot that replaced it.
+        let (uncommitted, later) = (entries([1, 1, 1]), entries([2, 2], from: 4))
+        let snapshot = SnapshotDescriptor(
+            id: EntryID(term: Term(2), index: LogIndex(3)), configuration: configuration, sizeBytes: 1, checksum: 1)
+        #expect(
+            !replay(uncommitted, later).matches(
+                RestoredState(configuration: configuration, snapshot: snapshot, entries: later)))
+    }
+
     @Test func `a follower that starts takes the state over, and a whole cluster that starts serves on`() async throws {
         try await TestCluster.run(3) { cluster in
             let leader = try await cluster.leader()
