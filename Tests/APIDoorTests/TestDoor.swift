@@ -191,6 +191,8 @@ final class TestDoor: Sendable {
         var options = ClientOptions()
         options.firstPause = .milliseconds(1)
         options.longestPause = .milliseconds(20)
+        // Nobody listens where the node says that the leader is.
+        options.followsLeader = false
         return try EsperClient(
             ClientSettings(
                 endpoints: ["127.0.0.1:\(listener.port)"], authority: files["ca"] ?? "",

