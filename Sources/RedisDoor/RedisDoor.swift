@@ -82,8 +82,7 @@ public final class RedisDoor: Sendable {
             let session = RedisSession(
                 door: door, id: door.totals.nextConnection(), certificate: certificate,
                 remote: written(channel.remoteAddress), local: written(channel.localAddress), start: loop.coarseNow)
-            try channel.pipeline.syncOperations.addHandler(
-                RedisConnection(session: session, loop: loop, isPlaintext: credentials == nil))
+            try channel.pipeline.syncOperations.addHandler(RedisConnection(session: session, loop: loop))
         }
         guard let credentials else { return try begin(nil) }
         let gate = RedisTLSGate(

@@ -1,6 +1,5 @@
 import DequeModule
 import EsperTypes
-import Glibc
 import KernelCache
 import Metrics
 import NIOCore
@@ -61,18 +60,13 @@ final class RedisConnection: ChannelDuplexHandler {
     private var isWritable = true
     private var unreadSince: Instant?
     private var unreadPushBytes = 0
-    /// Whether bytes are written as they are, without TLS.
-    private let isPlaintext: Bool
-    /// The channel was given something to write, which it may not have written.
-    private var hasQueued = false
     private var isEnding = false
     /// The name that is asked for, used again and again.
     private var scratch: [UInt8] = []
     private var scratchPrefix = -1
 
-    init(session: RedisSession, loop: DoorLoop, isPlaintext: Bool) {
+    init(session: RedisSession, loop: DoorLoop) {
         self.session = session
-        self.isPlaintext = isPlaintext
         self.loop = loop
         door = session.door
         limits = RequestParser.Limits(bulkBytes: door.options.maximumBulkBytes)
@@ -186,14 +180,12 @@ final class RedisConnection: ChannelDuplexHandler {
         guard output.readableBytes > 0, let context else { return }
         loop.counts.writtenBytes += output.readableBytes
         if isEnding, slots.isEmpty {
-            hasQueued = true
             let bound = NIOLoopBound(context, eventLoop: context.eventLoop)
             context.writeAndFlush(wrapOutboundOut(output)).whenComplete { _ in bound.value.close(promise: nil) }
         } else if leases.isEmpty {
-            if !sendAtOnce(by: context) { context.writeAndFlush(wrapOutboundOut(output), promise: nil) }
+            context.writeAndFlush(wrapOutboundOut(output), promise: nil)
         } else {
             // Kept until the socket has taken it all.
-            hasQueued = true
             context.writeAndFlush(wrapOutboundOut(output)).whenComplete { [leases] _ in
                 withExtendedLifetime(leases) {}
             }
@@ -201,29 +193,6 @@ final class RedisConnection: ChannelDuplexHandler {
         }
         // Written at once nearly always: then the memory is this turn's alone again. What one long answer needed is not kept.
         if output.capacity > 4 * door.options.outputBytes { output = ByteBuffer() } else { output.clear() }
-    }
-
-    /// Gives the socket what it takes of the output; false: the rest is for the channel.
-    ///
-    /// The channel's own way costs as much again as the system call. Only while the channel holds nothing back itself; it sees
-    /// whatever goes wrong with the socket when it reads, or writes the rest.
-    private func sendAtOnce(by context: ChannelHandlerContext) -> Bool {
-        guard isPlaintext, isWritable, context.channel.isActive else { return false }
-        if hasQueued {
-            guard let queued = try? context.channel.syncOptions?.getOption(.bufferedWritableBytes), queued == 0 else {
-                return false
-            }
-            hasQueued = false
-        }
-        let sent = try? context.pipeline.syncOperations.withUnsafeTransportIfAvailable {
-            (socket: NIOBSDSocket.Handle) in
-            output.withUnsafeReadableBytes {
-                send(socket, $0.baseAddress, $0.count, Int32(MSG_DONTWAIT | MSG_NOSIGNAL))
-            }
-        }
-        if let sent, sent > 0 { output.moveReaderIndex(forwardBy: sent) }
-        hasQueued = output.readableBytes > 0
-        return !hasQueued
     }
 
     private enum Pause {
