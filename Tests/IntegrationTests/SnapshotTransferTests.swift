@@ -9,20 +9,25 @@ import Testing
 struct SnapshotTransferTests {
     private static let bytes = 48 << 10
 
+    /// Kills it, and writes until it needs a snapshot.
+    private func leaveBehind(_ node: String, _ cluster: LocalCluster, _ client: EsperClient) async throws {
+        try await put(0..<1, client)
+        await cluster.kill(node)
+        // More than a leader keeps of its log behind a snapshot: 16 MiB.
+        try await put(1..<860, client)
+        // The leader's newest is what it sends: large enough to be caught on its way.
+        for member in cluster.members where member.name != node {
+            let directory = cluster.dataDirectory(of: member.name) + "/snapshots"
+            try await until("a snapshot of most of it") { largestFile(in: directory) > 24 << 20 }
+        }
+    }
+
     @Test func `a node that is killed while it receives a snapshot goes on where it was`() async throws {
         let settings = "raft: {snapshot_after: 4MiB, snapshot_rate: 8MiB}"
         try await LocalCluster.run(3, settings: settings) { cluster in
             let client = try EsperClient(settingsFile: cluster.clientFile)
             defer { client.close() }
-            try await put(0..<1, client)
-            await cluster.kill("n3")
-            // More than a leader keeps of its log behind a snapshot: 16 MiB.
-            try await put(1..<860, client)
-            // The leader's newest is what it sends: large enough to be caught on its way.
-            for member in ["n1", "n2"] {
-                let directory = cluster.dataDirectory(of: member) + "/snapshots"
-                try await until("a snapshot of most of it") { largestFile(in: directory) > 24 << 20 }
-            }
+            try await leaveBehind("n3", cluster, client)
             try cluster.start("n3")
             let directory = cluster.dataDirectory(of: "n3") + "/snapshots"
             try await until("a part of a snapshot") { receivedBytes(in: directory) > 12 << 20 }
@@ -60,13 +65,7 @@ struct SnapshotTransferTests {
         try await LocalCluster.run(3, settings: settings) { cluster in
             let client = try EsperClient(settingsFile: cluster.clientFile)
             defer { client.close() }
-            try await put(0..<1, client)
-            await cluster.kill("n3")
-            try await put(1..<860, client)
-            for member in ["n1", "n2"] {
-                let directory = cluster.dataDirectory(of: member) + "/snapshots"
-                try await until("a snapshot of most of it") { largestFile(in: directory) > 24 << 20 }
-            }
+            try await leaveBehind("n3", cluster, client)
             let before = try await [view(of: "n1", cluster), view(of: "n2", cluster)]
             try await withThrowingTaskGroup(of: Int.self) { group in
                 for worker in 0..<16 { group.addTask { try await self.load(worker, client) } }

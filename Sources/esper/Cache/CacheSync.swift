@@ -30,13 +30,23 @@ struct CacheSync: AsyncParsableCommand {
         defer { pinned.close() }
         var nodes: [JSON] = []
         var lines: [String] = []
+        var failed: [String] = []
         for (endpoint, client) in zip(settings.endpoints, pinned.clients) {
-            let answer = try await ask(client)
             let place = "\(endpoint)"
+            let answer: SyncAnswer
+            do { answer = try await ask(client) } catch {
+                failed.append(place)
+                nodes.append(.fields(["endpoint": .string(place), "error": .string("\(error)")]))
+                lines.append("\(place): \(error)")
+                continue
+            }
             nodes.append(.object([JSON.Field(name: "endpoint", value: .string(place))] + Self.fields(of: answer)))
             lines.append("\(place): \(Self.text(of: answer))")
         }
         cluster.output.print(.fields(["nodes": .array(nodes)]), text: lines.joined(separator: "\n"))
+        if !failed.isEmpty {
+            throw CommandFailure("\(failed.joined(separator: ", ")) did not compare; run it again when all answer")
+        }
     }
 
     private func ask(_ client: EsperClient) async throws -> SyncAnswer {
