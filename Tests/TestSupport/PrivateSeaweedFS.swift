@@ -96,6 +96,35 @@ public final class PrivateSeaweedFS: Sendable {
         }
     }
 
+    // MARK: Objects
+
+    /// Of what is stored under a key of the bucket, in hexadecimal digits; empty: nothing is.
+    public func hash(of key: String) async throws -> String { try await filer("hash", key) }
+
+    /// Turns one bit of what is stored under a key.
+    public func flipBit(of key: String) async throws { _ = try await filer("flip", key) }
+
+    /// Below S3: the filer that it stands on, which checks nothing.
+    private func filer(_ action: String, _ key: String) async throws -> String {
+        let script = """
+            import hashlib, sys, urllib.error, urllib.request as http
+            action, place = sys.argv[1:]
+            opener = http.build_opener(http.ProxyHandler({}))
+            try:
+                data = bytearray(opener.open(place, timeout=10).read())
+            except urllib.error.HTTPError as error:
+                if error.code != 404 or action != "hash": raise
+                sys.exit(0)
+            if action == "hash":
+                print(hashlib.sha256(data).hexdigest())
+            else:
+                data[len(data) // 2] ^= 1
+                opener.open(http.Request(place, data, {"Content-Type": "application/octet-stream"}, method="PUT"), timeout=10)
+            """
+        let place = "http://127.0.0.1:\(ports[4])/buckets/\(Self.bucket)/\(key)"
+        return try await onThread { try Child.run("/usr/bin/env", [Self.python, "-c", script, action, place]) }
+    }
+
     private func signal(_ signal: Int32) throws {
         let text = try String(contentsOfFile: directory + "/pid", encoding: .utf8)
         guard let pid = Int32(text.trimmingCharacters(in: .whitespacesAndNewlines)) else {

@@ -7,10 +7,12 @@ import TestSupport
 
 /// Every node of a cluster, each asked by a client of its own, about kernels whose bytes their names tell.
 final class CacheNodes: Sendable {
+    private let cluster: LocalCluster
     private let clients: [String: EsperClient]
 
     /// - Parameter timeout: of each call, retries included.
     init(_ cluster: LocalCluster, timeout: Duration = .seconds(10)) throws {
+        self.cluster = cluster
         clients = try cluster.members.reduce(into: [:]) {
             $0[$1.name] = try cluster.cacheClient(of: [$1.name], timeout: timeout)
         }
@@ -64,6 +66,17 @@ final class CacheNodes: Sendable {
                 return (breaker == "closed") == isUsed
             }
         }
+    }
+
+    /// Nodes that have it on their disks.
+    func disks(with digest: Digest) -> [String] { names.filter { blobFile(of: digest, at: $0) != nil } }
+
+    /// Nil when the node has no such blob.
+    func blobFile(of digest: Digest, at node: String) -> String? {
+        let text = "\(digest)"
+        let directory = "\(cluster.dataDirectory(of: node))/cache/\(text.prefix(2))"
+        let files = (try? FileManager.default.contentsOfDirectory(atPath: directory)) ?? []
+        return files.first { $0.hasPrefix(text.dropFirst(2)) }.map { "\(directory)/\($0)" }
     }
 }
 
@@ -125,5 +138,11 @@ extension ShardPlaces {
         let steps = Dictionary(grouping: shards, by: \.step).mapValues(\.count).sorted { $0.key < $1.key }
         return
             "epoch \(epoch), \(steps.map { "\($0.key) \($0.value)" }), \(hosts.map { "\($0.name) holds \($0.held)" })"
+    }
+
+    /// The part of all copies that is with others than in `old`.
+    func moved(since old: ShardPlaces) -> Double {
+        let moved = zip(shards, old.shards).reduce(0) { $0 + Set($1.0.members).subtracting($1.1.members).count }
+        return Double(moved) / Double(shards.count * copies)
     }
 }

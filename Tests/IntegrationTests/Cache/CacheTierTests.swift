@@ -4,6 +4,7 @@ import struct Crypto.SHA256
 import EsperClient
 import EsperTypes
 import Foundation
+import NIOCore
 import Synchronization
 import TestSupport
 import Testing
@@ -15,7 +16,7 @@ import Testing
 struct CacheTierTests {
     /// Runs `body` with three nodes that have a catalog, and what else `settings` tell.
     private func run(
-        cache: String,
+        cache: String = "", more: String = "", timeout: Duration = .seconds(10),
         _ body: (LocalCluster, CacheNodes, PrivatePostgreSQL) async throws -> Void
     ) async throws {
         try await withPrivatePostgreSQL { server in
@@ -23,10 +24,11 @@ struct CacheTierTests {
                 catalog: {url: "host=\(server.socketDirectory) port=\(server.port) user=esper dbname=esper"}
                 \(LocalCluster.calmElections)
                 cache: {drain_time: 1s\(cache)}
+                \(more)
                 """
             try await LocalCluster.run(3, settings: settings) { cluster in
                 _ = try await cluster.waitUntilSettled(hosts: 3)
-                let nodes = try CacheNodes(cluster)
+                let nodes = try CacheNodes(cluster, timeout: timeout)
                 defer { nodes.close() }
                 try await nodes.until(.catalog, isUsed: true)
                 try await body(cluster, nodes, server)
@@ -44,6 +46,8 @@ struct CacheTierTests {
                 value == Kernel.bytes(of: other ?? name), "\(name) at \(node) \(words)", sourceLocation: sourceLocation)
         }
     }
+
+    // MARK: Redis
 
     @Test func `Redis that is absent at the start, killed, flapping and out of date costs nobody anything`()
         async throws
@@ -94,6 +98,242 @@ struct CacheTierTests {
                 worker.expectNoProblem(atLeast: 50)
             }
         }
+    }
+
+    // MARK: PostgreSQL
+
+    @Test func `without PostgreSQL stores are durable on disks until the outbox is full, and nothing is lost`()
+        async throws
+    {
+        try await run(more: "outbox: {maximum_records: 60}", timeout: .seconds(8)) { cluster, nodes, server in
+            _ = try await nodes.store("before", at: "n1")
+            try await until("the name in the catalog") { try await Self.bound(server) == 1 }
+            // First it hangs, then it is gone.
+            try server.pause()
+            let hung = try await nodes.store("hung", at: "n2")
+            #expect(hung.isStored && !hung.tiers.contains(TierSet(.catalog)))
+            try server.resume()
+            try await server.stopServer()
+            var stored = ["before", "hung"]
+            var refusal: EsperError?
+            while refusal == nil, stored.count < 200 {
+                let name = "away-\(stored.count)"
+                do throws(EsperError) {
+                    let answer = try await nodes.store(name, at: nodes.names[stored.count % 3])
+                    #expect(answer.isStored && !answer.tiers.contains(TierSet(.catalog)))
+                    stored.append(name)
+                } catch { refusal = error }
+            }
+            #expect(refusal?.code == "outbox_full")
+            #expect(refusal?.outcome == .notCommitted)
+            #expect(stored.count > 10)
+            #expect(try await nodes.store("kept in memory", at: "n3", mode: .memory).isStored)
+            // What is on disks outlives every node and its memory.
+            await cluster.kill(nodes.names)
+            for node in nodes.names { try cluster.start(node) }
+            _ = try await cluster.waitUntilSettled(hosts: 3)
+            for name in stored where name != "before" {
+                #expect(try await nodes.value(of: name, at: "n1") == Kernel.bytes(of: name), "\(name) is lost")
+            }
+            try await server.startServer()
+            try await until("every name in the catalog") { try await Self.bound(server) == stored.count + 1 }
+            try await nodes.until(.catalog, isUsed: true)
+            #expect(try await nodes.store("after", at: "n2").tiers.contains(TierSet(.catalog)))
+            // A standby that takes over lacks what came last.
+            for digest in try await nodes.digests(of: "after") {
+                _ = try await server.sql("DELETE FROM esper.cache_payload WHERE digest = '\\x\(digest)'")
+            }
+            for name in stored + ["after"] { try await expectEverywhere(name, nodes, "in the end") }
+        }
+    }
+
+    private static func bound(_ server: PrivatePostgreSQL) async throws -> Int {
+        Int(try await server.sql("SELECT count(*) FROM esper.cache_binding")) ?? 0
+    }
+
+    // MARK: The archive, and all of them
+
+    /// With Redis, and SeaweedFS behind a proxy.
+    private func runWithArchive(
+        _ body: (LocalCluster, CacheNodes, PrivatePostgreSQL, PrivateRedis, FaultyProxy, PrivateSeaweedFS) async throws
+            -> Void
+    ) async throws {
+        try await withPrivateRedis { redis in
+            let weed = try await PrivateSeaweedFS.shared()
+            let proxy = try await FaultyProxy.start(to: weed.port)
+            let secret = NSTemporaryDirectory() + "/esper-secret-\(UInt64.random(in: 0 ... .max))"
+            defer { try? FileManager.default.removeItem(atPath: secret) }
+            try Data(PrivateSeaweedFS.secretKey.utf8).write(to: URL(fileURLWithPath: secret))
+            try FileManager.default.setAttributes([.posixPermissions: 0o600], ofItemAtPath: secret)
+            let settings = """
+                , redis: "redis://127.0.0.1:\(redis.port)", archive: {s3: {endpoint: "http://127.0.0.1:\(proxy.port)", \
+                bucket: \(PrivateSeaweedFS.bucket), access_key: \(PrivateSeaweedFS.accessKey), secret_key_file: \(secret)}}
+                """
+            let result: Result<Void, any Error>
+            do {
+                result = .success(
+                    try await run(cache: settings, timeout: .seconds(20)) { cluster, nodes, server in
+                        try await nodes.until(.redis, isUsed: true)
+                        try await nodes.until(.archive, isUsed: true)
+                        try await body(cluster, nodes, server, redis, proxy, weed)
+                    })
+            } catch { result = .failure(error) }
+            try await proxy.stop()
+            try result.get()
+        }
+    }
+
+    private static func key(_ digest: Digest) -> String { "blob/\("\(digest)".prefix(2))/\(digest)" }
+
+    /// A fault of the store, and how many connections in a row have it.
+    private static let faults: [(name: String, fault: FaultyProxy.Fault, times: Int)] = [
+        ("unavailable", .answer("503 Slow Down"), 2), ("broken", .answer("500 Internal Server Error"), 2),
+        ("conflict", .answer("409 Conflict"), 2),
+        ("lost", .loseAnswer, 2), ("cut", .cutShort(40), 2), ("slow", .slow(.milliseconds(800)), 4),
+    ]
+
+    @Test(.enabled(if: PrivateSeaweedFS.isInstalled, "SeaweedFS is not installed"))
+    func `a store that fails, lies and rots, and then every tier gone: no wrong byte, nothing acknowledged is lost`()
+        async throws
+    {
+        try await runWithArchive { cluster, nodes, server, redis, proxy, weed in
+            try await faultsOfTheStore(nodes, server, redis, proxy, weed)
+            try await flippedBits(nodes, server, redis, weed)
+            try await withoutTiers(cluster, nodes, server, redis, proxy)
+        }
+    }
+
+    /// What is acknowledged as archived is there, whole, as one object for each digest; what comes back is right or refused.
+    private func faultsOfTheStore(
+        _ nodes: CacheNodes, _ server: PrivatePostgreSQL, _ redis: PrivateRedis, _ proxy: FaultyProxy,
+        _ weed: PrivateSeaweedFS
+    ) async throws {
+        for (name, fault, times) in Self.faults {
+            proxy.behave(fault, times: times)
+            let answer = try await nodes.store(name, at: "n1", mode: .archived)
+            #expect(proxy.spoiled > 0, "\(name) met no fault")
+            #expect(answer.isStored && answer.tiers.contains(TierSet(.archive)), "\(name)")
+            proxy.behave(nil)
+            let digests = try await nodes.digests(of: name)
+            for digest in digests { #expect(try await weed.hash(of: Self.key(digest)) == "\(digest)", "\(name)") }
+            try await until("the catalog to have \(name)") {
+                try await server.sql("SELECT count(*) FROM esper.cache_payload WHERE \(Self.among(digests))")
+                    == "\(digests.count)"
+            }
+            // Then from the store alone, with the same fault.
+            try await forgetButArchive(name, digests, nodes, server, redis)
+            proxy.behave(fault, times: times)
+            #expect(try await nodes.value(of: name, at: "n2") == Kernel.bytes(of: name), "\(name)")
+            proxy.behave(nil)
+        }
+        // Bytes that break off in their midst; and a digest that is there already (412).
+        let (name, digests) = ("lost", try await nodes.digests(of: "lost"))
+        try await forgetButArchive(name, digests, nodes, server, redis)
+        proxy.behave(.cutShort(1200), times: 2)
+        #expect(try await nodes.value(of: name, at: "n3") == Kernel.bytes(of: name))
+        proxy.behave(nil)
+        let again = try await nodes.store("again", at: "n2", mode: .archived, like: name)
+        #expect(again.isStored && again.tiers.contains(TierSet(.archive)))
+    }
+
+    private static func among(_ digests: [Digest]) -> String {
+        "digest IN (\(digests.map { "'\\x\($0)'" }.joined(separator: ", ")))"
+    }
+
+    private func forgetButArchive(
+        _ name: String, _ digests: [Digest], _ nodes: CacheNodes, _ server: PrivatePostgreSQL, _ redis: PrivateRedis
+    ) async throws {
+        try await nodes.forget(name)
+        _ = try await server.sql("DELETE FROM esper.cache_payload WHERE \(Self.among(digests))")
+        try await redis.cli("FLUSHALL")
+    }
+
+    /// Every copy that is wrong is dropped and counted, wherever it lies; the next place gives the bytes.
+    private func flippedBits(
+        _ nodes: CacheNodes, _ server: PrivatePostgreSQL, _ redis: PrivateRedis, _ weed: PrivateSeaweedFS
+    ) async throws {
+        let name = "rotten"
+        _ = try await nodes.store(name, at: "n1", mode: .archived)
+        let digests = try await nodes.digests(of: name)
+        func flipInRedisAndCatalog() async throws {
+            for digest in digests {
+                try await redis.cli("SET", "esper:blob:\(digest)", "not what it was")
+                _ = try await server.sql(
+                    """
+                    UPDATE esper.cache_payload SET payload = set_byte(payload, 7, get_byte(payload, 7) # 1)
+                    WHERE digest = '\\x\(digest)'
+                    """)
+            }
+        }
+        func corrupt(_ tier: CacheTier) async throws -> UInt64 {
+            var sum: UInt64 = 0
+            for node in nodes.names { sum += try await nodes.tier(tier, at: node)?.corrupt ?? 0 }
+            return sum
+        }
+        try await until("the catalog to have it") {
+            try await server.sql("SELECT count(*) FROM esper.cache_payload WHERE \(Self.among(digests))")
+                == "\(digests.count)"
+        }
+        let count = UInt64(digests.count)
+        let before = (try await corrupt(.redis), try await corrupt(.catalog), try await corrupt(.archive))
+        try await nodes.forget(name)
+        try await flipInRedisAndCatalog()
+        #expect(try await nodes.value(of: name, at: "n3") == Kernel.bytes(of: name), "from the archive")
+        #expect(try await corrupt(.redis) - before.0 == count)
+        #expect(try await corrupt(.catalog) - before.1 == count)
+        try await until("the catalog to be repaired") {
+            try await server.sql(
+                "SELECT count(*) FROM esper.cache_payload WHERE \(Self.among(digests)) AND sha256(payload) = digest")
+                == "\(digests.count)"
+        }
+        // No right copy anywhere: absent, and no wrong byte; then it is made again.
+        try await nodes.forget(name)
+        try await flipInRedisAndCatalog()
+        for digest in digests { try await weed.flipBit(of: Self.key(digest)) }
+        #expect(try await nodes.value(of: name, at: "n2") == nil)
+        #expect(try await corrupt(.archive) > before.2)
+        #expect(try await nodes.store(name, at: "n1", mode: .archived).isStored)
+        try await expectEverywhere(name, nodes, "made again")
+        for digest in digests { #expect(try await weed.hash(of: Self.key(digest)) == "\(digest)") }
+    }
+
+    /// Memory and disks of the nodes are all there is.
+    private func withoutTiers(
+        _ cluster: LocalCluster, _ nodes: CacheNodes, _ server: PrivatePostgreSQL, _ redis: PrivateRedis,
+        _ proxy: FaultyProxy
+    ) async throws {
+        proxy.behave(.away)
+        try await server.stopServer()
+        await redis.kill()
+        for mode in [StoreMode.memory, .durable] {
+            let name = "alone, \(mode.name)"
+            let answer = try await nodes.store(name, at: "n1", mode: mode)
+            #expect(answer.isStored)
+            #expect(answer.tiers.isDisjoint(with: [TierSet(.redis), TierSet(.catalog), TierSet(.archive)]), "\(mode)")
+            for digest in try await nodes.digests(of: name) {
+                let disks = nodes.disks(with: digest)
+                #expect(disks.count >= 2, "\(mode) is on the disks of \(disks)")
+            }
+            try await expectEverywhere(name, nodes, "without tiers")
+        }
+        var refusal = await #expect(throws: EsperError.self) {
+            try await nodes.store("refused", at: "n1", mode: .archived)
+        }
+        #expect(
+            refusal?.code == "tier_unavailable" && refusal?.outcome == .notCommitted, "\(String(describing: refusal))")
+        // One disk of three that works is not enough for two copies.
+        for node in ["n2", "n3"] {
+            let directory = "\(cluster.dataDirectory(of: node))/cache"
+            try FileManager.default.moveItem(atPath: directory, toPath: directory + ".away")
+            try Data().write(to: URL(fileURLWithPath: directory))
+        }
+        refusal = await #expect(throws: EsperError.self) { try await nodes.store("refused", at: "n1") }
+        #expect(
+            refusal?.code == "tier_unavailable" && refusal?.outcome == .notCommitted, "\(String(describing: refusal))")
+        #expect(refusal?.message.contains("durable") == true, "\(String(describing: refusal))")
+        #expect(try await nodes.value(of: "refused", at: "n1") == nil)
+        #expect(try await nodes.store("accepted", at: "n1", mode: .memory).isStored)
+        try await expectEverywhere("accepted", nodes, "without disks")
     }
 }
 
