@@ -86,7 +86,7 @@ public final class ClusterNode: Sendable {
         let probes = HealthRegistry()
         let events = NodeEvents(logger, health, probes)
         // Before the node takes part in anything: between that and its open doors there is to be as little as possible.
-        let blobs = try await NodeCache.openDirectory(settings)
+        let blobs = try await NodeCache.openDirectory(settings, on: doorGroup.any())
         handle = try await NodeHandle.start(
             Self.parts(settings, opened, credentials, logger), on: coreGroup.any(), observer: events)
         catalog = try NodeCatalog(settings, node: handle, events: events, health: health, logger: logger)

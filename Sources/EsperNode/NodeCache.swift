@@ -38,10 +38,10 @@ final class NodeCache: Sendable {
     /// Opens the directory of blobs, which takes its time; nil when the settings want no cache.
     ///
     /// - Throws: ``StartError`` when it cannot be used.
-    static func openDirectory(_ settings: NodeSettings) async throws -> BlobDirectory? {
+    static func openDirectory(_ settings: NodeSettings, on eventLoop: any EventLoop) async throws -> BlobDirectory? {
         guard settings.cache.isEnabled else { return nil }
         let path = settings.cache.directory ?? settings.dataDirectory + "/cache"
-        return try await NIOThreadPool.singleton.runIfActive { try BlobDirectory(path: path) }
+        return try await NIOThreadPool.singleton.runIfActive { try BlobDirectory(path: path, eventLoop: eventLoop) }
     }
 
     /// Nil without a directory of blobs.

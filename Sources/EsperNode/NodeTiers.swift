@@ -36,9 +36,11 @@ final class NodeTiers: Sendable {
         let cache = settings.cache
         var random = SystemRandomNumberGenerator()
         var outer: [GuardedTier] = []
-        func guarded(_ tier: any BlobTier, read: Duration, write: Duration) -> GuardedTier {
+        func guarded(
+            _ tier: any BlobTier, read: Duration, write: Duration, digestsAtOnce: Int = 1024
+        ) -> GuardedTier {
             var limits = GuardedTier.Settings()
-            (limits.callLimit, limits.writeLimit) = (read, write)
+            (limits.callLimit, limits.writeLimit, limits.digestsAtOnce) = (read, write, digestsAtOnce)
             return GuardedTier(tier, settings: limits, seed: random.next(), logger: logger)
         }
         if let url = cache.redis {
@@ -59,7 +61,8 @@ final class NodeTiers: Sendable {
         if let place = cache.archive {
             let tier = guarded(
                 try await archive(place, owner: settings.clusterID.description, on: group, logger),
-                read: .seconds(10), write: .seconds(30))
+                // Each is a request of its own, of which a few are under way at once.
+                read: .seconds(10), write: .seconds(30), digestsAtOnce: 64)
             outer.append(tier)
             demotion = catalog.map { catalog in
                 var speed = Demotion.Settings()

@@ -1097,6 +1097,11 @@ public nonisolated struct ProtoSyncResponse: Sendable {
   /// Blobs that a tier should have and that were found nowhere.
   public var lost: UInt64 = 0
 
+  /// Rows of the catalog that told something else of a name than what is bound, or were missing; and those of them that were written anew.
+  public var wrongRows: UInt64 = 0
+
+  public var repairedRows: UInt64 = 0
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -3323,7 +3328,7 @@ nonisolated extension ProtoSyncRequest: SwiftProtobuf.Message, SwiftProtobuf._Me
 
 nonisolated extension ProtoSyncResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".SyncResponse"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}shards\0\u{1}equal\0\u{1}differences\0\u{3}repaired_blobs\0\u{3}repaired_bytes\0\u{1}unreachable\0\u{1}lost\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}shards\0\u{1}equal\0\u{1}differences\0\u{3}repaired_blobs\0\u{3}repaired_bytes\0\u{1}unreachable\0\u{1}lost\0\u{3}wrong_rows\0\u{3}repaired_rows\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -3338,6 +3343,8 @@ nonisolated extension ProtoSyncResponse: SwiftProtobuf.Message, SwiftProtobuf._M
       case 5: try { try decoder.decodeSingularUInt64Field(value: &self.repairedBytes) }()
       case 6: try { try decoder.decodeRepeatedStringField(value: &self.unreachable) }()
       case 7: try { try decoder.decodeSingularUInt64Field(value: &self.lost) }()
+      case 8: try { try decoder.decodeSingularUInt64Field(value: &self.wrongRows) }()
+      case 9: try { try decoder.decodeSingularUInt64Field(value: &self.repairedRows) }()
       default: break
       }
     }
@@ -3365,6 +3372,12 @@ nonisolated extension ProtoSyncResponse: SwiftProtobuf.Message, SwiftProtobuf._M
     if self.lost != 0 {
       try visitor.visitSingularUInt64Field(value: self.lost, fieldNumber: 7)
     }
+    if self.wrongRows != 0 {
+      try visitor.visitSingularUInt64Field(value: self.wrongRows, fieldNumber: 8)
+    }
+    if self.repairedRows != 0 {
+      try visitor.visitSingularUInt64Field(value: self.repairedRows, fieldNumber: 9)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -3376,6 +3389,8 @@ nonisolated extension ProtoSyncResponse: SwiftProtobuf.Message, SwiftProtobuf._M
     if lhs.repairedBytes != rhs.repairedBytes {return false}
     if lhs.unreachable != rhs.unreachable {return false}
     if lhs.lost != rhs.lost {return false}
+    if lhs.wrongRows != rhs.wrongRows {return false}
+    if lhs.repairedRows != rhs.repairedRows {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

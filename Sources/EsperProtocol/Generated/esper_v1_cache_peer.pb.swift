@@ -115,6 +115,9 @@ public nonisolated struct ProtoPeerFetchRequest: Sendable {
 
   public var digests: Data = Data()
 
+  /// By somebody who looks at everything: it is no use of them.
+  public var looks: Bool = false
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -450,6 +453,9 @@ public nonisolated struct ProtoPeerHottestRequest: Sendable {
 
   /// At most so many blobs; above 4096 counts as that.
   public var count: UInt32 = 0
+
+  /// Beginning after so many that are worth more.
+  public var skip: UInt32 = 0
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -914,7 +920,7 @@ nonisolated extension ProtoPeerPushResponse: SwiftProtobuf.Message, SwiftProtobu
 
 nonisolated extension ProtoPeerFetchRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".PeerFetchRequest"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}digests\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}digests\0\u{1}looks\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -923,6 +929,7 @@ nonisolated extension ProtoPeerFetchRequest: SwiftProtobuf.Message, SwiftProtobu
       // enabled. https://github.com/apple/swift-protobuf/issues/1034
       switch fieldNumber {
       case 1: try { try decoder.decodeSingularBytesField(value: &self.digests) }()
+      case 2: try { try decoder.decodeSingularBoolField(value: &self.looks) }()
       default: break
       }
     }
@@ -932,11 +939,15 @@ nonisolated extension ProtoPeerFetchRequest: SwiftProtobuf.Message, SwiftProtobu
     if !self.digests.isEmpty {
       try visitor.visitSingularBytesField(value: self.digests, fieldNumber: 1)
     }
+    if self.looks != false {
+      try visitor.visitSingularBoolField(value: self.looks, fieldNumber: 2)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: ProtoPeerFetchRequest, rhs: ProtoPeerFetchRequest) -> Bool {
     if lhs.digests != rhs.digests {return false}
+    if lhs.looks != rhs.looks {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -1580,7 +1591,7 @@ nonisolated extension ProtoPeerShardSummary: SwiftProtobuf.Message, SwiftProtobu
 
 nonisolated extension ProtoPeerHottestRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".PeerHottestRequest"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}count\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}count\0\u{1}skip\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1589,6 +1600,7 @@ nonisolated extension ProtoPeerHottestRequest: SwiftProtobuf.Message, SwiftProto
       // enabled. https://github.com/apple/swift-protobuf/issues/1034
       switch fieldNumber {
       case 1: try { try decoder.decodeSingularUInt32Field(value: &self.count) }()
+      case 2: try { try decoder.decodeSingularUInt32Field(value: &self.skip) }()
       default: break
       }
     }
@@ -1598,11 +1610,15 @@ nonisolated extension ProtoPeerHottestRequest: SwiftProtobuf.Message, SwiftProto
     if self.count != 0 {
       try visitor.visitSingularUInt32Field(value: self.count, fieldNumber: 1)
     }
+    if self.skip != 0 {
+      try visitor.visitSingularUInt32Field(value: self.skip, fieldNumber: 2)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: ProtoPeerHottestRequest, rhs: ProtoPeerHottestRequest) -> Bool {
     if lhs.count != rhs.count {return false}
+    if lhs.skip != rhs.skip {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

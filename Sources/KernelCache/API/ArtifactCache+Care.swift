@@ -5,7 +5,7 @@ public import EsperTypes
 /// `renew` and `reportFailure`.
 public struct WarmRequest: Sendable {
     public enum Subject: Sendable {
-        /// What is worth most (uses × cost) of all that any node has in memory, up to this many blobs and at most 4096 of each node.
+        /// What is worth most (uses × cost) of all that any node has in memory, up to this many blobs.
         case hottest(count: Int)
         case names([[UInt8]])
         /// Everything that belongs to this graph.

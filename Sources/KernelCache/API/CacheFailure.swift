@@ -46,6 +46,9 @@ public struct CacheFailure: Error, Hashable, Sendable {
         self.current = current
     }
 
+    static let tooManyLoads = CacheFailure(
+        .overloaded, "this node loads as much as it may at once, or too many wait for the same; try again")
+
     public var isRetryable: Bool {
         switch code {
         case .tierUnavailable, .outboxFull, .overloaded, .storageFull, .noLeader, .unconfirmed, .timedOut, .draining:

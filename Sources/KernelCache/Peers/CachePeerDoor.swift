@@ -106,8 +106,11 @@ public final class CachePeerDoor: GRPCService {
             // As above.
             Task {
                 let count = min(Int(request.count), PeerMessages.digestsPerMessage)
+                let skip = min(Int(request.skip), HotList.maximumCount)
+                var page = HotList(limit: count)
+                for entry in self.responder.hottest(skip + count).entries.dropFirst(skip) { page.insert(entry) }
                 var reply = ProtoPeerHottestResponse()
-                reply.list = Data(await self.responder.hottest(count).encoded())
+                reply.list = Data(page.encoded())
                 self.answer(handle, reply)
             }
         case .digestsOfShard:
@@ -175,7 +178,7 @@ public final class CachePeerDoor: GRPCService {
             guard let request = try? ProtoPeerFetchRequest(serializedBytes: call.message),
                 let digests = PeerMessages.digests(request.digests)
             else { return connection.finish(handle, Self.nonsense) }
-            let fetch = PeerFetchStream(handle, digests, responder) { [weak self] in
+            let fetch = PeerFetchStream(handle, digests, isUse: !request.looks, responder) { [weak self] in
                 self?.fetches.withLock { _ = $0.removeValue(forKey: handle) }
             }
             fetches.withLock { $0[handle] = fetch }

@@ -76,13 +76,14 @@ public final class CachePeers: PeerExchange {
     // MARK: Calls
 
     public func fetch(
-        _ digests: [Digest], from node: NodeID, deadline: Instant
+        _ digests: [Digest], from node: NodeID, isUse: Bool, deadline: Instant
     ) async throws(PeerFailure) -> [Digest: [UInt8]] {
         var found: [Digest: [UInt8]] = [:]
         for start in stride(from: 0, to: digests.count, by: PeerMessages.digestsPerMessage) {
             var request = ProtoPeerFetchRequest()
             request.digests = PeerMessages.data(
                 digests[start..<min(start + PeerMessages.digestsPerMessage, digests.count)])
+            request.looks = !isUse
             let wanted = Set(digests)
             let (link, messages) = try await stream(node, .fetch, request, deadline)
             for message in messages {
@@ -272,20 +273,30 @@ public final class CachePeers: PeerExchange {
     public func hottest(
         _ count: Int, at node: NodeID, deadline: Instant
     ) async throws(PeerFailure) -> HotList {
-        var request = ProtoPeerHottestRequest()
-        request.count = UInt32(clamping: count)
-        let reply: ProtoPeerHottestResponse = try await unary(node, .hottest, request, deadline)
-        do throws(DecodingError) { return try HotList(decoding: [UInt8](reply.list)) } catch {
-            throw PeerFailure("a list of hot blobs makes no sense: \(error)")
+        var hottest = HotList(limit: count)
+        var asked = 0
+        while asked < hottest.limit {
+            var request = ProtoPeerHottestRequest()
+            request.skip = UInt32(asked)
+            request.count = UInt32(min(hottest.limit - asked, PeerMessages.digestsPerMessage))
+            let reply: ProtoPeerHottestResponse = try await unary(node, .hottest, request, deadline)
+            let page: [HotList.Entry]
+            do throws(DecodingError) { page = try HotList(decoding: [UInt8](reply.list)).entries } catch {
+                throw PeerFailure("a list of hot blobs makes no sense: \(error)")
+            }
+            for entry in page { hottest.insert(entry) }
+            if page.count < Int(request.count) { break }
+            asked += page.count
         }
+        return hottest
     }
 
     // MARK: Performing them
 
-    private func link(_ node: NodeID) async throws(PeerFailure) -> (PeerLink, ClientConnection) {
+    private func link(_ node: NodeID, _ deadline: Instant) async throws(PeerFailure) -> (PeerLink, ClientConnection) {
         let (link, tls) = state.withLock { ($0.links[node], $0.tls) }
         guard let link else { throw PeerFailure("\(node) is no member", isUnsent: true) }
-        do throws(PeerFailure) { return (link, try await link.connection(tls)) } catch {
+        do throws(PeerFailure) { return (link, try await link.connection(tls, deadline: deadline)) } catch {
             link.counts.failures.add(1, ordering: .relaxed)
             throw error
         }
@@ -301,7 +312,7 @@ public final class CachePeers: PeerExchange {
         _ node: NodeID, _ method: ProtoCachePeerMethod, _ request: some Message, _ deadline: Instant
     ) async throws(PeerFailure) -> Reply {
         let message = try Self.bytes(of: request)
-        let (link, connection) = try await link(node)
+        let (link, connection) = try await link(node, deadline)
         let start = NodeClock.now()
         let result = await connection.unary(
             ClientCall(path: method.path, message: message, timeout: try Self.timeout(deadline)))
@@ -324,7 +335,7 @@ public final class CachePeers: PeerExchange {
         _ node: NodeID, _ method: ProtoCachePeerMethod, _ requests: [[UInt8]], _ deadline: Instant,
         endsWithFirst: Bool = false
     ) async throws(PeerFailure) -> (link: PeerLink, messages: [[UInt8]]) {
-        let (link, connection) = try await link(node)
+        let (link, connection) = try await link(node, deadline)
         let call = ClientCall(path: method.path, message: requests[0], timeout: try Self.timeout(deadline))
         let start = NodeClock.now()
         let gathered = GatheredStream()

@@ -4,8 +4,10 @@ public import EsperTypes
 /// What nodes ask each other. A failure says nothing about what the other has.
 public protocol PeerExchange: AnyObject, Sendable {
     /// Those of the digests that the peer has, checked against their names.
+    ///
+    /// - Parameter isUse: false for whoever looks at everything.
     func fetch(
-        _ digests: [Digest], from node: NodeID, deadline: Instant
+        _ digests: [Digest], from node: NodeID, isUse: Bool, deadline: Instant
     ) async throws(PeerFailure) -> [Digest: [UInt8]]
 
     /// Returns when the peer keeps all of them in that way.
@@ -49,7 +51,7 @@ public protocol PeerExchange: AnyObject, Sendable {
     /// For each shard a sum over what the peer has of it.
     func summaries(at node: NodeID, deadline: Instant) async throws(PeerFailure) -> [ShardSummary]
 
-    /// What is worth most of all that the peer has in memory, at most 4096 blobs.
+    /// What is worth most of all that the peer has in memory.
     func hottest(_ count: Int, at node: NodeID, deadline: Instant) async throws(PeerFailure) -> HotList
 
     /// Tells the peer that this node is about to delete blobs from the tiers that all nodes share, so that its stores wait for so long at
@@ -176,7 +178,7 @@ public enum PeerTokenReply: Hashable, Sendable {
 /// What a node answers its peers. Called on any thread.
 public protocol PeerResponder: AnyObject, Sendable {
     /// From memory alone, at once.
-    func memoryBlob(_ digest: Digest) -> [UInt8]?
+    func memoryBlob(_ digest: Digest, isUse: Bool) -> [UInt8]?
     func diskBlobs(_ digests: [Digest], deadline: Instant) async throws(PeerFailure) -> [Digest: [UInt8]]
     func take(
         _ blobs: [Blob], at epochs: [ShardID: ShardEpoch], keeping: BlobKeeping, deadline: Instant
@@ -190,7 +192,7 @@ public protocol PeerResponder: AnyObject, Sendable {
     func report(_ report: PeerReport, from name: String) -> PeerReportReply?
     func progress() -> MoveProgress
     func summaries() async -> [ShardSummary]
-    func hottest(_ count: Int) async -> HotList
+    func hottest(_ count: Int) -> HotList
     /// - Parameter name: of the member that asks.
     func condemn(_ digests: [Digest], for time: Duration, by name: String) -> Set<Digest>
     func bindings(_ names: [[UInt8]], deadline: Instant) async -> [NameReading]
@@ -205,7 +207,7 @@ public final class NoPeers: PeerExchange {
     private static let nobody = PeerFailure("there is no other node", isUnsent: true)
 
     public func fetch(
-        _ digests: [Digest], from node: NodeID, deadline: Instant
+        _ digests: [Digest], from node: NodeID, isUse: Bool, deadline: Instant
     ) async throws(PeerFailure) -> [Digest: [UInt8]] { throw Self.nobody }
     public func push(
         _ blobs: [Blob], at epochs: [ShardID: ShardEpoch], to node: NodeID, keeping: BlobKeeping, deadline: Instant

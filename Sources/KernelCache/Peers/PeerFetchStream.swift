@@ -19,15 +19,18 @@ final class PeerFetchStream: Sendable {
 
     private let handle: CallHandle
     private let digests: [Digest]
+    private let isUse: Bool
     private let responder: any PeerResponder
     private let ended: @Sendable () -> Void
     private let state = Mutex(State())
 
     init(
-        _ handle: CallHandle, _ digests: [Digest], _ responder: any PeerResponder, ended: @escaping @Sendable () -> Void
+        _ handle: CallHandle, _ digests: [Digest], isUse: Bool, _ responder: any PeerResponder,
+        ended: @escaping @Sendable () -> Void
     ) {
         self.handle = handle
         self.digests = digests
+        self.isUse = isUse
         self.responder = responder
         self.ended = ended
     }
@@ -58,7 +61,7 @@ final class PeerFetchStream: Sendable {
                 connection.flushAnswers()
                 return ended()
             case .blob(let digest):
-                guard let bytes = responder.memoryBlob(digest) else { return read(digest) }
+                guard let bytes = responder.memoryBlob(digest, isUse: isUse) else { return read(digest) }
                 state.withLock { $0.next += 1 }
                 guard send(digest, bytes) else { return connection.flushAnswers() }
             }

@@ -31,7 +31,8 @@ final class PeerLink: Sendable {
     private static let firstPause: Duration = .milliseconds(50)
     private static let longestPause: Duration = .seconds(5)
 
-    func connection(_ tls: NIOSSLContext) async throws(PeerFailure) -> ClientConnection {
+    /// Whoever asks shares one attempt, which has a second; he waits for it until his deadline.
+    func connection(_ tls: NIOSSLContext, deadline: Instant) async throws(PeerFailure) -> ClientConnection {
         let now = NodeClock.now()
         enum Way {
             case ready(ClientConnection)
@@ -58,9 +59,15 @@ final class PeerLink: Sendable {
         case .ready(let connection): return connection
         case .refused(let reason): throw PeerFailure("\(member.name): \(reason)", isUnsent: true)
         case .connecting(let future):
-            do { return try await future.get() } catch {
-                throw PeerFailure("\(member.name): \(error)", isUnsent: true)
+            let first = FirstOutcome<Result<ClientConnection, PeerFailure>>()
+            let name = member.name
+            future.whenComplete { result in
+                first.set(result.mapError { PeerFailure("\(name): \($0)", isUnsent: true) })
             }
+            return try await first.value(
+                by: deadline, on: future.eventLoop,
+                otherwise: .failure(PeerFailure("\(name): no connection in time", isUnsent: true))
+            ).get()
         }
     }
 

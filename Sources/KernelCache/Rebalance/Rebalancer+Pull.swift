@@ -8,6 +8,7 @@ import Synchronization
 // Bringing a shard's blobs to this node.
 extension Rebalancer {
     private static let askLimit = Duration.seconds(5)
+    private static let diskLimit = Duration.seconds(30)
     private static let batchBytes = 1 << 20
     private static let batchBlobs = 64
 
@@ -67,7 +68,7 @@ extension Rebalancer {
                 listed = all
             }
         } catch { return nil }
-        let there = await parts.disk?.secure(listed.map(\.digest)) ?? []
+        let there = await parts.disk?.secure(listed.map(\.digest), deadline: NodeClock.now() + Self.diskLimit) ?? []
         return listed.filter { !there.contains($0.digest) }
     }
 
@@ -100,8 +101,11 @@ extension Rebalancer {
             if Task.isCancelled || pull.isCancelled { return false }
             do throws(PeerFailure) {
                 // Checked against their names. What the source has thrown away since is not missing any more.
-                let found = try await parts.peers.fetch(batch, from: source, deadline: NodeClock.now() + Self.askLimit)
-                try await disk.put(found.map { Blob(digest: $0.key, bytes: $0.value) }, isSynced: true)
+                let found = try await parts.peers.fetch(
+                    batch, from: source, isUse: false, deadline: NodeClock.now() + Self.askLimit)
+                try await disk.put(
+                    found.map { Blob(digest: $0.key, bytes: $0.value) }, isSynced: true,
+                    deadline: NodeClock.now() + Self.diskLimit)
             } catch {
                 parts.logger.debug("a copy failed", metadata: ["peer.id": "\(source)", "error": "\(error)"])
                 return false

@@ -1,6 +1,7 @@
 import Synchronization
 
-/// Work that nobody waits for: bounded, dropped when there is too much, and awaited at the end.
+/// Work that nobody waits for and that happens at another time as well: bounded, dropped when there is too much, which is counted, and
+/// awaited at the end.
 final class BackgroundWork: Sendable {
     private struct State {
         var next: UInt64 = 0
@@ -9,6 +10,7 @@ final class BackgroundWork: Sendable {
     }
 
     private let limit: Int
+    private let dropped = Count("esper_cache_background_dropped")
     private let state = Mutex(State())
 
     init(limit: Int = 64) { self.limit = limit }
@@ -16,7 +18,7 @@ final class BackgroundWork: Sendable {
     /// - Returns: false when it was dropped.
     @discardableResult
     func start(_ body: @escaping @Sendable () async -> Void) -> Bool {
-        state.withLock { state in
+        let isStarted = state.withLock { state in
             guard !state.isClosed, state.tasks.count < limit else { return false }
             let number = state.next
             state.next += 1
@@ -27,6 +29,8 @@ final class BackgroundWork: Sendable {
             }
             return true
         }
+        if !isStarted { dropped.add() }
+        return isStarted
     }
 
     private func ended(_ number: UInt64) { state.withLock { _ = $0.tasks.removeValue(forKey: number) } }

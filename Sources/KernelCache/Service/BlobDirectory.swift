@@ -1,7 +1,8 @@
 public import CacheCore
 public import EsperTypes
 import Glibc
-import NIOPosix
+public import NIOCore
+public import NIOPosix
 import RaftRuntime
 import Synchronization
 
@@ -10,6 +11,9 @@ import Synchronization
 ///
 /// A blob is written beside its place, synced when that is asked for, and moved there: under a digest there is the whole of it
 /// or nothing. What is read is checked, and a damaged file is removed.
+///
+/// The disk is touched by ``DiskThreads`` alone, and by none of them under the lock of what stands in memory: a disk that hangs
+/// holds up nobody beyond his deadline.
 public final class BlobDirectory: Sendable {
     public struct Entry: Hashable, Sendable {
         public var digest: Digest
@@ -18,7 +22,7 @@ public final class BlobDirectory: Sendable {
         public var idle: Duration
     }
 
-    private struct Record {
+    struct Record {
         var size: UInt32
         var touched: Instant
         /// By this process; what an earlier one wrote may not have been.
@@ -28,7 +32,7 @@ public final class BlobDirectory: Sendable {
     }
 
     /// By shard: nobody who asks for one looks at the others.
-    private struct Index {
+    struct Index {
         private var shards = Array(repeating: [Digest: Record](), count: ShardID.count)
         private var shardBytes = Array(repeating: UInt64(0), count: ShardID.count)
         private(set) var count = 0
@@ -52,18 +56,27 @@ public final class BlobDirectory: Sendable {
         func bytes(of shard: ShardID) -> UInt64 { shardBytes[Int(shard.rawValue)] }
     }
 
-    private let path: String
-    private let pool: NIOThreadPool
-    private let counter = Atomic<UInt64>(0)
+    let path: String
+    let threads: DiskThreads
+    let counter = Atomic<UInt64>(0)
     private let damagedFiles = Count("esper_cache_corrupt", [("tier", "disk")])
-    private let index = Mutex(Index())
+    let index = Mutex(Index())
+    /// Held by threads of the disk while they name or remove a file.
+    let naming = Mutex(())
 
     /// Makes the directory if it has to be made, and reads what there is; blocks while it does.
     ///
+    /// - Parameters:
+    ///   - threads: as many as a disk that hangs may take.
+    ///   - stall: after so long without an answer to anything the disk is not asked for more until it answers.
+    ///   - eventLoop: for deadlines.
     /// - Throws: ``PeerFailure`` with the reason in words.
-    public init(path: String, threads: Int = 2) throws {
+    public init(
+        path: String, threads: Int = 2, stall: Duration = .seconds(5),
+        eventLoop: any EventLoop = MultiThreadedEventLoopGroup.singleton.any()
+    ) throws {
         self.path = path
-        pool = NIOThreadPool(numberOfThreads: threads)
+        self.threads = DiskThreads(count: threads, stall: stall, eventLoop: eventLoop)
         for number in 0..<256 {
             let directory = path + "/" + Self.hex(UInt8(number))
             if mkdir(directory, 0o700) != 0, errno == ENOENT {
@@ -73,7 +86,7 @@ public final class BlobDirectory: Sendable {
         }
         guard access(path + "/00", W_OK) == 0 else { throw Self.failure("cannot write in \(path)") }
         scan()
-        pool.start()
+        self.threads.start()
     }
 
     public var size: (blobs: UInt64, bytes: UInt64) { index.withLock { (UInt64($0.count), $0.bytes) } }
@@ -115,21 +128,24 @@ public final class BlobDirectory: Sendable {
 
     /// Those of the digests that are there, made sure to outlive a loss of power: what an earlier process wrote, or somebody without
     /// waiting, is checked and synced first.
-    public func secure(_ digests: [Digest]) async -> Set<Digest> {
+    public func secure(_ digests: [Digest], deadline: Instant = limit) async -> Set<Digest> {
         var secured = synced(digests)
         let unsynced = digests.filter { !secured.contains($0) && has($0) }
         for start in stride(from: 0, to: unsynced.count, by: Self.securedAtOnce) {
             let part = Array(unsynced[start..<min(start + Self.securedAtOnce, unsynced.count)])
             // What cannot be read now does not count.
-            guard let bytes = try? await get(part) else { continue }
+            guard let bytes = try? await get(part, deadline: deadline) else { continue }
             let blobs = bytes.map { Blob(digest: $0.key, bytes: $0.value) }
             // What cannot be synced does not count.
-            if (try? await put(blobs, isSynced: true)) != nil { secured.formUnion(bytes.keys) }
+            if (try? await put(blobs, isSynced: true, deadline: deadline)) != nil { secured.formUnion(bytes.keys) }
         }
         return secured
     }
 
     private static let securedAtOnce = 16
+
+    /// For whoever does not say.
+    public static var limit: Instant { NodeClock.now() + .seconds(30) }
 
     /// Everything, or what belongs to one shard.
     public func entries(of shard: ShardID? = nil) -> [Entry] {
@@ -145,61 +161,64 @@ public final class BlobDirectory: Sendable {
 
     /// Those of the digests that are there and whole; a damaged one is removed.
     ///
-    /// - Throws: when one cannot be read, which says nothing about what is there.
-    public func get(_ digests: [Digest]) async throws(PeerFailure) -> [Digest: [UInt8]] {
-        try await read(digests).found
+    /// - Throws: when one cannot be read, or not by the deadline, which says nothing about what is there.
+    public func get(
+        _ digests: [Digest], deadline: Instant = limit
+    ) async throws(PeerFailure) -> [Digest: [UInt8]] {
+        try await read(digests, deadline).found
     }
 
     /// Reads them, and removes those that are damaged.
     ///
     /// - Returns: which those were.
-    func scrub(_ digests: [Digest]) async throws(PeerFailure) -> [Digest] { try await read(digests).damaged }
+    func scrub(_ digests: [Digest], deadline: Instant = limit) async throws(PeerFailure) -> [Digest] {
+        try await read(digests, deadline).damaged
+    }
 
     private struct Reading: Sendable {
         var found: [Digest: [UInt8]] = [:]
         var damaged: [Digest] = []
     }
 
-    private func read(_ digests: [Digest]) async throws(PeerFailure) -> Reading {
+    private func read(_ digests: [Digest], _ deadline: Instant) async throws(PeerFailure) -> Reading {
         let there = index.withLock { index in digests.compactMap { digest in index[digest].map { (digest, $0) } } }
         if there.isEmpty { return Reading() }
-        let outcome = await run { directory -> Result<Reading, PeerFailure> in
+        return try await threads.run(by: deadline) { () throws(PeerFailure) in
             var reading = Reading()
-            do throws(PeerFailure) {
-                for (digest, record) in there {
-                    if let bytes = try directory.read(digest, record.size), Digest(hashing: bytes) == digest {
-                        reading.found[digest] = bytes
-                    } else if directory.remove(digest, file: record.file) {
-                        // Else somebody has removed it, and perhaps put it there anew.
-                        directory.damagedFiles.add()
-                        reading.damaged.append(digest)
-                    }
+            for (digest, record) in there {
+                if let bytes = try self.read(digest, record.size), Digest(hashing: bytes) == digest {
+                    reading.found[digest] = bytes
+                } else if self.remove(digest, file: record.file) {
+                    // Else somebody has removed it, and perhaps put it there anew.
+                    self.damagedFiles.add()
+                    reading.damaged.append(digest)
                 }
-                return .success(reading)
-            } catch { return .failure(error) }
+                self.threads.step()
+            }
+            return reading
         }
-        guard let outcome else { throw Self.closed }
-        return try outcome.get()
     }
 
     /// - Parameter isSynced: returns when the blobs outlive a loss of power; otherwise when they outlive this process.
-    public func put(_ blobs: [Blob], isSynced: Bool) async throws(PeerFailure) {
+    /// - Throws: also when they are not there by the deadline; they may be later.
+    public func put(_ blobs: [Blob], isSynced: Bool, deadline: Instant = limit) async throws(PeerFailure) {
         var rest = blobs
-        while !rest.isEmpty { rest = try await write(rest, isSynced: isSynced) }
+        while !rest.isEmpty { rest = try await write(rest, isSynced: isSynced, deadline) }
     }
 
     /// - Returns: those that were removed meanwhile: they are to be written again.
-    private func write(_ blobs: [Blob], isSynced: Bool) async throws(PeerFailure) -> [Blob] {
-        let outcome = await run { directory -> Result<[Blob], PeerFailure> in
-            do throws(PeerFailure) {
-                var files: [Digest: UInt64] = [:]
-                for blob in blobs { files[blob.digest] = try directory.write(blob, isSynced: isSynced) }
-                if isSynced { try directory.syncParents(of: blobs) }
-                return .success(blobs.filter { !directory.isThere($0.digest, file: files[$0.digest], isSynced) })
-            } catch { return .failure(error) }
+    private func write(
+        _ blobs: [Blob], isSynced: Bool, _ deadline: Instant
+    ) async throws(PeerFailure) -> [Blob] {
+        try await threads.run(by: deadline) { () throws(PeerFailure) in
+            var files: [Digest: UInt64] = [:]
+            for blob in blobs {
+                files[blob.digest] = try self.write(blob, isSynced: isSynced)
+                self.threads.step()
+            }
+            if isSynced { try self.syncParents(of: blobs) }
+            return blobs.filter { !self.isThere($0.digest, file: files[$0.digest], isSynced) }
         }
-        guard let outcome else { throw Self.closed }
-        return try outcome.get()
     }
 
     /// Whether it is the file that was written or found; if so it counts as used, and as synced when it has been.
@@ -216,19 +235,28 @@ public final class BlobDirectory: Sendable {
     /// - Parameter idle: only what no store has wanted for so long by then.
     /// - Returns: those that were there and are not any more.
     @discardableResult
-    public func delete(_ digests: [Digest], idleFor idle: Duration = .zero) async -> [Digest] {
-        await run { directory in digests.filter { directory.remove($0, idleFor: idle) } } ?? []
+    public func delete(
+        _ digests: [Digest], idleFor idle: Duration = .zero, deadline: Instant = limit
+    ) async -> [Digest] {
+        // What is not gone by then may go later.
+        let gone = try? await threads.run(by: deadline) {
+            digests.filter { digest in
+                defer { self.threads.step() }
+                return self.remove(digest, idleFor: idle)
+            }
+        }
+        return gone ?? []
     }
 
     /// Keeps a list of what was most worth having in memory, in place of the one before; made on a thread of its own.
     /// A list that cannot be written is one that is missed at the next start, no more.
     func keep(_ list: @escaping @Sendable () -> HotList) async {
-        _ = await run { directory in
-            let draft = directory.hotListPath + ".draft"
+        _ = try? await threads.run(by: Self.listLimit) {
+            let draft = self.hotListPath + ".draft"
             guard let file = fopen(draft, "w") else { return }
             let bytes = list().encoded()
             let isWritten = fwrite(bytes, 1, bytes.count, file) == bytes.count
-            guard fclose(file) == 0, isWritten, rename(draft, directory.hotListPath) == 0 else {
+            guard fclose(file) == 0, isWritten, rename(draft, self.hotListPath) == 0 else {
                 unlink(draft)
                 return
             }
@@ -237,140 +265,23 @@ public final class BlobDirectory: Sendable {
 
     /// The list that was kept last; nil when there is none, or none that makes sense.
     public func hotList() async -> HotList? {
-        await run { directory -> HotList? in
-            guard let file = fopen(directory.hotListPath, "r") else { return nil }
+        let list = try? await threads.run(by: Self.listLimit) { () -> HotList? in
+            guard let file = fopen(self.hotListPath, "r") else { return nil }
             defer { fclose(file) }
             var bytes: [UInt8] = []
             var part = [UInt8](repeating: 0, count: 1 << 20)
             while case let count = fread(&part, 1, part.count, file), count > 0 { bytes += part[..<count] }
             return try? HotList(decoding: bytes)
-        } ?? nil
+        }
+        return list ?? nil
     }
+
+    private static var listLimit: Instant { NodeClock.now() + .seconds(5) }
 
     private var hotListPath: String { path + "/hot" }
 
-    public func close() async { try? await pool.shutdownGracefully() }
-
-    // MARK: On the threads
-
-    private func run<Value: Sendable>(_ body: @escaping @Sendable (BlobDirectory) -> Value) async -> Value? {
-        try? await pool.runIfActive { body(self) }
-    }
-
-    private func place(of digest: Digest, _ size: UInt32) -> String {
-        let name = digest.description
-        return "\(path)/\(name.prefix(2))/\(name.dropFirst(2)).\(size)"
-    }
-
-    /// Nil when it is not there or has another length.
-    private func read(_ digest: Digest, _ size: UInt32) throws(PeerFailure) -> [UInt8]? {
-        let place = place(of: digest, size)
-        let file = open(place, O_RDONLY | O_CLOEXEC)
-        guard file >= 0 else {
-            if errno == ENOENT { return nil }
-            throw Self.failure("cannot open \(place)")
-        }
-        defer { Glibc.close(file) }
-        var failed: PeerFailure?
-        let bytes = [UInt8](unsafeUninitializedCapacity: Int(size)) { room, count in
-            while count < room.count {
-                let read = Glibc.read(file, room.baseAddress! + count, room.count - count)
-                if read < 0, errno == EINTR { continue }
-                if read < 0 { failed = Self.failure("cannot read \(place)") }
-                if read <= 0 { break }
-                count += read
-            }
-        }
-        if let failed { throw failed }
-        return bytes.count == Int(size) ? bytes : nil
-    }
-
-    /// - Returns: the file that holds it now; nil when that was removed meanwhile.
-    private func write(_ blob: Blob, isSynced: Bool) throws(PeerFailure) -> UInt64? {
-        if let known = index.withLock({ $0[blob.digest] }) { return try sync(blob, known, if: isSynced) }
-        let file = counter.add(1, ordering: .relaxed).newValue
-        let draft = "\(path)/\(Self.hex(UInt8(blob.digest.prefix >> 56)))/.\(file)"
-        try write(blob.bytes, to: draft, isSynced: isSynced)
-        let place = place(of: blob.digest, UInt32(blob.bytes.count))
-        let now = NodeClock.now()
-        // Named under the lock: no file takes the place of one that somebody relies on.
-        let outcome: Result<Record?, PeerFailure> = index.withLock { index in
-            if let other = index[blob.digest] { return .success(other) }
-            guard rename(draft, place) == 0 else { return .failure(Self.failure("cannot name \(place)")) }
-            index[blob.digest] = Record(
-                size: UInt32(blob.bytes.count), touched: now, isSynced: false, file: file)
-            return .success(nil)
-        }
-        if case .success(nil) = outcome { return file }
-        unlink(draft)
-        return try outcome.get().flatMap { other throws(PeerFailure) in try sync(blob, other, if: isSynced) }
-    }
-
-    /// Whoever wrote it may not have waited for the disk.
-    private func sync(_ blob: Blob, _ known: Record, if isSynced: Bool) throws(PeerFailure) -> UInt64? {
-        guard isSynced, !known.isSynced else { return known.file }
-        let place = place(of: blob.digest, known.size)
-        let file = open(place, O_RDONLY | O_CLOEXEC)
-        guard file >= 0 else {
-            if errno == ENOENT {
-                _ = remove(blob.digest, file: known.file)
-                return nil
-            }
-            throw Self.failure("cannot open \(place)")
-        }
-        defer { Glibc.close(file) }
-        guard fdatasync(file) == 0 else { throw Self.failure("cannot sync \(place)") }
-        return known.file
-    }
-
-    private func write(_ bytes: [UInt8], to draft: String, isSynced: Bool) throws(PeerFailure) {
-        let file = open(draft, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
-        guard file >= 0 else { throw Self.failure("cannot make \(draft)") }
-        var failed: PeerFailure?
-        bytes.withUnsafeBytes { bytes in
-            var written = 0
-            while written < bytes.count {
-                let count = Glibc.write(file, bytes.baseAddress! + written, bytes.count - written)
-                if count < 0, errno == EINTR { continue }
-                if count <= 0 {
-                    failed = Self.failure("cannot write \(draft)")
-                    return
-                }
-                written += count
-            }
-        }
-        if failed == nil, isSynced, fdatasync(file) != 0 { failed = Self.failure("cannot sync \(draft)") }
-        Glibc.close(file)
-        if let failed {
-            unlink(draft)
-            throw failed
-        }
-    }
-
-    private func syncParents(of blobs: [Blob]) throws(PeerFailure) {
-        for first in Set(blobs.map { UInt8($0.digest.prefix >> 56) }) {
-            let directory = open("\(path)/\(Self.hex(first))", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-            guard directory >= 0 else { throw Self.failure("cannot open a directory of \(path)") }
-            defer { Glibc.close(directory) }
-            guard fsync(directory) == 0 else { throw Self.failure("cannot sync a directory of \(path)") }
-        }
-    }
-
-    /// The file goes under the lock: whoever finds the record afterwards finds a file that was put there after that.
-    ///
-    /// - Parameter file: only if it is this one.
-    private func remove(_ digest: Digest, file: UInt64? = nil, idleFor idle: Duration = .zero) -> Bool {
-        let now = NodeClock.now()
-        return index.withLock { index in
-            guard let record = index[digest], now - record.touched >= idle, file ?? record.file == record.file else {
-                return false
-            }
-            index[digest] = nil
-            // Not there any more: just as well.
-            unlink(place(of: digest, record.size))
-            return true
-        }
-    }
+    /// Returns when nothing is under way any more, and at the latest after a few seconds.
+    public func close() async { await threads.close(by: NodeClock.now() + .seconds(5)) }
 
     private func scan() {
         let now = NodeClock.now()
@@ -401,8 +312,6 @@ public final class BlobDirectory: Sendable {
 
     // MARK: Helpers
 
-    private static let closed = PeerFailure("the directory is closed")
-
     private static func makeAll(_ path: String) throws(PeerFailure) {
         var made = ""
         for part in path.split(separator: "/", omittingEmptySubsequences: true) {
@@ -411,11 +320,11 @@ public final class BlobDirectory: Sendable {
         }
     }
 
-    private static func failure(_ words: String) -> PeerFailure {
+    static func failure(_ words: String) -> PeerFailure {
         PeerFailure("\(words): \(String(cString: strerror(errno)))")
     }
 
-    private static func hex(_ byte: UInt8) -> String {
+    static func hex(_ byte: UInt8) -> String {
         let digits = String(byte, radix: 16)
         return digits.utf8.count == 1 ? "0" + digits : digits
     }

@@ -11,6 +11,8 @@ struct LoadResult: Sendable {
     var lost: Set<Digest> = []
     /// Not found, and not known to be lost: a tier did not answer, or not in time.
     var unreached: Set<Digest> = []
+    /// Not looked for: as much is being loaded as may be, or too many wait for the same.
+    var refused: Set<Digest> = []
     /// Somebody else's load was waited for.
     var isCoalesced = false
 
@@ -88,7 +90,7 @@ final class BlobLoader: Sendable {
                 switch state.flights.join(digest, waiter) {
                 case .lead(let flight): led[digest] = flight
                 case .wait(let flight): waited.append(flight)
-                case .refuse: wait.set(digest, .unreached)
+                case .refuse: wait.set(digest, .refused)
                 }
             }
             return (waiter, led, waited)
@@ -105,13 +107,14 @@ final class BlobLoader: Sendable {
             switch outcomes[digest] {
             case .found(let bytes, let tier): result.found[digest] = CachedBlob(bytes: bytes, tier: tier)
             case .lost: result.lost.insert(digest)
+            case .refused: result.refused.insert(digest)
             case .unreached, nil: result.unreached.insert(digest)
             }
         }
         return result
     }
 
-    /// As ``load(_:costMilliseconds:deadline:)``, for whoever looks at everything: no tier counts it as a use, and nothing comes into memory or goes
+    /// As ``load(_:costMilliseconds:deadline:)``, for whoever looks at everything: no tier and no peer counts it as a use, and nothing comes into memory or goes
     /// up to a nearer tier.
     func peek(_ digests: [Digest], deadline: Instant) async -> LoadResult {
         var result = LoadResult()
@@ -196,10 +199,10 @@ final class BlobLoader: Sendable {
         _ step: RetrievalPlan.Step, isUse: Bool = true
     ) async throws(PeerFailure) -> [Digest: [UInt8]] {
         switch step.source {
-        case .disk: return try await disk?.get(step.digests) ?? [:]
+        case .disk: return try await disk?.get(step.digests, deadline: step.deadline) ?? [:]
         case .peer(let node):
             let start = NodeClock.now()
-            let found = try await peers.fetch(step.digests, from: node, deadline: step.deadline)
+            let found = try await peers.fetch(step.digests, from: node, isUse: isUse, deadline: step.deadline)
             readTimes.add(NodeClock.now() - start)
             return found
         case .redis, .catalog, .archive:
@@ -265,7 +268,7 @@ final class BlobLoader: Sendable {
         if lost.isEmpty { return }
         background.start {
             // What cannot be written now is at the next load.
-            try? await disk.put(lost, isSynced: false)
+            try? await disk.put(lost, isSynced: false, deadline: NodeClock.now() + .seconds(5))
         }
     }
 

@@ -104,13 +104,25 @@ extension CacheService {
     private func load(
         _ digests: [Digest], _ binding: Binding, _ deadline: Instant, _ reply: inout WarmReply
     ) async -> [[UInt8]]? {
-        let result = await loader.load(digests, costMilliseconds: binding.costMilliseconds, deadline: deadline)
+        let result = await loadWhenCalm(digests, binding.costMilliseconds, deadline)
         for blob in result.found.values where blob.tier != .memory {
             reply.blobs += 1
             reply.bytes += UInt64(blob.bytes.count)
         }
         return result.lost.isEmpty && result.unreached.isEmpty ? digests.compactMap { result.found[$0]?.bytes } : nil
     }
+
+    /// As long as there are as many loads as may be, others come first.
+    func loadWhenCalm(_ digests: [Digest], _ cost: UInt32, _ deadline: Instant) async -> LoadResult {
+        while true {
+            let result = await loader.load(digests, costMilliseconds: cost, deadline: deadline)
+            guard !result.refused.isEmpty, NodeClock.now() < deadline, !Task.isCancelled else { return result }
+            // Cancelled: the next result is told.
+            try? await Task.sleep(for: Self.calmPause)
+        }
+    }
+
+    private static let calmPause: Duration = .milliseconds(50)
 
     // MARK: Telling
 
@@ -122,6 +134,7 @@ extension CacheService {
             return StatReply(statistics: statistics)
         }
         let loaded = await loader.load([binding.manifest], deadline: request.deadline)
+        if !loaded.refused.isEmpty { throw .tooManyLoads }
         let manifest = loaded.found[binding.manifest].flatMap { try? Manifest(decoding: $0.bytes) }
         let digests = [binding.manifest] + Set(manifest?.blobs.map(\.digest) ?? []).subtracting([binding.manifest])
         let (holdings, _) = await locate(digests, counts: false, deadline: request.deadline)

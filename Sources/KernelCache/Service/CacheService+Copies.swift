@@ -17,7 +17,9 @@ extension CacheService {
         let archive = tier(.archive)
         let needsDisks = mode == .archived ? archive == nil : catalog == nil && archive == nil
         let keeping: BlobKeeping = mode == .memory ? .written : needsDisks ? .synced : .inMemory
-        var holdings = await copyToNodes(blobs, keeping: keeping, deadline: deadline)
+        // Where nothing else can take them, the disks have all the time.
+        let limit = needsDisks ? min(deadline, NodeClock.now() + options.copyLimit) : share(of: deadline)
+        var holdings = await copyToNodes(blobs, keeping: keeping, until: limit)
         fill(.redis, blobs)
         switch mode {
         case .memory:
@@ -33,7 +35,8 @@ extension CacheService {
                 isPut = await put(blobs, in: archive, Self.half(until: deadline), &holdings)
             }
             if !isPut, !needsDisks {
-                merge(await copyToNodes(blobs, keeping: .synced, deadline: deadline), into: &holdings)
+                let limit = min(deadline, NodeClock.now() + options.copyLimit)
+                merge(await copyToNodes(blobs, keeping: .synced, until: limit), into: &holdings)
             }
         case .archived:
             if let archive { _ = await put(blobs, in: archive, deadline, &holdings) }
@@ -70,8 +73,9 @@ extension CacheService {
     ///
     /// By a map, nodes count for a blob only when all writers of its shard that are up have it, each at the epoch at which it was
     /// asked; whoever takes the shard over then gets it from them. A node that died holds that up until its lease is over.
-    private func copyToNodes(_ blobs: [Blob], keeping: BlobKeeping, deadline: Instant) async -> [Digest: BlobHolding] {
-        let limit = min(deadline, NodeClock.now() + options.copyLimit)
+    private func copyToNodes(
+        _ blobs: [Blob], keeping: BlobKeeping, until limit: Instant
+    ) async -> [Digest: BlobHolding] {
         var targets: [NodeID: [Blob]] = [:]
         var holdings: [Digest: BlobHolding] = [:]
         if placements.map == nil {
@@ -172,29 +176,37 @@ extension CacheService {
         }
     }
 
-    /// Who has what.
+    /// Who has what. A place that does not answer leaves as much time again to whoever comes after.
     ///
-    /// - Parameter counts: for a store: nodes count for a blob only when all writers of its shard have it, and those who are asked keep it
-    ///   meanwhile. Otherwise it is told where it is.
+    /// - Parameters:
+    ///   - counts: for a store: nodes count for a blob only when all writers of its shard have it, and those who are asked keep it
+    ///     meanwhile. Otherwise it is told where it is.
+    ///   - gate: the archive, where each blob costs a request, is asked only for what the others do not hold well enough for it, and
+    ///     for so many at most; nil: for all.
     /// - Returns: and whether everybody answered.
     func locate(
-        _ digests: [Digest], counts: Bool, deadline: Instant
+        _ digests: [Digest], counts: Bool, enough gate: ClosureGate? = nil, deadline: Instant
     ) async -> (holdings: [Digest: BlobHolding], isCertain: Bool) {
         let map = counts ? placements.map : nil
         var epochs: [ShardID: ShardEpoch] = [:]
         if let map { for shard in digests.map(ShardID.init(of:)) { epochs[shard] = map[shard].epoch } }
         let claims = epochs
-        let own = counts ? await holdings(digests, epochs: claims, deadline: deadline) : look(for: digests)
-        var found: [Digest: BlobHolding] = [:]
-        note(own, at: names.nodeID, in: &found)
+        let archive = gate == nil ? nil : tier(.archive)
+        let tiers = outer.filter { $0.tier != .redis && (archive == nil || $0.tier != .archive) }
         enum Answer {
             case node(NodeID, PeerHoldings)
-            case tier(CacheTier, Set<Digest>)
+            case tier(CacheTier, Set<Digest>, isWhole: Bool)
             case nothing
         }
-        let limit = min(deadline, NodeClock.now() + options.copyLimit)
-        var isCertain = true
+        let limit = share(of: deadline)
+        var (found, isCertain): ([Digest: BlobHolding], Bool) = ([:], true)
         await withTaskGroup(of: Answer.self) { group in
+            group.addTask {
+                .node(
+                    self.names.nodeID,
+                    counts
+                        ? await self.holdings(digests, epochs: claims, deadline: limit) : self.look(for: digests))
+            }
             for node in placements.others {
                 group.addTask {
                     do throws(PeerFailure) {
@@ -206,21 +218,18 @@ extension CacheService {
                     } catch { return .nothing }
                 }
             }
-            for tier in outer where tier.tier != .redis {
+            for tier in tiers {
                 group.addTask {
-                    do throws(TierFailure) {
-                        let held =
-                            try await counts
-                            ? tier.keep(digests, deadline: limit) : tier.has(digests, deadline: limit)
-                        return .tier(tier.tier, held)
-                    } catch { return .nothing }
+                    let (held, isWhole) = await Self.ask(tier, for: digests, counts: counts, by: limit)
+                    return .tier(tier.tier, held, isWhole: isWhole)
                 }
             }
             for await answer in group {
                 switch answer {
                 case .node(let node, let held): note(held, at: node, in: &found)
-                case .tier(let tier, let held):
-                    for digest in held { found[digest, default: BlobHolding()].tiers.insert(TierSet(tier)) }
+                case .tier(let tier, let held, let isWhole):
+                    note(held, in: tier, &found)
+                    if !isWhole { isCertain = false }
                 case .nothing: isCertain = false
                 }
             }
@@ -234,7 +243,40 @@ extension CacheService {
                 }
             }
         }
+        if let gate, let archive {
+            let lacking = digests.filter { !gate.isSatisfied(by: found[$0] ?? BlobHolding()) }
+            let asked = Array(lacking.prefix(Self.maximumArchiveQuestions))
+            let (held, isWhole) = await Self.ask(archive, for: asked, counts: counts, by: share(of: deadline))
+            note(held, in: .archive, &found)
+            if !isWhole || asked.count < lacking.count { isCertain = false }
+        }
         return (found, isCertain)
+    }
+
+    private static let maximumArchiveQuestions = 1024
+    private static let askedAtOnce = 256
+
+    /// How long one part of a call may wait.
+    private func share(of deadline: Instant) -> Instant {
+        min(Self.half(until: deadline), NodeClock.now() + options.copyLimit)
+    }
+
+    /// In parts: what was found before one failed counts.
+    private static func ask(
+        _ tier: any BlobTier, for digests: [Digest], counts: Bool, by limit: Instant
+    ) async -> (held: Set<Digest>, isWhole: Bool) {
+        var held: Set<Digest> = []
+        for part in digests.parts(of: askedAtOnce) {
+            do throws(TierFailure) {
+                held.formUnion(
+                    try await counts ? tier.keep(part, deadline: limit) : tier.has(part, deadline: limit))
+            } catch { return (held, false) }
+        }
+        return (held, true)
+    }
+
+    private func note(_ held: Set<Digest>, in tier: CacheTier, _ found: inout [Digest: BlobHolding]) {
+        for digest in held { found[digest, default: BlobHolding()].tiers.insert(TierSet(tier)) }
     }
 
     private func note(_ held: PeerHoldings, at node: NodeID, in found: inout [Digest: BlobHolding]) {

@@ -79,9 +79,8 @@ extension CacheService {
             let part = rest.prefix(64)
             rest = rest.dropFirst(64)
             let wanted = part.map(\.digest).filter { !memory.contains($0) }
-            let loaded = await loader.load(
-                wanted, costMilliseconds: UInt32(clamping: worth),
-                deadline: min(deadline, NodeClock.now() + .seconds(5)))
+            let loaded = await loadWhenCalm(
+                wanted, UInt32(clamping: worth), min(deadline, NodeClock.now() + .seconds(5)))
             reply.present += part.count - wanted.count
             reply.missing += wanted.count - loaded.found.count
             reply.blobs += loaded.found.count

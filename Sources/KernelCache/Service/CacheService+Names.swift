@@ -33,6 +33,7 @@ extension CacheService {
         let binding = try await names.look(request.name, principal: request.principal, deadline: request.deadline)
         guard let binding else { return nil }
         let loaded = await loader.load([binding.manifest], deadline: request.deadline)
+        if !loaded.refused.isEmpty { throw .tooManyLoads }
         let manifest = loaded.found[binding.manifest].flatMap { try? Manifest(decoding: $0.bytes) }
         let blobs = Set(manifest?.blobs.map(\.digest) ?? []).subtracting([binding.manifest])
         return (binding, [binding.manifest] + blobs.sorted())
@@ -76,8 +77,12 @@ extension CacheService {
         if kind == .peer {
             guard let disk else { return reply }
             let held = disk.entries().filter { safe.contains($0.digest) }
-            await disk.delete(held.map(\.digest))
-            for entry in held { reply.add(UInt64(entry.size)) }
+            let gone = Set(await disk.delete(held.map(\.digest), deadline: request.deadline))
+            for entry in held where gone.contains(entry.digest) { reply.add(UInt64(entry.size)) }
+            guard held.allSatisfy({ !disk.has($0.digest) }) else {
+                throw CacheFailure(
+                    .tierUnavailable, "the disk has not deleted everything in time", outcome: .unknown)
+            }
             return reply
         }
         guard let tier = tier(kind) else { throw CacheFailure(.invalid, "there is no tier \(kind.name)") }

@@ -5,12 +5,14 @@ import Synchronization
 
 /// What this node answers its peers, and itself.
 extension CacheService {
-    public func memoryBlob(_ digest: Digest) -> [UInt8]? { memory.get(digest) }
+    public func memoryBlob(_ digest: Digest, isUse: Bool) -> [UInt8]? {
+        isUse ? memory.get(digest) : memory.peek(digest)
+    }
 
     public func diskBlobs(
         _ digests: [Digest], deadline: Instant
     ) async throws(PeerFailure) -> [Digest: [UInt8]] {
-        try await disk?.get(digests) ?? [:]
+        try await disk?.get(digests, deadline: deadline) ?? [:]
     }
 
     /// As a member of the shards with an epoch: so before it is kept, and still so when it is. What comes to know the shard at the next
@@ -19,7 +21,7 @@ extension CacheService {
         _ blobs: [Blob], at epochs: [ShardID: ShardEpoch], keeping: BlobKeeping, deadline: Instant
     ) async throws(PeerFailure) {
         try checkWriter(at: epochs)
-        try await keep(blobs, keeping)
+        try await keep(blobs, keeping, deadline)
         try checkWriter(at: epochs)
     }
 
@@ -30,12 +32,14 @@ extension CacheService {
         }
     }
 
-    private func keep(_ blobs: [Blob], _ keeping: BlobKeeping) async throws(PeerFailure) {
+    private func keep(_ blobs: [Blob], _ keeping: BlobKeeping, _ deadline: Instant) async throws(PeerFailure) {
         for blob in blobs {
             loader.overtake(blob.digest)
             memory.put(blob.bytes, under: blob.digest)
         }
-        if keeping != .inMemory, let disk { return try await disk.put(blobs, isSynced: keeping == .synced) }
+        if keeping != .inMemory, let disk {
+            return try await disk.put(blobs, isSynced: keeping == .synced, deadline: deadline)
+        }
         guard keeping != .synced else { throw PeerFailure("this node keeps no blobs on its disk") }
         guard blobs.allSatisfy({ memory.contains($0.digest) }) else { throw PeerFailure("the memory does not take it") }
     }
@@ -51,7 +55,7 @@ extension CacheService {
             return epochs[shard].map { placements.isWriter(at: [shard: $0], now: now) } ?? true
         }
         guard let disk else { return PeerHoldings(memory: Set(digests.filter(memory.contains))) }
-        return PeerHoldings(disk: await disk.secure(Array(disk.touch(digests))))
+        return PeerHoldings(disk: await disk.secure(Array(disk.touch(digests)), deadline: deadline))
     }
 
     public func look(for digests: [Digest]) -> PeerHoldings {
@@ -83,7 +87,7 @@ extension CacheService {
         return sums.values.sorted { $0.shard < $1.shard }
     }
 
-    public func hottest(_ count: Int) async -> HotList { memory.hottest(count) }
+    public func hottest(_ count: Int) -> HotList { memory.hottest(count) }
 
     public func isMember(_ name: String) -> Bool { placements.isMember(name) }
 }

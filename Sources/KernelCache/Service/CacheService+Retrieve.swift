@@ -68,6 +68,7 @@ extension CacheService {
                 case .lost:
                     counters.lost.add()
                     try await quarantine(request.name, binding, deadline: request.deadline)
+                case .refused: throw .tooManyLoads
                 case .unreached:
                     if state.withLock({ $0.isDraining }) {
                         throw CacheFailure(.draining, "this node is stopping; ask another one")
@@ -121,6 +122,7 @@ extension CacheService {
         case found(Manifest, CacheTier)
         case lost
         case unreached
+        case refused
     }
 
     /// Brings the manifest, and everything that it names or the knowledge that it is there.
@@ -128,7 +130,8 @@ extension CacheService {
         let cost = binding.costMilliseconds
         let first = await loader.load([binding.manifest], costMilliseconds: cost, deadline: deadline)
         guard let encoded = first.found[binding.manifest] else {
-            return first.lost.contains(binding.manifest) ? .lost : .unreached
+            if !first.refused.isEmpty { return .refused }
+            return first.lost.isEmpty ? .unreached : .lost
         }
         // Its digest is right, so whoever stored it stored nonsense; there is nothing to find.
         guard let manifest = try? Manifest(decoding: encoded.bytes) else { return .lost }
@@ -137,6 +140,7 @@ extension CacheService {
         if manifest.size <= options.prefetchBytes {
             let rest = await loader.load(digests, costMilliseconds: cost, deadline: deadline)
             if !rest.lost.isEmpty { return .lost }
+            if !rest.refused.isEmpty { return .refused }
             if !rest.unreached.isEmpty { return .unreached }
             if !digests.isEmpty { tier = max(tier, rest.tier) }
             keepHot(name, binding, manifest, rest)
@@ -185,6 +189,7 @@ extension CacheService {
         try Self.checkTime(deadline)
         let result = await loader.load([digest], deadline: deadline)
         if let blob = result.found[digest] { return blob }
+        if !result.refused.isEmpty { throw .tooManyLoads }
         try await checkMembers()
         if result.lost.contains(digest) { throw CacheFailure(.bytesLost, "no tier has \(digest)") }
         if NodeClock.now() >= deadline { throw CacheFailure(.timedOut, "the blob was not there in time") }

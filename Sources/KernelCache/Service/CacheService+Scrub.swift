@@ -91,7 +91,7 @@ extension CacheService {
     }
 
     private func fetched(_ digests: [Digest]) async -> [Blob] {
-        await loader.load(digests, deadline: NodeClock.now() + options.loadLimit).found
+        await loader.peek(digests, deadline: NodeClock.now() + options.loadLimit).found
             .map { Blob(digest: $0.key, bytes: $0.value.bytes) }
     }
 

@@ -12,9 +12,9 @@ extension CacheService {
         try await checkMembers()
         let digests = Array(Set(blobs.map(\.digest)))
         try await claim(digests, deadline: deadline)
-        let (holdings, _) = await locate(digests, counts: true, deadline: deadline)
-        noteEvidence(holdings)
         let gate = makeGate([], mode: .durable)
+        let (holdings, _) = await locate(digests, counts: true, enough: gate, deadline: deadline)
+        noteEvidence(holdings)
         return blobs.filter { blob in !gate.isSatisfied(by: holdings[blob.digest] ?? BlobHolding()) }
     }
 
@@ -79,13 +79,16 @@ extension CacheService {
             let loaded = await loader.load(lacking, deadline: request.deadline)
             let blobs = loaded.found.map { Blob(digest: $0.key, bytes: $0.value.bytes) }
             note(await distribute(blobs, mode: request.mode, deadline: request.deadline), in: &gate)
+            if !loaded.refused.isEmpty { throw .tooManyLoads }
             if let absent = lacking.first(where: { loaded.found[$0] == nil }) {
+                try Self.checkTime(request.deadline)
                 counters.closureFailures.add()
                 throw CacheFailure(
                     .closureIncomplete, "the blob \(absent) of the manifest is nowhere; send it first")
             }
         }
         guard gate.isOpen else {
+            try Self.checkTime(request.deadline)
             counters.closureFailures.add()
             throw CacheFailure(
                 .tierUnavailable,

@@ -10,7 +10,7 @@ extension CacheService {
     public func sync(_ request: SyncRequest) async throws(CacheFailure) -> SyncReply {
         try Self.checkTime(request.deadline)
         guard let disk else { throw CacheFailure(.disabled, "this node keeps no blobs on its disk") }
-        guard let wanted = await References(self).read() else {
+        guard let wanted = await References(self).read(by: request.deadline) else {
             throw CacheFailure(.tierUnavailable, "not every manifest can be read now; ask again when all tiers serve")
         }
         var reply = SyncReply()
@@ -65,13 +65,15 @@ extension CacheService {
             reply.differences += missing.count + given.count
             if request.isDryRun { return }
             for part in missing.parts(of: 16) {
-                let bytes = try await peers.fetch(part, from: node, deadline: request.deadline)
+                let bytes = try await peers.fetch(part, from: node, isUse: false, deadline: request.deadline)
                 let blobs = bytes.map { Blob(digest: $0.key, bytes: $0.value) }
-                try await disk.put(blobs, isSynced: true)
+                try await disk.put(blobs, isSynced: true, deadline: request.deadline)
                 reply.note(blobs)
             }
             for part in given.parts(of: 16) {
-                let blobs = try await disk.get(part).map { Blob(digest: $0.key, bytes: $0.value) }
+                let blobs = try await disk.get(part, deadline: request.deadline).map {
+                    Blob(digest: $0.key, bytes: $0.value)
+                }
                 try await peers.push(blobs, at: [:], to: node, keeping: .synced, deadline: request.deadline)
                 reply.note(blobs)
             }
@@ -107,7 +109,7 @@ extension CacheService {
                 reply.differences += missing.count
                 if request.isDryRun { continue }
                 for some in missing.sorted().parts(of: 16) {
-                    let loaded = await loader.load(some, deadline: request.deadline)
+                    let loaded = await loader.peek(some, deadline: request.deadline)
                     let blobs = loaded.found.map { Blob(digest: $0.key, bytes: $0.value.bytes) }
                     try await tier.put(blobs, deadline: request.deadline)
                     reply.note(blobs)
@@ -115,12 +117,6 @@ extension CacheService {
                 }
             }
         } catch { reply.noteUnreachable(error.tier.name) }
-    }
-}
-
-extension Array {
-    fileprivate func parts(of size: Int) -> [[Element]] {
-        stride(from: 0, to: count, by: size).map { Array(self[$0..<Swift.min($0 + size, count)]) }
     }
 }
 

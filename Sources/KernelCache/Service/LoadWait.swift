@@ -12,6 +12,8 @@ final class LoadWait: Sendable {
         case lost
         /// Some source could not be asked.
         case unreached
+        /// Nobody was asked: too much is going on.
+        case refused
     }
 
     private struct State {

@@ -1,13 +1,13 @@
 import CacheCore
-import EsperTypes
-import NIOCore
+package import EsperTypes
+package import NIOCore
 import RaftRuntime
 import Synchronization
 
 /// Those in this process who want something made that is not there: for each name one task asks, all others wait for it.
-final class MakeQueue: Sendable {
+package final class MakeQueue: Sendable {
     /// What asking came to.
-    enum Answer: Sendable {
+    package enum Answer: Sendable {
         /// Somebody makes it: ask again.
         case wait(upTo: Duration)
         /// Somebody has made it.
@@ -17,7 +17,7 @@ final class MakeQueue: Sendable {
         case failing(String)
     }
 
-    enum Turn: Sendable {
+    package enum Turn: Sendable {
         case bound
         case token(CompileToken)
         case failing(String)
@@ -25,17 +25,12 @@ final class MakeQueue: Sendable {
         case refused
     }
 
-    private struct Name {
-        var waiters: [UInt64: CheckedContinuation<Turn, Never>] = [:]
-        /// In the order in which they came; those that have left are skipped.
-        var order: [UInt64] = []
-    }
-
     private struct State {
-        var names: [[UInt8]: Name] = [:]
+        /// Of each name those who wait; whoever has the lowest number came first.
+        var names: [[UInt8]: [UInt64: CheckedContinuation<Turn, Never>]] = [:]
         var nextWaiter: UInt64 = 1
-        /// Left before they waited.
-        var left: Set<UInt64> = []
+        /// Called, and neither waiting yet nor gone.
+        var entering: Set<UInt64> = []
     }
 
     private let maximumWaiters: Int
@@ -43,22 +38,28 @@ final class MakeQueue: Sendable {
     private let eventLoop: any EventLoop
     private let state = Mutex(State())
 
-    init(maximumWaiters: Int, eventLoop: any EventLoop) {
+    package init(maximumWaiters: Int, eventLoop: any EventLoop) {
         self.maximumWaiters = maximumWaiters
         self.eventLoop = eventLoop
     }
 
-    var waiterCount: Int { state.withLock { $0.names.values.reduce(0) { $0 + $1.waiters.count } } }
+    package var waiterCount: Int { state.withLock { $0.names.values.reduce(0) { $0 + $1.count } } }
+
+    /// Those who wait, and those who are about to.
+    package var knownWaiters: Int {
+        state.withLock { state in state.entering.count + state.names.values.reduce(0) { $0 + $1.count } }
+    }
 
     /// - Parameters:
     ///   - ask: called by one task at a time for each name.
     ///   - giveBack: a token that nobody waits for any more.
-    func wait(
+    package func wait(
         for name: [UInt8], deadline: Instant, ask: @escaping @Sendable () async -> Answer,
         giveBack: @escaping @Sendable (CompileToken) async -> Void
     ) async -> Turn {
         let waiter = state.withLock { state in
             defer { state.nextWaiter += 1 }
+            state.entering.insert(state.nextWaiter)
             return state.nextWaiter
         }
         let left = max(deadline - NodeClock.now(), .zero)
@@ -73,7 +74,6 @@ final class MakeQueue: Sendable {
             leave(name, waiter)
         }
         timer.cancel()
-        state.withLock { _ = $0.left.remove(waiter) }
         return turn
     }
 
@@ -83,15 +83,14 @@ final class MakeQueue: Sendable {
     ) {
         enum Entered { case asks, waits, refused, left }
         let entered: Entered = state.withLock { state in
-            if state.left.contains(waiter) { return .left }
-            if state.names[name] != nil {
-                guard state.names[name]?.waiters.count ?? 0 < maximumWaiters else { return .refused }
-                state.names[name]?.waiters[waiter] = continuation
-                state.names[name]?.order.append(waiter)
+            guard state.entering.remove(waiter) != nil else { return .left }
+            if let waiters = state.names[name]?.count {
+                guard waiters < maximumWaiters else { return .refused }
+                state.names[name]?[waiter] = continuation
                 return .waits
             }
             guard state.names.count < maximumNames else { return .refused }
-            state.names[name] = Name(waiters: [waiter: continuation], order: [waiter])
+            state.names[name] = [waiter: continuation]
             return .asks
         }
         switch entered {
@@ -105,9 +104,8 @@ final class MakeQueue: Sendable {
 
     private func leave(_ name: [UInt8], _ waiter: UInt64) {
         let continuation = state.withLock { state in
-            let continuation = state.names[name]?.waiters.removeValue(forKey: waiter)
-            if continuation == nil { state.left.insert(waiter) }
-            return continuation
+            state.entering.remove(waiter)
+            return state.names[name]?.removeValue(forKey: waiter)
         }
         continuation?.resume(returning: .timedOut)
     }
@@ -141,7 +139,7 @@ final class MakeQueue: Sendable {
     /// Forgets the name when nobody waits for it.
     private func hasWaiters(_ name: [UInt8]) -> Bool {
         state.withLock { state in
-            guard state.names[name]?.waiters.isEmpty ?? true else { return true }
+            guard state.names[name]?.isEmpty ?? true else { return true }
             state.names[name] = nil
             return false
         }
@@ -149,21 +147,13 @@ final class MakeQueue: Sendable {
 
     private func takeFirst(_ name: [UInt8]) -> CheckedContinuation<Turn, Never>? {
         state.withLock { state in
-            guard var waiting = state.names[name] else { return nil }
-            defer { state.names[name] = waiting }
-            let position = waiting.order.firstIndex { waiting.waiters[$0] != nil } ?? waiting.order.endIndex
-            guard position < waiting.order.endIndex else {
-                waiting.order = []
-                return nil
-            }
-            let first = waiting.order[position]
-            waiting.order.removeSubrange(...position)
-            return waiting.waiters.removeValue(forKey: first)
+            guard let first = state.names[name]?.keys.min() else { return nil }
+            return state.names[name]?.removeValue(forKey: first)
         }
     }
 
     private func end(_ name: [UInt8], _ turn: Turn) {
         let waiting = state.withLock { $0.names.removeValue(forKey: name) }
-        for waiter in waiting?.order ?? [] { waiting?.waiters[waiter]?.resume(returning: turn) }
+        for (_, waiter) in (waiting ?? [:]).sorted(by: { $0.key < $1.key }) { waiter.resume(returning: turn) }
     }
 }

@@ -11,12 +11,13 @@ final class References: Sendable {
     init(_ service: CacheService) { self.service = service }
 
     /// Manifests and the blobs that they name, of everything that is bound at some moment after the call, each with the tiers that
-    /// had it when one of its names was bound; nil when a manifest could not be read: then nothing is known not to be wanted.
-    func read() async -> [Digest: TierSet]? {
+    /// had it when one of its names was bound; nil when a manifest could not be read, or not by the deadline: then nothing is known not to
+    /// be wanted.
+    func read(by limit: Instant = .distantFuture) async -> [Digest: TierSet]? {
         var referenced: [Digest: TierSet] = [:]
         var after: [UInt8]?
         while true {
-            let deadline = NodeClock.now() + .seconds(30)
+            let deadline = min(limit, NodeClock.now() + .seconds(30))
             guard
                 let page = try? await service.names.list(
                     prefix: [], after: after, limit: 1000, principal: "node/" + service.options.node,

@@ -1,4 +1,7 @@
-internal import Synchronization
+import EsperTypes
+import NIOCore
+import RaftRuntime
+import Synchronization
 
 /// Set by several, kept from the first, awaited by one.
 final class FirstOutcome<Value: Sendable>: Sendable {
@@ -41,6 +44,19 @@ final class FirstOutcome<Value: Sendable>: Sendable {
                 }
             }
             if let value { continuation.resume(returning: value) }
+        }
+    }
+
+    /// As ``value()``, or `other` at the deadline or when the caller's task is cancelled, if nothing was set before.
+    func value(by deadline: Instant, on eventLoop: any EventLoop, otherwise other: Value) async -> Value {
+        // An hour, so that the loop's arithmetic holds.
+        let left = min(max(deadline - NodeClock.now(), .zero), .seconds(3600))
+        let timer = eventLoop.scheduleTask(in: .nanoseconds(left.nanoseconds)) { self.set(other) }
+        defer { timer.cancel() }
+        return await withTaskCancellationHandler {
+            await value()
+        } onCancel: {
+            set(other)
         }
     }
 }

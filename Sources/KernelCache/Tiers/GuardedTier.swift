@@ -23,6 +23,8 @@ public final class GuardedTier: BlobTier {
         public var patience: Duration = .milliseconds(100)
         /// At once, with those given up that the tier has not ended yet.
         public var maximumCalls = 256
+        /// Digests of one question: a larger one is asked in parts, each with its own limit, so that only the tier's own slowness counts.
+        public var digestsAtOnce = 1024
         /// Digests per second, asked or written; nil: as many as come.
         public var operationsPerSecond: Double?
         /// Digests at once beyond the rate.
@@ -121,8 +123,12 @@ public final class GuardedTier: BlobTier {
     public func get(_ digests: [Digest], deadline: Instant) async throws(TierFailure) -> [Digest: [UInt8]] {
         if digests.isEmpty { return [:] }
         let start = NodeClock.now()
-        var found = try await call(operations: digests.count, limit: settings.callLimit, deadline: deadline) {
-            tier, deadline throws(TierFailure) in try await tier.get(digests, deadline: deadline)
+        var found: [Digest: [UInt8]] = [:]
+        for part in digests.parts(of: settings.digestsAtOnce) {
+            let some = try await call(operations: part.count, limit: settings.callLimit, deadline: deadline) {
+                tier, deadline throws(TierFailure) in try await tier.get(part, deadline: deadline)
+            }
+            found.merge(some) { $1 }
         }
         metrics.readDuration.recordNanoseconds((NodeClock.now() - start).nanoseconds)
         var damaged: [Digest] = []
@@ -151,24 +157,36 @@ public final class GuardedTier: BlobTier {
     }
 
     public func has(_ digests: [Digest], deadline: Instant) async throws(TierFailure) -> Set<Digest> {
-        if digests.isEmpty { return [] }
-        return try await call(operations: digests.count, limit: settings.callLimit, deadline: deadline) {
-            tier, deadline throws(TierFailure) in try await tier.has(digests, deadline: deadline)
+        var found: Set<Digest> = []
+        for part in digests.parts(of: settings.digestsAtOnce) {
+            let some = try await call(operations: part.count, limit: settings.callLimit, deadline: deadline) {
+                tier, deadline throws(TierFailure) in try await tier.has(part, deadline: deadline)
+            }
+            found.formUnion(some)
         }
+        return found
     }
 
     public func keep(_ digests: [Digest], deadline: Instant) async throws(TierFailure) -> Set<Digest> {
-        if digests.isEmpty { return [] }
-        return try await call(operations: digests.count, limit: settings.callLimit, deadline: deadline) {
-            tier, deadline throws(TierFailure) in try await tier.keep(digests, deadline: deadline)
+        var found: Set<Digest> = []
+        for part in digests.parts(of: settings.digestsAtOnce) {
+            let some = try await call(operations: part.count, limit: settings.callLimit, deadline: deadline) {
+                tier, deadline throws(TierFailure) in try await tier.keep(part, deadline: deadline)
+            }
+            found.formUnion(some)
         }
+        return found
     }
 
     public func peek(_ digests: [Digest], deadline: Instant) async throws(TierFailure) -> [Digest: [UInt8]] {
-        if digests.isEmpty { return [:] }
-        return try await call(operations: digests.count, limit: settings.callLimit, deadline: deadline) {
-            tier, deadline throws(TierFailure) in try await tier.peek(digests, deadline: deadline)
+        var found: [Digest: [UInt8]] = [:]
+        for part in digests.parts(of: settings.digestsAtOnce) {
+            let some = try await call(operations: part.count, limit: settings.callLimit, deadline: deadline) {
+                tier, deadline throws(TierFailure) in try await tier.peek(part, deadline: deadline)
+            }
+            found.merge(some) { $1 }
         }
+        return found
     }
 
     public func idle(

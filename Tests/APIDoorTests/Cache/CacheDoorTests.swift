@@ -105,6 +105,20 @@ struct CacheDoorTests {
         }
     }
 
+    @Test func `an overloaded node is asked again, and tells nobody that there is nothing`() async throws {
+        try await run { door, client in
+            let overloaded = CacheFailure(.overloaded, "too many loads")
+            try await client.cache.store(ArtifactName("there"), [1])
+            door.cache.failRetrieves(overloaded, overloaded)
+            #expect(try await client.cache.value(of: ArtifactName("there")) == [1])
+            door.cache.failRetrieves(overloaded)
+            let answer = try await door.get("/v1/cache/artifacts/there")
+            #expect(answer.status == 503)
+            #expect(try answer.text("error", "code") == "overloaded")
+            #expect(try answer.text("error", "outcome") == "not_committed")
+        }
+    }
+
     @Test func `a store whose answer is lost is done once`() async throws {
         try await run { door, client in
             door.cache.fail(

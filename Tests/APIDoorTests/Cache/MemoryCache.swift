@@ -16,6 +16,7 @@ final class MemoryCache: ArtifactCache {
         var isEvictReplyLost = false
         var stores = 0
         var failures: [CacheFailure] = []
+        var retrieveFailures: [CacheFailure] = []
         var blobReads = 0
         var adds = 0
         var token: UInt64?
@@ -37,6 +38,9 @@ final class MemoryCache: ArtifactCache {
 
     /// The next stores fail so, one after the other.
     func fail(_ failures: CacheFailure...) { state.withLock { $0.failures = failures } }
+
+    /// The next retrievals fail so, one after the other.
+    func failRetrieves(_ failures: CacheFailure...) { state.withLock { $0.retrieveFailures = failures } }
 
     static func digest(_ bytes: [UInt8]) -> EsperTypes.Digest {
         EsperTypes.Digest(bytes: Array(SHA256.hash(data: bytes)))!
@@ -79,6 +83,9 @@ final class MemoryCache: ArtifactCache {
     func end(_ turn: inout HitTurn) {}
 
     func retrieve(_ request: RetrieveRequest) async throws(CacheFailure) -> RetrieveReply {
+        if let failure = state.withLock({ $0.retrieveFailures.isEmpty ? nil : $0.retrieveFailures.removeFirst() }) {
+            throw failure
+        }
         if let found = find(request.name) { return found }
         guard request.wantsToMake else { return RetrieveReply(result: .absent(nil)) }
         let number: UInt64? = state.withLock { state in

@@ -1,14 +1,19 @@
 import CacheCore
 import EsperTypes
 import Foundation
+import Glibc
 import KernelCache
+import RaftRuntime
+import TestSupport
 import Testing
 
 /// Blobs on a node's own disk.
 struct BlobDirectoryTests {
-    private func withDirectory(_ body: (BlobDirectory, String) async throws -> Void) async throws {
+    private func withDirectory(
+        stall: Duration = .seconds(5), _ body: (BlobDirectory, String) async throws -> Void
+    ) async throws {
         let path = NSTemporaryDirectory() + "/esper-blobs-\(UInt64.random(in: 0 ... .max))"
-        let directory = try BlobDirectory(path: path)
+        let directory = try BlobDirectory(path: path, stall: stall)
         do { try await body(directory, path) } catch {
             await directory.close()
             try? FileManager.default.removeItem(atPath: path)
@@ -23,9 +28,50 @@ struct BlobDirectoryTests {
         return Blob(digest: Digest(hashing: bytes), bytes: bytes)
     }
 
-    private func place(of blob: Blob, in path: String) -> String {
-        let name = blob.digest.description
-        return "\(path)/\(name.prefix(2))/\(name.dropFirst(2)).\(blob.bytes.count)"
+    private func place(of blob: Blob, in path: String) -> String { blob.place(in: path) }
+
+    @Test(.timeLimit(.minutes(1)))
+    func `a disk that hangs takes its threads, and of each caller the time that he has given`() async throws {
+        try await withDirectory(stall: .milliseconds(300)) { (directory, path) async throws in
+            let blobs = (0..<3).map { _ in blob(1000) }
+            try await directory.put(blobs, isSynced: true)
+            let files = try blobs.prefix(2).map { blob throws in try HungFile(blob.place(in: path)) }
+            func soon() -> Instant { NodeClock.now() + .milliseconds(100) }
+            let start = NodeClock.now()
+            for blob in blobs {
+                await #expect(throws: PeerFailure.self) { try await directory.get([blob.digest], deadline: soon()) }
+            }
+            await #expect(throws: PeerFailure.self) {
+                try await directory.put([blob(10)], isSynced: true, deadline: soon())
+            }
+            #expect(await directory.delete([blobs[2].digest], deadline: soon()) == [])
+            #expect(NodeClock.now() - start < .seconds(5))
+            // What stands in memory is told at once.
+            #expect(directory.size.blobs == 3 && directory.touch(blobs.map(\.digest)).count == 3)
+            // By now nobody waits any more.
+            let failure = await #expect(throws: PeerFailure.self) {
+                try await directory.get([blobs[2].digest], deadline: .distantFuture)
+            }
+            #expect(failure?.message == "the disk does not answer")
+            for file in files { file.release() }
+            try await until("the disk to be back") {
+                (try? await directory.get([blobs[2].digest])) == [blobs[2].digest: blobs[2].bytes]
+            }
+        }
+    }
+
+    @Test(.timeLimit(.minutes(1))) func `a directory on a disk that hangs can be closed`() async throws {
+        try await withDirectory { directory, path in
+            let blob = blob(1000)
+            try await directory.put([blob], isSynced: true)
+            let file = try HungFile(blob.place(in: path))
+            defer { file.release() }
+            await #expect(throws: PeerFailure.self) {
+                try await directory.get([blob.digest], deadline: NodeClock.now() + .milliseconds(50))
+            }
+            await directory.close()
+            await #expect(throws: PeerFailure.self) { try await directory.get([blob.digest]) }
+        }
     }
 
     @Test func `what a store has wanted since it was found idle stays`() async throws {

@@ -61,6 +61,28 @@ import Testing
         tier.release()
     }
 
+    @Test func `a large question is asked in parts, and only a part that takes long speaks against the tier`()
+        async throws
+    {
+        let tier = ScriptedTier()
+        let blobs = (0..<60).map { Blob.sample($0) }
+        for blob in blobs { tier.plant(blob.digest, blob.bytes) }
+        let guarded = guarded(tier) {
+            $0.callLimit = .milliseconds(400)
+            $0.digestsAtOnce = 8
+        }
+        // As a whole more than any call may take.
+        tier.behave(.slow(.milliseconds(10)))
+        for _ in 0..<2 {
+            #expect(try await guarded.has(blobs.map(\.digest), deadline: .soon) == Set(blobs.map(\.digest)))
+        }
+        #expect(guarded.health == .closed)
+        #expect(try await guarded.get(blobs.map(\.digest), deadline: .soon).count == 60)
+        tier.behave(.slow(.milliseconds(100)))
+        for _ in 0..<2 { _ = try? await guarded.has(blobs.map(\.digest), deadline: .soon) }
+        #expect(guarded.isSuspended)
+    }
+
     @Test func `a tier that is down at the start comes back without a restart`() async throws {
         let tier = ScriptedTier()
         tier.behave(.fail(.unavailable))

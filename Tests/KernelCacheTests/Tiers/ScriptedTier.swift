@@ -30,6 +30,8 @@ final class ScriptedTier: BlobTier {
     enum Behaviour: Sendable {
         case work
         case fail(TierFailure.Code)
+        /// Each digest that it is asked for takes so long.
+        case slow(Duration)
         /// Until ``ScriptedTier/release()``, whatever the deadline or a cancellation say.
         case hang
     }
@@ -45,6 +47,8 @@ final class ScriptedTier: BlobTier {
         var failingCall: Int?
         /// Says that it has whatever it is asked for, this many times.
         var lies = 0
+        /// Digests that ``ScriptedTier/has(_:deadline:)`` was asked for.
+        var asked = 0
         var isClosed = false
     }
 
@@ -59,6 +63,7 @@ final class ScriptedTier: BlobTier {
     func lie(times: Int) { state.withLock { $0.lies = times } }
     var discarded: [Digest] { state.withLock { $0.discarded } }
     var calls: Int { state.withLock { $0.calls } }
+    var asked: Int { state.withLock { $0.asked } }
     var isClosed: Bool { state.withLock { $0.isClosed } }
     var digests: Set<Digest> { state.withLock { Set($0.blobs.keys) } }
 
@@ -70,7 +75,7 @@ final class ScriptedTier: BlobTier {
         for continuation in hanging { continuation.resume() }
     }
 
-    private func enter() async throws(TierFailure) {
+    private func enter(_ digests: Int = 1) async throws(TierFailure) {
         let behaviour = state.withLock { state in
             state.calls += 1
             return state.failingCall == state.calls ? .fail(.unavailable) : state.behaviour
@@ -78,6 +83,7 @@ final class ScriptedTier: BlobTier {
         switch behaviour {
         case .work: return
         case .fail(let code): throw TierFailure(tier, code, "as the script says")
+        case .slow(let time): await pause(time * digests)
         case .hang: await withCheckedContinuation { caller in state.withLock { $0.hanging.append(caller) } }
         }
     }
@@ -95,8 +101,9 @@ final class ScriptedTier: BlobTier {
     }
 
     func has(_ digests: [Digest], deadline: Instant) async throws(TierFailure) -> Set<Digest> {
-        try await enter()
+        try await enter(digests.count)
         return state.withLock { state in
+            state.asked += digests.count
             if state.lies > 0 {
                 state.lies -= 1
                 return Set(digests)

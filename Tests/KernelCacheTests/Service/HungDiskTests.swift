@@ -1,0 +1,80 @@
+import CacheCore
+import EsperTypes
+import KernelCache
+import RaftRuntime
+import TestSupport
+import Testing
+
+/// A node whose disk hangs in the kernel. One after the other: each has whole nodes that must answer in time.
+@Suite(.serialized, .timeLimit(.minutes(1))) struct HungDiskTests {
+    /// Until the end of `body` nothing on the node's disk comes to an end.
+    private func withHungDisk(_ node: CacheCluster.Node, _ body: () async throws -> Void) async throws {
+        let blobs = (0..<2).map { Blob.sample($0, size: 77) }
+        try await node.disk.put(blobs, isSynced: true)
+        let files = try blobs.map { try HungFile($0.place(in: node.path)) }
+        defer { for file in files { file.release() } }
+        for blob in blobs {
+            await #expect(throws: PeerFailure.self) {
+                try await node.disk.get([blob.digest], deadline: NodeClock.now() + .milliseconds(50))
+            }
+        }
+        try await body()
+    }
+
+    /// Whatever it comes to; in time.
+    private func inTime(_ what: String, _ body: (Instant) async throws -> Void) async {
+        let deadline = NodeClock.now() + .milliseconds(800)
+        do {
+            try await body(deadline)
+        } catch {
+            #expect((error as? CacheFailure)?.isRetryable == true, "\(what): \(error)")
+        }
+        #expect(NodeClock.now() < deadline + .seconds(1), "\(what)")
+    }
+
+    @Test func `every call ends by its deadline, and reads go on with other nodes`() async throws {
+        try await CacheCluster.run(3) { cluster in
+            _ = try await cluster.map("settled") { $0.isSettled && $0.hosts.count == 3 }
+            let node = cluster[0]
+            let value = noise(30_000)
+            let manifest = try await node.store("kept", value).binding.manifest
+            for digest in [manifest, Digest(hashing: value)] { node.memory.drop(digest) }
+            try await withHungDisk(node) { () async throws in
+                #expect(try await node.value("kept") == value)
+                let more = noise(2000)
+                for mode in [StoreMode.durable, .memory] {
+                    await inTime("add") { _ = try await node.service.add(more, mode: mode, deadline: $0) }
+                }
+                let blobs = (0..<20).map { BlobReference(digest: Blob.sample($0).digest, size: 100) }
+                await inTime("missing") { (deadline) async throws in
+                    #expect(try await node.service.missing(blobs, deadline: deadline).count == blobs.count)
+                }
+                for round in 0..<3 {
+                    await inTime("store") { deadline in
+                        _ = try await node.store("new\(round)", noise(100), within: deadline - NodeClock.now())
+                    }
+                }
+                await inTime("sync") {
+                    _ = try await node.service.sync(SyncRequest(principal: "client/test", deadline: $0))
+                }
+                // And whoever counts on that node.
+                await inTime("missing, asked of another") {
+                    _ = try await cluster[1].service.missing(blobs, deadline: $0)
+                }
+            }
+            // When it is back, all is as before.
+            try await until("a store") { (try? await node.store("after", noise(100)))?.isStored ?? false }
+        }
+    }
+
+    @Test func `what the disk does not take in time goes to an outer tier`() async throws {
+        let archive = ScriptedTier(.archive)
+        try await CacheCluster.run(1, outer: [archive]) { cluster in
+            _ = try await cluster.founded()
+            try await withHungDisk(cluster[0]) { () async throws in
+                let reply = try await cluster[0].store("kept", noise(100), mode: .memory, within: .seconds(3))
+                #expect(reply.tiers.contains(TierSet(.archive)))
+            }
+        }
+    }
+}
