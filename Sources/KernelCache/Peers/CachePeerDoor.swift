@@ -298,7 +298,7 @@ public final class CachePeerDoor: GRPCService {
                     refusal.notOwner = ProtoPeerNotOwner()
                     return self.answer(handle, refusal)
                 }
-                ServerConnection.deliver([.finish(handle, GRPCStatus(.unavailable, error.message))])
+                ServerConnection.deliver([.finish(handle, GRPCStatus(.failedPrecondition, error.message))])
             }
         }
     }

@@ -357,7 +357,9 @@ public final class CachePeers: PeerExchange {
 
     private static func failed(_ link: PeerLink, _ failure: CallFailure) -> PeerFailure {
         link.counts.failures.add(1, ordering: .relaxed)
-        return PeerFailure("\(link.member.name): \(failure)", isUnsent: !failure.mayHaveArrived)
+        return PeerFailure(
+            "\(link.member.name): \(failure)", isUnsent: !failure.mayHaveArrived,
+            isRefused: failure.status.code == .failedPrecondition)
     }
 
     private static func bytes(of message: some Message) throws(PeerFailure) -> [UInt8] {

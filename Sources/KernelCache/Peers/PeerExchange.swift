@@ -79,11 +79,14 @@ public struct PeerFailure: Error, Hashable, Sendable, CustomStringConvertible {
     public var isUnsent: Bool
     /// The peer knows the shard at another epoch, or has no lease: a newer map will tell.
     public var isStale: Bool
+    /// The peer cannot keep what it was given, whatever the map.
+    public var isRefused: Bool
 
-    public init(_ message: String, isUnsent: Bool = false, isStale: Bool = false) {
+    public init(_ message: String, isUnsent: Bool = false, isStale: Bool = false, isRefused: Bool = false) {
         self.message = message
         self.isUnsent = isUnsent
         self.isStale = isStale
+        self.isRefused = isRefused
     }
 
     public var description: String { message }

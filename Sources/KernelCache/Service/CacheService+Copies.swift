@@ -82,12 +82,13 @@ extension CacheService {
             for blob in blobs {
                 for node in placements.writers(of: ShardID(of: blob.digest)) { targets[node, default: []].append(blob) }
             }
-            holdings = await copy(targets, at: [:], keeping: keeping, deadline: limit)
+            holdings = await copy(targets, at: [:], keeping: keeping, deadline: limit).holdings
         } else {
             var open = blobs
             while let map = placements.map {
-                merge(await copyToSets(open, by: map, keeping: keeping, deadline: limit), into: &holdings)
-                open.removeAll { holdings[$0.digest] != nil }
+                let (held, refused) = await copyToSets(open, by: map, keeping: keeping, deadline: limit)
+                merge(held, into: &holdings)
+                open.removeAll { holdings[$0.digest] != nil || refused.contains($0.digest) }
                 if open.isEmpty || Task.isCancelled { break }
                 guard await awaitMap(after: map.epoch, by: limit) else { break }
             }
@@ -108,15 +109,16 @@ extension CacheService {
                     && !(targets[node]?.contains { $0.digest == blob.digest } ?? false)
             }
             if short.isEmpty { continue }
-            merge(await copy([node: short], at: [:], keeping: keeping, deadline: limit), into: &holdings)
+            merge(await copy([node: short], at: [:], keeping: keeping, deadline: limit).holdings, into: &holdings)
         }
         return holdings
     }
 
-    /// - Returns: those that all writers of their shards hold now.
+    /// - Returns: those that all writers of their shards hold now, and those that a writer which is up cannot keep: no other map is
+    ///   worth waiting for.
     private func copyToSets(
         _ blobs: [Blob], by map: ShardMap, keeping: BlobKeeping, deadline: Instant
-    ) async -> [Digest: BlobHolding] {
+    ) async -> (held: [Digest: BlobHolding], refused: Set<Digest>) {
         var targets: [NodeID: [Blob]] = [:]
         var epochs: [ShardID: ShardEpoch] = [:]
         var required: [Digest: Set<NodeID>] = [:]
@@ -127,10 +129,11 @@ extension CacheService {
             required[blob.digest] = Set(writers)
             for node in writers { targets[node, default: []].append(blob) }
         }
-        let held = await copy(targets, at: epochs, keeping: keeping, deadline: deadline)
-        return held.filter { digest, holding in
+        let (holdings, refusing) = await copy(targets, at: epochs, keeping: keeping, deadline: deadline)
+        let held = holdings.filter { digest, holding in
             required[digest]?.isSubset(of: keeping == .synced ? holding.synced : holding.memory) ?? false
         }
+        return (held, Set(required.filter { !$0.value.isDisjoint(with: refusing) }.keys))
     }
 
     /// Whoever was asked may know more by then: a little later, or when this node's map is newer.
@@ -148,10 +151,11 @@ extension CacheService {
 
     private static let retryPause = Duration.milliseconds(100)
 
+    /// - Returns: what is held, and who refused.
     private func copy(
         _ targets: [NodeID: [Blob]], at epochs: [ShardID: ShardEpoch], keeping: BlobKeeping, deadline limit: Instant
-    ) async -> [Digest: BlobHolding] {
-        await withTaskGroup(of: (NodeID, [Blob], Bool).self) { group in
+    ) async -> (holdings: [Digest: BlobHolding], refusing: Set<NodeID>) {
+        await withTaskGroup(of: (NodeID, [Blob], PeerFailure?).self) { group in
             for (node, blobs) in targets {
                 group.addTask {
                     do throws(PeerFailure) {
@@ -161,18 +165,23 @@ extension CacheService {
                             try await self.peers.push(
                                 blobs, at: epochs, to: node, keeping: keeping, deadline: limit)
                         }
-                        return (node, blobs, true)
-                    } catch { return (node, blobs, false) }
+                        return (node, blobs, nil)
+                    } catch { return (node, blobs, error) }
                 }
             }
             var holdings: [Digest: BlobHolding] = [:]
-            for await (node, blobs, isDone) in group where isDone {
+            var refusing: Set<NodeID> = []
+            for await (node, blobs, failure) in group {
+                if let failure {
+                    if failure.isRefused || node == names.nodeID && !failure.isStale { refusing.insert(node) }
+                    continue
+                }
                 for blob in blobs {
                     holdings[blob.digest, default: BlobHolding()].memory.insert(node)
                     if keeping == .synced { holdings[blob.digest, default: BlobHolding()].synced.insert(node) }
                 }
             }
-            return holdings
+            return (holdings, refusing)
         }
     }
 
