@@ -94,7 +94,7 @@ struct LostReplyTests {
             await lost
             for member in scene.cluster.members { try scene.cluster.start(member.name) }
             let observatory = Observatory(scene.cluster)
-            _ = try await observatory.leader()
+            for member in scene.cluster.members { try await observatory.waitUntilCaughtUp(member.name) }
             for member in scene.cluster.members {
                 let again = try await observatory.door(member.name).put("once", "first", id: scene.id(1))
                 #expect(again.revision == written.modRevision)
