@@ -96,7 +96,7 @@ let package = Package(
                 deque, logging, metrics, nioCore, nioPosix,
             ]),
         library("PostgreSQL", ["CLibPQ", logging, metrics]),
-        library("Catalog", ["EsperTypes", "Coordination", "PostgreSQL", logging, metrics]),
+        library("Catalog", ["EsperTypes", "CacheCore", "Coordination", "PostgreSQL", logging, metrics]),
         library("Redis", ["CHiredis", logging, metrics, nioCore, nioPosix, nioSSL]),
         library(
             "ObjectStore", ["EsperTypes", crypto, logging, metrics, nioCore, nioHTTP1, nioPosix, nioSSL]),

@@ -60,6 +60,7 @@ final class NodeCache: Sendable {
         options.copies = cache.copies
         options.garbageGrace = cache.garbageAfter
         options.scrubShare = Double(cache.scrubPercent) / 100
+        options.syncInterval = cache.syncInterval
         options.warmBytesPerSecond = UInt64(cache.warmBytesPerSecond)
         options.seed = random.next()
         options.weight = UInt32(clamping: cache.weight)
@@ -75,7 +76,7 @@ final class NodeCache: Sendable {
         let tiers = try await NodeTiers.start(settings, node: node, on: group, logger: logger)
         let service = CacheService(
             CacheService.Parts(
-                names: NodeNames(node), memory: memory, disk: disk, outer: tiers.outer, peers: peers,
+                names: NodeNames(node), memory: memory, disk: disk, outer: tiers.outer, rows: tiers.rows, peers: peers,
                 eventLoop: group.any(), options: options, trace: trace, logger: logger))
         service.start()
         do {

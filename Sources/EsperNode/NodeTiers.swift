@@ -13,13 +13,18 @@ import RaftRuntime
 final class NodeTiers: Sendable {
     /// By nearness.
     let outer: [GuardedTier]
-    /// Of the catalog's tier alone: what waits here does not delay the projection.
+    /// What the catalog tells of names; nil without one.
+    let rows: BindingTable?
+    /// Of the cache alone: what waits here does not delay the projection.
     private let client: PostgreSQLClient?
     /// Probes and demotion; cancelled and awaited by ``stop()``.
     private let work: Task<Void, Never>
 
-    private init(_ outer: [GuardedTier], _ client: PostgreSQLClient?, _ demotion: Demotion?) {
+    private init(
+        _ outer: [GuardedTier], _ rows: BindingTable?, _ client: PostgreSQLClient?, _ demotion: Demotion?
+    ) {
         self.outer = outer
+        self.rows = rows
         self.client = client
         work = Task {
             await withDiscardingTaskGroup { group in
@@ -49,13 +54,18 @@ final class NodeTiers: Sendable {
         }
         var catalog: CatalogTier?
         var client: PostgreSQLClient?
-        if cache.usesCatalog, let connection = settings.catalog.connection {
+        var rows: BindingTable?
+        if let connection = settings.catalog.connection {
             var place = try PostgreSQLSettings(connectionString: connection)
             place.applicationName += "-cache"
             let own = PostgreSQLClient(settings: place, logger: logger, seed: random.next())
-            let tier = CatalogTier(PayloadTable(client: own, cluster: settings.clusterID))
-            outer.append(guarded(tier, read: .seconds(2), write: .seconds(10)))
-            (client, catalog) = (own, tier)
+            rows = BindingTable(client: own, cluster: settings.clusterID, actor: "node/" + settings.name)
+            client = own
+            if cache.usesCatalog {
+                let tier = CatalogTier(PayloadTable(client: own, cluster: settings.clusterID))
+                outer.append(guarded(tier, read: .seconds(2), write: .seconds(10)))
+                catalog = tier
+            }
         }
         var demotion: Demotion?
         if let place = cache.archive {
@@ -74,7 +84,7 @@ final class NodeTiers: Sendable {
             }
         }
         client?.start()
-        return NodeTiers(outer, client, demotion)
+        return NodeTiers(outer, rows, client, demotion)
     }
 
     private static func redis(

@@ -44,6 +44,8 @@ import Testing
         #expect(cache.usesCatalog)
         #expect(cache.demoteAfter == .seconds(30 * 86400))
         #expect(cache.demoteBytesPerSecond == 8 << 20)
+        #expect(cache.syncInterval == .seconds(3600))
+        #expect(try Self.read(Self.sound + "\ncache: {sync_interval: 0}").cache.syncInterval == .zero)
         let written = try Self.read(
             Self.sound + "\ncache: {memory: 1GiB, policy: cost, copies: 3, redis_door: {address: \"127.0.0.1:6379\"}}")
         #expect(written.cache.memoryBytes == 1 << 30)
@@ -52,9 +54,9 @@ import Testing
         #expect(written.cache.redisDoor?.tls == nil)
         let problems = Self.problems(
             Self.sound
-                + "\ncache: {policy: best, copies: 4, redis: \"http://h\", redis_door: {address: \"0.0.0.0:6379\", tls: false}, garbage_after: 1m, demote_after: 1h}"
+                + "\ncache: {policy: best, copies: 4, redis: \"http://h\", redis_door: {address: \"0.0.0.0:6379\", tls: false}, garbage_after: 1m, demote_after: 1h, sync_interval: 59s}"
         )
-        #expect(problems.count == 6)
+        #expect(problems.count == 7)
     }
 
     @Test func `a policy may be a scorer that the program registers`() throws {

@@ -136,6 +136,8 @@ extension CacheCall {
             $0.repairedBytes = reply.repairedBytes
             $0.unreachable = reply.unreachable
             $0.lost = UInt64(clamping: reply.lost)
+            $0.wrongRows = UInt64(clamping: reply.wrongRows)
+            $0.repairedRows = UInt64(clamping: reply.repairedRows)
         }
     }
 

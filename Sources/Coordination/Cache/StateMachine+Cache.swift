@@ -8,7 +8,7 @@ extension StateMachine {
     ) throws(Refusal) -> CommandResult {
         if isCacheProjected, command.bindsDurably { try admitAudited() }
         // Entries whose records wait in the outbox are not settled, nor those after them.
-        let settled = outbox.records.first?.key.index.previous ?? context.index
+        let settled = outbox.settled(at: context.index)
         var events: [CacheEvent] = []
         let result = cache.apply(command, index: context.index, now: time, settled: settled, into: &events)
         for event in events {
@@ -19,7 +19,7 @@ extension StateMachine {
     }
 
     /// Whether there is a catalog: one has taken records. Without one the outbox would keep a record of every name for nobody.
-    private var isCacheProjected: Bool { settings.auditsCoordination && outbox.acknowledged != .zero }
+    var isCacheProjected: Bool { settings.auditsCoordination && outbox.acknowledged != .zero }
 
     /// What binds in memory alone is let in when the outbox is full, and goes unrecorded; what ends something is recorded up
     /// to twice the bound, as there may be as many ends as there were beginnings.

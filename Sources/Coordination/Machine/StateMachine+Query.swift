@@ -155,7 +155,8 @@ extension StateMachine {
         let oldest = outbox.records(after: .zero, limit: 1).first
         return OutboxStatus(
             count: outbox.count, bound: settings.maximumOutboxRecords, oldest: oldest?.id, oldestTime: oldest?.time,
-            newest: outbox.records.last?.key, acknowledgedThrough: outbox.acknowledged)
+            newest: outbox.records.last?.key, acknowledgedThrough: outbox.acknowledged,
+            namesSettled: isCacheProjected ? outbox.settled(at: applied.index) : nil)
     }
 
     private var summary: StateSummary {

@@ -1,4 +1,4 @@
-import EsperTypes
+package import EsperTypes
 
 /// The audit records that the catalog has not taken yet, in order.
 package struct Outbox: Sendable {
@@ -9,6 +9,9 @@ package struct Outbox: Sendable {
     package init() {}
 
     package var count: Int { records.count }
+
+    /// All records of this entry and those before it have been taken.
+    package func settled(at applied: LogIndex) -> LogIndex { records.first?.key.index.previous ?? applied }
 
     package mutating func append(_ record: OutboxRecord) { records.set(record.id, record.encodedBody()) }
 

@@ -151,10 +151,12 @@ public struct OutboxStatus: Hashable, Sendable {
     public var newest: OutboxRecord.ID?
     /// The highest position acknowledged so far.
     public var acknowledgedThrough: OutboxRecord.ID
+    /// The catalog has been told what names of the cache stand for as of this entry; nil: it is not told of names.
+    public var namesSettled: LogIndex?
 
     public init(
         count: Int, bound: Int, oldest: OutboxRecord.ID?, oldestTime: UInt64?, newest: OutboxRecord.ID?,
-        acknowledgedThrough: OutboxRecord.ID
+        acknowledgedThrough: OutboxRecord.ID, namesSettled: LogIndex? = nil
     ) {
         self.count = count
         self.bound = bound
@@ -162,5 +164,6 @@ public struct OutboxStatus: Hashable, Sendable {
         self.oldestTime = oldestTime
         self.newest = newest
         self.acknowledgedThrough = acknowledgedThrough
+        self.namesSettled = namesSettled
     }
 }

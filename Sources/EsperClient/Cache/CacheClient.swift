@@ -110,7 +110,8 @@ public struct CacheClient: Sendable {
         return SyncAnswer(
             shards: response.shards, equal: response.equal, differences: response.differences,
             repairedBlobs: response.repairedBlobs, repairedBytes: response.repairedBytes,
-            unreachable: response.unreachable, lost: response.lost)
+            unreachable: response.unreachable, lost: response.lost, wrongRows: response.wrongRows,
+            repairedRows: response.repairedRows)
     }
 
     /// Which node holds which shard.

@@ -192,4 +192,7 @@ public struct SyncAnswer: Hashable, Sendable {
     public let unreachable: [String]
     /// Blobs that a tier should have and that were found nowhere.
     public let lost: UInt64
+    /// Rows of names in the catalog that were wrong or missing; and those of them that were written anew.
+    public let wrongRows: UInt64
+    public let repairedRows: UInt64
 }

@@ -26,6 +26,8 @@ extension NodeSettings {
         public var garbageAfter: Duration
         /// Of all copies, how much is hashed again in a day.
         public var scrubPercent: Int
+        /// How often a node compares its shards by itself; zero: never.
+        public var syncInterval: Duration
         public var warmBytesPerSecond: Int
         /// Where what is asked of the cache is written down; nil: nowhere.
         public var trace: String?

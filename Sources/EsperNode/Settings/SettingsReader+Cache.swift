@@ -33,6 +33,10 @@ extension SettingsReader {
         ("cache.archive.s3.insecure", "true allows http:// beyond loopback; default: false"),
         ("cache.garbage_after", "how long blobs are kept that no name refers to; default: 24h"),
         ("cache.scrub", "percent of all copies that are read and hashed again in a day; 0: none; default: 1"),
+        (
+            "cache.sync_interval",
+            "how often a node compares its shards with other nodes and tiers, give or take a quarter; 0: never; default: 1h"
+        ),
         ("cache.warm_rate", "bytes a second of warming; default: 32MiB"),
         (
             "cache.trace",
@@ -65,6 +69,12 @@ extension SettingsReader {
         }
         let scrub = count("cache.scrub", default: 1, atLeast: 0)
         if scrub > 100 { complain("cache.scrub", "must be 0 to 100") }
+        let syncInterval =
+            scalar("cache.sync_interval")?.text == "0"
+            ? .zero : duration("cache.sync_interval", default: .seconds(3600))
+        if syncInterval > .zero, syncInterval < .seconds(60), !flag("development") {
+            complain("cache.sync_interval", "must be 0 or at least 1m")
+        }
         let weight = count("cache.weight", default: 100, atLeast: 0)
         if weight > 1_000_000 { complain("cache.weight", "must be 0 to 1000000") }
         let moveRate = bytes("cache.move_rate", default: 0, atLeast: 0)
@@ -76,7 +86,7 @@ extension SettingsReader {
             usesCatalog: flag("cache.catalog", default: true), demoteAfter: demoteAfter,
             demoteBytesPerSecond: bytes("cache.demote_rate", default: 8 << 20, atLeast: 64 << 10), redis: redis?.text,
             archive: readArchive(), garbageAfter: grace,
-            scrubPercent: scrub,
+            scrubPercent: scrub, syncInterval: syncInterval,
             warmBytesPerSecond: bytes("cache.warm_rate", default: 32 << 20, atLeast: 64 << 10),
             trace: scalar("cache.trace")?.text, traceSampling: readTraceSampling(),
             weight: weight, moveBytesPerSecond: moveRate == 0 ? nil : moveRate,

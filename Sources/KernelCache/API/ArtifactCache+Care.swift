@@ -59,7 +59,7 @@ public struct WarmReply: Sendable {
     }
 }
 
-/// Compares what the holders of each shard have, and copies what one of them lacks.
+/// Compares what the holders of each shard have, and copies what one of them lacks; without a shard, the catalog's rows of names too.
 public struct SyncRequest: Sendable {
     /// Nil: all that this node holds.
     public var shard: ShardID?
@@ -88,6 +88,9 @@ public struct SyncReply: Sendable {
     public var unreachable: [String]
     /// Blobs that a tier should have and that were found nowhere.
     public var lost = 0
+    /// Rows of the catalog that told something else of a name than what is bound, or were missing; and those of them that were written anew.
+    public var wrongRows = 0
+    public var repairedRows = 0
 
     public init(
         shards: Int = 0, equal: Int = 0, differences: Int = 0, repairedBlobs: Int = 0, repairedBytes: UInt64 = 0,

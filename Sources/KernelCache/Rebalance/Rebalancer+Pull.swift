@@ -82,6 +82,13 @@ extension Rebalancer {
             from: own, shard, epoch, at: source, deadline: { NodeClock.now() + Self.askLimit })?.blobs
     }
 
+    /// Waits until so many bytes may move: no faster than this node may, and slower while reads or reports suffer.
+    func pace(_ bytes: Int) async {
+        let wait = state.withLock { $0.rate.take(bytes, at: NodeClock.now()) }
+        // Cancelled: whoever moves them ends.
+        if wait > .zero { try? await Task.sleep(for: wait) }
+    }
+
     /// Fetches, checks and syncs. - Returns: false when the source failed, or the map asks for it no more.
     private func bring(_ blobs: [BlobReference], from source: NodeID, _ pull: MovePull) async -> Bool {
         guard let disk = parts.disk else { return false }
@@ -96,8 +103,7 @@ extension Rebalancer {
                 batch.append(next.digest)
                 rest.removeFirst()
             }
-            let wait = state.withLock { $0.rate.take(bytes, at: NodeClock.now()) }
-            if wait > .zero { try? await Task.sleep(for: wait) }
+            await pace(bytes)
             if Task.isCancelled || pull.isCancelled { return false }
             do throws(PeerFailure) {
                 // Checked against their names. What the source has thrown away since is not missing any more.

@@ -280,8 +280,8 @@ public final class BlobDirectory: Sendable {
 
     private var hotListPath: String { path + "/hot" }
 
-    /// Returns when nothing is under way any more, and at the latest after a few seconds.
-    public func close() async { await threads.close(by: NodeClock.now() + .seconds(5)) }
+    /// Returns when nothing is under way any more, and at the latest after two seconds.
+    public func close() async { await threads.close(by: NodeClock.now() + .seconds(2)) }
 
     private func scan() {
         let now = NodeClock.now()

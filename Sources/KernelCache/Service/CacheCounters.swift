@@ -31,7 +31,20 @@ final class CacheCounters: Sendable {
     let unreached = Count("esper_cache_unreached")
     let audited = Count("esper_cache_audited")
     /// By how many versions a node was off; 0: another content under the right one.
-    let auditViolations = Recorder(label: "esper_cache_audit_violations")
+    let auditViolations = Recorder(label: "esper_cache_audit_violations", dimensions: [("place", "node")])
+    private let wrongRows = CacheService.WrongRow.Fault.allCases.map {
+        Count("esper_cache_catalog_rows_wrong", [("fault", $0.rawValue)])
+    }
+    /// Rows of the catalog that told something else of a name than what is bound.
+    func wrongRows(_ fault: CacheService.WrongRow.Fault) -> Count {
+        guard let number = CacheService.WrongRow.Fault.allCases.firstIndex(of: fault) else {
+            preconditionFailure("no counter for \(fault)")
+        }
+        return wrongRows[number]
+    }
+    let repairedRows = Count("esper_cache_catalog_rows_repaired")
+    /// By how many versions a row was off.
+    let rowViolations = Recorder(label: "esper_cache_audit_violations", dimensions: [("place", "catalog")])
     let coalesced = Count("esper_cache_coalesced")
     let leaseRefusals = Count("esper_cache_lease_refusals")
     let stores = Count("esper_cache_stores")
@@ -49,7 +62,10 @@ final class CacheCounters: Sendable {
     let garbageBytes = Count("esper_cache_garbage_bytes")
     let warmedBytes = Count("esper_cache_warmed_bytes")
     let warmedHits = Count("esper_cache_warmed_hits")
+    let syncs = Count("esper_cache_syncs")
     let syncDifferences = Count("esper_cache_sync_differences")
+    let syncedBlobs = Count("esper_cache_sync_repaired_blobs")
+    let syncedBytes = Count("esper_cache_sync_repaired_bytes")
     let tokensGranted = Count("esper_cache_tokens_granted")
     let retrieveTime = Timer(label: "esper_cache_retrieve_duration")
     let storeTime = Timer(label: "esper_cache_store_duration")

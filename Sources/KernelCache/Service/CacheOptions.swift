@@ -24,6 +24,8 @@ public struct CacheOptions: Sendable {
     /// Of all copies, how much is hashed again in a day: 0.01 is one of a hundred; 0: nothing.
     public var scrubShare = 0.01
     public var scrubInterval: Duration = .seconds(600)
+    /// How often a node compares the shards that it holds with other nodes and tiers, give or take a quarter; 0: never by itself.
+    public var syncInterval: Duration = .seconds(3600)
     /// How often the auditor looks, and at how many names each time.
     public var auditInterval: Duration = .seconds(60)
     public var auditedNames = 32

@@ -4,8 +4,8 @@ import Logging
 import Metrics
 import RaftRuntime
 
-/// An outside look at the promise that every node tells the same of a name: it asks, compares, tells an operator, and repairs
-/// nothing.
+/// An outside look at the promise that every node tells the same of a name: it asks, compares and tells an operator. Of what it finds
+/// only rows of the catalog are repaired.
 extension CacheService {
     /// A node that told something else than was true all the while.
     package struct Violation: Hashable, Sendable {
@@ -52,6 +52,7 @@ extension CacheService {
             if Task.isCancelled { return }
             guard let first = ShardID(0), coordinates(first) else { continue }
             let deadline = NodeClock.now() + .seconds(10)
+            await auditRows(after: last, deadline)
             guard
                 let page = try? await names.list(
                     prefix: [], after: last, limit: options.auditedNames, principal: "node/" + options.node,
@@ -66,6 +67,22 @@ extension CacheService {
                 metadata: [
                     "count": "\(violations.count)", "peer.id": "\(worst.node)", "cache.distance": "\(worst.distance)",
                 ])
+        }
+    }
+
+    private func auditRows(after last: [UInt8]?, _ deadline: Instant) async {
+        do throws(CacheFailure) {
+            let page = try await compareRows(
+                after: last, limit: options.auditedNames, repairs: true, deadline: deadline)
+            guard let worst = page.wrong.max(by: { $0.distance < $1.distance }) else { return }
+            logger.error(
+                "the catalog tells something else of names than what is bound",
+                metadata: [
+                    "count": "\(page.wrong.count)", "repaired": "\(page.repaired)", "cache.fault": "\(worst.fault)",
+                    "cache.distance": "\(worst.distance)",
+                ])
+        } catch {
+            logger.debug("the catalog's rows are not compared now", metadata: ["error": "\(error.message)"])
         }
     }
 }

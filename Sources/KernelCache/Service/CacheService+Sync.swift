@@ -1,30 +1,93 @@
 import CacheCore
 import EsperTypes
+import Logging
 import RaftRuntime
 
-/// Comparing what should be the same: the holders of each shard with one another, and the tiers with what names count on.
+/// Comparing what should be the same: the holders of each shard with one another, the tiers with what names count on, and the catalog's
+/// rows with the names.
 ///
 /// Blobs are united: what one place lacks, another gives. Nothing is deleted, and nothing is made anew that no name refers to, so
-/// that what one node has thrown away does not come back from the next.
+/// that what one node has thrown away does not come back from the next. Places are asked one after the other while stores and
+/// evictions go on, so a difference is only a suspicion: names are read once more, and both places asked again, before anything
+/// is told or repaired.
 extension CacheService {
     public func sync(_ request: SyncRequest) async throws(CacheFailure) -> SyncReply {
+        try await sync(request, pause: .zero)
+    }
+
+    /// - Parameter pause: after each thousand names.
+    private func sync(_ request: SyncRequest, pause: Duration) async throws(CacheFailure) -> SyncReply {
         try Self.checkTime(request.deadline)
         guard let disk else { throw CacheFailure(.disabled, "this node keeps no blobs on its disk") }
-        guard let wanted = await References(self).read(by: request.deadline) else {
-            throw CacheFailure(.tierUnavailable, "not every manifest can be read now; ask again when all tiers serve")
-        }
+        let references = References(self)
         var reply = SyncReply()
-        await compareNodes(request, disk, wanted, &reply)
-        for tier in outer where tier.tier != .redis { await compare(tier, request, wanted, &reply) }
+        let wanted = try await read(references, request, pause)
+        var suspects = await compareNodes(request, disk, wanted, &reply)
+        for tier in outer where tier.tier != .redis { suspects += await compare(tier, request, wanted, &reply) }
+        if !suspects.isEmpty {
+            let wanted = try await read(references, request, pause)
+            var shards: Set<ShardID> = []
+            for suspect in suspects { await repair(suspect, disk, request, wanted, &reply, &shards) }
+            reply.equal -= shards.count
+        }
+        if request.shard == nil, pause == .zero || ShardID(0).map(coordinates) ?? false {
+            await compareRows(request, pause, &reply)
+        }
+        counters.syncs.add()
         counters.syncDifferences.add(UInt64(reply.differences))
+        counters.syncedBlobs.add(UInt64(reply.repairedBlobs))
+        counters.syncedBytes.add(reply.repairedBytes)
         return reply
+    }
+
+    /// Now and then until the task is cancelled; nodes that started together drift apart.
+    func keepSyncing() async {
+        guard options.syncInterval > .zero else { return }
+        var random = SplitMix64(seed: options.seed)
+        while true {
+            let spread = 0.75 + 0.5 * Double(random.next() >> 11) * 0x1p-53
+            // Cancelled: the loop ends.
+            try? await Task.sleep(for: options.syncInterval * spread)
+            if Task.isCancelled { return }
+            do throws(CacheFailure) {
+                let limit = NodeClock.now() + max(options.syncInterval, .seconds(60))
+                let reply = try await sync(
+                    SyncRequest(principal: "node/" + options.node, deadline: limit), pause: options.listPause)
+                if reply.differences + reply.wrongRows == 0 { continue }
+                logger.info(
+                    "copies were missing and are brought back",
+                    metadata: [
+                        "count": "\(reply.differences)", "repaired": "\(reply.repairedBlobs)", "lost": "\(reply.lost)",
+                        "rows": "\(reply.wrongRows)",
+                    ])
+            } catch {
+                logger.debug("nothing is compared now", metadata: ["error": "\(error.message)"])
+            }
+        }
+    }
+
+    private func read(
+        _ references: References, _ request: SyncRequest, _ pause: Duration
+    ) async throws(CacheFailure) -> [Digest: TierSet] {
+        if let wanted = await references.read(by: request.deadline, pause: pause) { return wanted }
+        try Self.checkTime(request.deadline)
+        throw CacheFailure(.tierUnavailable, "not every manifest can be read now; ask again when all tiers serve")
+    }
+
+    /// Blobs that seem to be missing somewhere.
+    private enum Suspect {
+        /// On this node; the other has them.
+        case here(ShardID, [Digest], from: NodeID)
+        /// On the other; this node has them.
+        case there(ShardID, [Digest], to: NodeID)
+        case tier(any BlobTier, [Digest])
     }
 
     // MARK: Nodes
 
     private func compareNodes(
         _ request: SyncRequest, _ disk: BlobDirectory, _ wanted: [Digest: TierSet], _ reply: inout SyncReply
-    ) async {
+    ) async -> [Suspect] {
         var theirs: [NodeID: [ShardID: ShardSummary]] = [:]
         for node in placements.others {
             do throws(PeerFailure) {
@@ -35,49 +98,41 @@ extension CacheService {
         }
         let mine = Dictionary(await summaries().map { ($0.shard, $0) }) { $1 }
         let all = (0..<ShardID.count).compactMap { ShardID($0) }
+        var suspects: [Suspect] = []
         for shard in request.shard.map({ [$0] }) ?? all where placements.holds(shard) {
             reply.shards += 1
-            let before = reply.differences
+            reply.equal += 1
             let empty = ShardSummary(shard: shard)
             for node in placements.writers(of: shard) {
                 guard let sums = theirs[node], (sums[shard] ?? empty) != (mine[shard] ?? empty) else { continue }
-                await repair(shard, with: node, disk, request, wanted, &reply)
+                do throws(PeerFailure) {
+                    suspects += try await differences(of: shard, with: node, disk, request, wanted)
+                } catch { reply.noteUnreachable(placements.name(of: node) ?? "\(node)") }
             }
-            if reply.differences == before { reply.equal += 1 }
         }
+        return suspects
     }
 
     /// Goes down the two trees where they differ.
-    private func repair(
-        _ shard: ShardID, with node: NodeID, _ disk: BlobDirectory, _ request: SyncRequest,
-        _ wanted: [Digest: TierSet], _ reply: inout SyncReply
-    ) async {
-        do throws(PeerFailure) {
-            let own = ShardTree(disk.entries(of: shard).map(\.merkleItem))
-            guard
-                let difference = try await peers.difference(
-                    from: own, shard, .zero, at: node, deadline: { request.deadline })
-            else { return }
-            let theirs = Set(difference.blobs.map(\.digest))
-            let mine = Set(difference.ranges.flatMap { own.items(in: $0) }.map(\.key))
-            let missing = theirs.subtracting(mine).filter { wanted[$0] != nil && !disk.has($0) }.sorted()
-            let given = mine.subtracting(theirs).filter { wanted[$0] != nil && disk.has($0) }.sorted()
-            reply.differences += missing.count + given.count
-            if request.isDryRun { return }
-            for part in missing.parts(of: 16) {
-                let bytes = try await peers.fetch(part, from: node, isUse: false, deadline: request.deadline)
-                let blobs = bytes.map { Blob(digest: $0.key, bytes: $0.value) }
-                try await disk.put(blobs, isSynced: true, deadline: request.deadline)
-                reply.note(blobs)
-            }
-            for part in given.parts(of: 16) {
-                let blobs = try await disk.get(part, deadline: request.deadline).map {
-                    Blob(digest: $0.key, bytes: $0.value)
+    private func differences(
+        of shard: ShardID, with node: NodeID, _ disk: BlobDirectory, _ request: SyncRequest,
+        _ wanted: [Digest: TierSet]
+    ) async throws(PeerFailure) -> [Suspect] {
+        let own = ShardTree(disk.entries(of: shard).map(\.merkleItem))
+        guard
+            let difference = try await peers.difference(
+                from: own, shard, .zero, at: node, deadline: { request.deadline })
+        else { return [] }
+        let theirs = Set(difference.blobs.map(\.digest))
+        let mine = Set(difference.ranges.flatMap { own.items(in: $0) }.map(\.key))
+        let missing = theirs.subtracting(mine).filter { wanted[$0] != nil }.sorted()
+        let given = mine.subtracting(theirs).filter { wanted[$0] != nil }.sorted()
+        return [.here(shard, missing, from: node), .there(shard, given, to: node)]
+            .filter { suspect in
+                switch suspect {
+                case .here(_, let digests, _), .there(_, let digests, _), .tier(_, let digests): !digests.isEmpty
                 }
-                try await peers.push(blobs, at: [:], to: node, keeping: .synced, deadline: request.deadline)
-                reply.note(blobs)
             }
-        } catch { reply.noteUnreachable(placements.name(of: node) ?? "\(node)") }
     }
 
     // MARK: Tiers
@@ -86,12 +141,13 @@ extension CacheService {
     /// Each node looks after the shards that it coordinates.
     private func compare(
         _ tier: any BlobTier, _ request: SyncRequest, _ wanted: [Digest: TierSet], _ reply: inout SyncReply
-    ) async {
+    ) async -> [Suspect] {
         let expected = wanted.filter { digest, tiers in
             let shard = ShardID(of: digest)
             return tiers.contains(TierSet(tier.tier)) && request.shard ?? shard == shard && coordinates(shard)
         }.keys.sorted()
-        if expected.isEmpty { return }
+        if expected.isEmpty { return [] }
+        var suspects: [Suspect] = []
         do throws(TierFailure) {
             var listed: Set<Digest> = []
             if tier.tier == .archive, request.shard == nil {
@@ -102,22 +158,95 @@ extension CacheService {
                 }
             }
             for part in expected.filter({ !listed.contains($0) }).parts(of: 256) {
-                var missing = Set(part).subtracting(try await tier.has(part, deadline: request.deadline))
-                if tier.tier == .catalog, let archive = self.tier(.archive), !missing.isEmpty {
-                    missing.subtract(try await archive.has(missing.sorted(), deadline: request.deadline))
+                let missing = try await missing(part, in: tier, request.deadline)
+                if !missing.isEmpty { suspects.append(.tier(tier, missing.sorted())) }
+            }
+        } catch { reply.noteUnreachable(error.tier.name) }
+        return suspects
+    }
+
+    private func missing(
+        _ digests: [Digest], in tier: any BlobTier, _ deadline: Instant
+    ) async throws(TierFailure) -> Set<Digest> {
+        var missing = Set(digests).subtracting(try await tier.has(digests, deadline: deadline))
+        if tier.tier == .catalog, let archive = self.tier(.archive), !missing.isEmpty {
+            missing.subtract(try await archive.has(missing.sorted(), deadline: deadline))
+        }
+        return missing
+    }
+
+    // MARK: Repair
+
+    /// What is still missing, and what names still want, as of now.
+    private func repair(
+        _ suspect: Suspect, _ disk: BlobDirectory, _ request: SyncRequest, _ wanted: [Digest: TierSet],
+        _ reply: inout SyncReply, _ shards: inout Set<ShardID>
+    ) async {
+        switch suspect {
+        case .here(let shard, let digests, let node):
+            let missing = digests.filter { wanted[$0] != nil && !disk.has($0) }
+            guard reply.note(missing, shard, &shards), !request.isDryRun else { return }
+            do throws(PeerFailure) {
+                for part in missing.parts(of: 16) {
+                    let bytes = try await peers.fetch(part, from: node, isUse: false, deadline: request.deadline)
+                    let blobs = bytes.map { Blob(digest: $0.key, bytes: $0.value) }
+                    await rebalancer.pace(blobs.bytes)
+                    try await disk.put(blobs, isSynced: true, deadline: request.deadline)
+                    reply.note(blobs)
                 }
+            } catch { reply.noteUnreachable(placements.name(of: node) ?? "\(node)") }
+        case .there(let shard, let digests, let node):
+            do throws(PeerFailure) {
+                let there = try await peers.look(for: digests, at: node, deadline: request.deadline).disk
+                let missing = digests.filter { wanted[$0] != nil && disk.has($0) && !there.contains($0) }
+                guard reply.note(missing, shard, &shards), !request.isDryRun else { return }
+                for part in missing.parts(of: 16) {
+                    let blobs = try await disk.get(part, deadline: request.deadline)
+                        .map { Blob(digest: $0.key, bytes: $0.value) }
+                    await rebalancer.pace(blobs.bytes)
+                    try await peers.push(blobs, at: [:], to: node, keeping: .synced, deadline: request.deadline)
+                    reply.note(blobs)
+                }
+            } catch { reply.noteUnreachable(placements.name(of: node) ?? "\(node)") }
+        case .tier(let tier, let digests):
+            do throws(TierFailure) {
+                let still = digests.filter { wanted[$0]?.contains(TierSet(tier.tier)) ?? false }
+                if still.isEmpty { return }
+                let missing = try await missing(still, in: tier, request.deadline).sorted()
                 reply.differences += missing.count
-                if request.isDryRun { continue }
-                for some in missing.sorted().parts(of: 16) {
-                    let loaded = await loader.peek(some, deadline: request.deadline)
+                if request.isDryRun { return }
+                for part in missing.parts(of: 16) {
+                    let loaded = await loader.peek(part, deadline: request.deadline)
                     let blobs = loaded.found.map { Blob(digest: $0.key, bytes: $0.value.bytes) }
+                    await rebalancer.pace(blobs.bytes)
                     try await tier.put(blobs, deadline: request.deadline)
                     reply.note(blobs)
                     reply.lost += loaded.lost.count
                 }
-            }
-        } catch { reply.noteUnreachable(error.tier.name) }
+            } catch { reply.noteUnreachable(error.tier.name) }
+        }
     }
+
+    // MARK: Rows
+
+    private func compareRows(_ request: SyncRequest, _ pause: Duration, _ reply: inout SyncReply) async {
+        var last: [UInt8]?
+        do throws(CacheFailure) {
+            repeat {
+                let page = try await compareRows(
+                    after: last, limit: 1000, repairs: !request.isDryRun, deadline: request.deadline)
+                reply.wrongRows += page.wrong.count
+                reply.repairedRows += page.repaired
+                last = page.next
+                // Cancelled: the next page is not read.
+                if last != nil, pause > .zero, (try? await Task.sleep(for: pause)) == nil { return }
+            } while last != nil
+        } catch { reply.noteUnreachable(CacheTier.catalog.name) }
+    }
+}
+
+extension [Blob] {
+    fileprivate var bytes: Int { reduce(0) { $0 + $1.bytes.count } }
 }
 
 extension SyncReply {
@@ -125,8 +254,16 @@ extension SyncReply {
         if !unreachable.contains(name) { unreachable.append(name) }
     }
 
+    /// - Returns: whether there are any.
+    fileprivate mutating func note(_ missing: [Digest], _ shard: ShardID, _ shards: inout Set<ShardID>) -> Bool {
+        if missing.isEmpty { return false }
+        differences += missing.count
+        shards.insert(shard)
+        return true
+    }
+
     fileprivate mutating func note(_ blobs: [Blob]) {
         repairedBlobs += blobs.count
-        repairedBytes += blobs.reduce(0) { $0 + UInt64($1.bytes.count) }
+        repairedBytes += UInt64(blobs.bytes)
     }
 }

@@ -126,7 +126,7 @@ extension CacheService {
 
     /// By this node's own table.
     func decide(_ request: PeerTokenRequest) -> PeerTokenReply {
-        let (now, applied) = (NodeClock.now(), names.appliedVersion(of: request.name))
+        let (now, applied) = (NodeClock.now(), names.record(request.name)?.version)
         return state.withLock { state in
             switch request.action {
             case .ask(let expected):

@@ -6,6 +6,7 @@ extension CacheService {
         await withDiscardingTaskGroup { group in
             group.addTask { await self.keepScrubbing() }
             group.addTask { await self.keepAuditing() }
+            group.addTask { await self.keepSyncing() }
             group.addTask {
                 await self.every(self.options.garbageInterval) {
                     await self.collectGarbage()

@@ -1,4 +1,5 @@
 import CacheCore
+public import Catalog
 public import EsperTypes
 public import Logging
 public import NIOCore
@@ -19,6 +20,8 @@ public final class CacheService: ArtifactCache, PeerResponder {
         public var disk: BlobDirectory?
         /// Redis, the catalog and the archive, as far as there are any; guarded ones.
         public var outer: [any BlobTier]
+        /// What the catalog tells of names; nil: there is no catalog.
+        public var rows: BindingTable?
         public var peers: any PeerExchange
         /// For deadlines.
         public var eventLoop: any EventLoop
@@ -29,13 +32,15 @@ public final class CacheService: ArtifactCache, PeerResponder {
 
         public init(
             names: any NameAuthority, memory: MemoryTier, disk: BlobDirectory?, outer: [any BlobTier] = [],
-            peers: any PeerExchange = NoPeers(), eventLoop: any EventLoop, options: CacheOptions = CacheOptions(),
+            rows: BindingTable? = nil, peers: any PeerExchange = NoPeers(), eventLoop: any EventLoop,
+            options: CacheOptions = CacheOptions(),
             trace: TraceRecorder? = nil, logger: Logger
         ) {
             self.names = names
             self.memory = memory
             self.disk = disk
             self.outer = outer
+            self.rows = rows
             self.peers = peers
             self.eventLoop = eventLoop
             self.options = options
@@ -58,6 +63,7 @@ public final class CacheService: ArtifactCache, PeerResponder {
     let memory: MemoryTier
     let disk: BlobDirectory?
     let outer: [any BlobTier]
+    let rows: BindingTable?
     let peers: any PeerExchange
     let eventLoop: any EventLoop
     let options: CacheOptions
@@ -78,6 +84,7 @@ public final class CacheService: ArtifactCache, PeerResponder {
         memory = parts.memory
         disk = parts.disk
         outer = parts.outer.sorted { $0.tier < $1.tier }
+        rows = parts.rows
         peers = parts.peers
         eventLoop = parts.eventLoop
         options = parts.options

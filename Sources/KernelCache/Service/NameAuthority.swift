@@ -16,8 +16,14 @@ public protocol NameAuthority: AnyObject, Sendable {
     /// What this node has applied, true once.
     func staleBinding(_ name: [UInt8]) -> BindingLookup
 
-    /// Of the last change of the name that this node has applied, an eviction too; nil: it knows of none.
-    func appliedVersion(of name: [UInt8]) -> LogIndex?
+    /// What this node has applied of the name, an eviction too; nil: it knows of nothing.
+    func record(_ name: [UInt8]) -> Binding?
+
+    /// As ``record(_:)``, of names above `first`, in order.
+    func records(after first: [UInt8]?, limit: Int) -> [(name: [UInt8], binding: Binding)]
+
+    /// The catalog has been told what names stand for as of this entry; nil: it is not told of names.
+    func settled(deadline: Instant) async throws(CacheFailure) -> LogIndex?
 
     /// Linearizable; nil: nothing is bound.
     func look(_ name: [UInt8], principal: String, deadline: Instant) async throws(CacheFailure) -> Binding?

@@ -21,7 +21,19 @@ public final class NodeNames: NameAuthority {
 
     public func staleBinding(_ name: [UInt8]) -> BindingLookup { node.staleBinding(name) }
 
-    public func appliedVersion(of name: [UInt8]) -> LogIndex? { node.cacheTable.record(name)?.version }
+    public func record(_ name: [UInt8]) -> Binding? { node.cacheTable.record(name) }
+
+    public func records(after first: [UInt8]?, limit: Int) -> [(name: [UInt8], binding: Binding)] {
+        node.cacheTable.records(after: first, limit: limit).map { ($0.name, $0.binding) }
+    }
+
+    public func settled(deadline: Instant) async throws(CacheFailure) -> LogIndex? {
+        let body = await node.call(
+            .query(.outboxStatus, linearizable: false), principal: Self.principal,
+            timeout: deadline - NodeClock.now())
+        guard case .outboxStatus(let status) = try Self.result(of: body) else { throw Self.nonsense }
+        return status.namesSettled
+    }
 
     public func look(
         _ name: [UInt8], principal: String, deadline: Instant

@@ -13,7 +13,9 @@ final class References: Sendable {
     /// Manifests and the blobs that they name, of everything that is bound at some moment after the call, each with the tiers that
     /// had it when one of its names was bound; nil when a manifest could not be read, or not by the deadline: then nothing is known not to
     /// be wanted.
-    func read(by limit: Instant = .distantFuture) async -> [Digest: TierSet]? {
+    ///
+    /// - Parameter pause: after each page.
+    func read(by limit: Instant = .distantFuture, pause: Duration = .zero) async -> [Digest: TierSet]? {
         var referenced: [Digest: TierSet] = [:]
         var after: [UInt8]?
         while true {
@@ -40,6 +42,8 @@ final class References: Sendable {
             }
             guard page.more, let last = page.bindings.last?.name else { return referenced }
             after = last
+            // Cancelled: the next page is not read.
+            if pause > .zero, (try? await Task.sleep(for: pause)) == nil { return nil }
         }
     }
 }

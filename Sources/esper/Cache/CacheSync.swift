@@ -5,7 +5,10 @@ import EsperTypes
 struct CacheSync: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "sync", abstract: "Compare what the holders of each shard have, and copy what one of them lacks.",
-        discussion: "A node compares the shards that it holds; --all asks every one.")
+        discussion: """
+            A node compares the shards that it holds; --all asks every one. Without --shard it also compares the catalog's rows of names with \
+            what is bound, and writes wrong ones anew. Nodes do all of this by themselves now and then (cache.sync_interval).
+            """)
 
     @Option(help: "Only this shard.", transform: WrittenShard.read)
     var shard: WrittenShard?
@@ -61,6 +64,8 @@ struct CacheSync: AsyncParsableCommand {
             JSON.Field(name: "repaired_blobs", value: .unsigned(answer.repairedBlobs)),
             JSON.Field(name: "repaired_bytes", value: .unsigned(answer.repairedBytes)),
             JSON.Field(name: "lost", value: .unsigned(answer.lost)),
+            JSON.Field(name: "wrong_rows", value: .unsigned(answer.wrongRows)),
+            JSON.Field(name: "repaired_rows", value: .unsigned(answer.repairedRows)),
             JSON.Field(name: "unreachable", value: .array(answer.unreachable.map(JSON.string))),
         ]
     }
@@ -69,6 +74,8 @@ struct CacheSync: AsyncParsableCommand {
         "\(answer.shards) shards, \(answer.equal) equal; \(answer.differences) blobs were missing, "
             + "\(answer.repairedBlobs) copied (\(WrittenSize.text(answer.repairedBytes)))"
             + (answer.lost == 0 ? "" : "; \(answer.lost) are nowhere")
+            + (answer.wrongRows == 0
+                ? "" : "; \(answer.wrongRows) rows of the catalog were wrong, \(answer.repairedRows) written anew")
             + (answer.unreachable.isEmpty ? "" : "; not heard: \(answer.unreachable.joined(separator: ", "))")
     }
 }

@@ -39,7 +39,14 @@ final class Agreement: Sendable {
         }
     }
 
-    func appliedVersion(of name: [UInt8]) -> LogIndex? { state.withLock { $0.machine.cache.record(name)?.version } }
+    func record(_ name: [UInt8]) -> Binding? { state.withLock { $0.machine.cache.record(name) } }
+
+    func records(after first: [UInt8]?, limit: Int) -> [(name: [UInt8], binding: Binding)] {
+        state.withLock { $0.machine.cache.records(after: first, limit: limit).map { ($0.name, $0.binding) } }
+    }
+
+    /// What a leader would propose for the names.
+    var chore: CacheCommand? { state.withLock { $0.machine.cacheChore(now: 0) } }
 
     func list(_ query: Query) -> CachePage {
         state.withLock { state in
@@ -123,7 +130,16 @@ final class AgreedNames: NameAuthority {
 
     func staleBinding(_ name: [UInt8]) -> BindingLookup { agreement.binding(name).map { .found($0) } ?? .absent }
 
-    func appliedVersion(of name: [UInt8]) -> LogIndex? { agreement.appliedVersion(of: name) }
+    func record(_ name: [UInt8]) -> Binding? { agreement.record(name) }
+
+    func records(after first: [UInt8]?, limit: Int) -> [(name: [UInt8], binding: Binding)] {
+        agreement.records(after: first, limit: limit)
+    }
+
+    func settled(deadline: Instant) async throws(CacheFailure) -> LogIndex? { try? agreement.status().namesSettled }
+
+    /// Called when names have been listed, before whoever asked hears of them.
+    let afterList = Mutex<(@Sendable () -> Void)?>(nil)
 
     private func checkQuorum() throws(CacheFailure) {
         guard hasQuorum.load(ordering: .relaxed) else { throw CacheFailure(.unconfirmed, "no quorum") }
@@ -150,6 +166,7 @@ final class AgreedNames: NameAuthority {
     ) async throws(CacheFailure) -> ListReply {
         try checkQuorum()
         let page = agreement.list(.bindings(prefix: prefix, after: after, limit: limit))
+        defer { if let hook = afterList.withLock({ $0 }) { hook() } }
         return ListReply(bindings: page.bindings.map { ($0.name, $0.binding) }, more: page.next != nil)
     }
 

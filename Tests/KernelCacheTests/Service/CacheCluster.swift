@@ -1,4 +1,5 @@
 import CacheCore
+import Catalog
 import EsperTypes
 import Foundation
 import GRPCTransport
@@ -39,12 +40,12 @@ final class CacheCluster: Sendable {
 
     /// Runs `body` with every node started; stops them and removes the files, also when it fails.
     static func run(
-        _ count: Int, outer: [any BlobTier] = [], options: CacheOptions = .quick,
+        _ count: Int, outer: [any BlobTier] = [], rows: BindingTable? = nil, options: CacheOptions = .quick,
         _ body: (CacheCluster) async throws -> Void
     ) async throws {
         let cluster = try CacheCluster()
         do {
-            try await cluster.start(count, outer, options)
+            try await cluster.start(count, outer, rows, options)
             try await body(cluster)
         } catch {
             await cluster.shutdown()
@@ -55,8 +56,10 @@ final class CacheCluster: Sendable {
 
     subscript(number: Int) -> Node { nodes.withLock { $0[number] } }
 
-    private func start(_ count: Int, _ outer: [any BlobTier], _ options: CacheOptions) async throws {
-        for number in 1...count { try await add(number, outer, options) }
+    private func start(
+        _ count: Int, _ outer: [any BlobTier], _ rows: BindingTable?, _ options: CacheOptions
+    ) async throws {
+        for number in 1...count { try await add(number, outer, rows, options) }
         for node in nodes.withLock({ $0 }) {
             node.service.start()
             await node.service.refreshMembers()
@@ -66,12 +69,14 @@ final class CacheCluster: Sendable {
     /// One more node, which the others get to know.
     func join(_ options: CacheOptions = .quick) async throws {
         let number = nodes.withLock { $0.count } + 1
-        try await add(number, [], options)
+        try await add(number, [], nil, options)
         self[number - 1].service.start()
         for node in nodes.withLock({ $0 }) { await node.service.refreshMembers() }
     }
 
-    private func add(_ number: Int, _ outer: [any BlobTier], _ options: CacheOptions) async throws {
+    private func add(
+        _ number: Int, _ outer: [any BlobTier], _ rows: BindingTable?, _ options: CacheOptions
+    ) async throws {
         let name = "n\(number)"
         let id = NodeID(UInt64(number))
         let issued = try authority.issue(.node, name: name, hosts: ["127.0.0.1"], validFor: 3600, now: Date())
@@ -90,7 +95,8 @@ final class CacheCluster: Sendable {
         nodeOptions.seed = UInt64(number)
         let service = CacheService(
             CacheService.Parts(
-                names: names, memory: memory, disk: disk, outer: outer, peers: peers, eventLoop: group.any(),
+                names: names, memory: memory, disk: disk, outer: outer, rows: rows, peers: peers,
+                eventLoop: group.any(),
                 options: nodeOptions, logger: Logger(label: name) { _ in SwiftLogNoOpLogHandler() }))
         let server = GRPCServer(services: [(CachePeerDoor(service), CachePeerDoor.methods)])
         let tls = try NIOSSLContext(

@@ -4,6 +4,7 @@ import Foundation
 import KernelCache
 import ObjectStore
 import RaftRuntime
+import Synchronization
 import TestSupport
 import Testing
 
@@ -82,6 +83,42 @@ import Testing
                 #expect(reply.differences == 0)
                 #expect(reply.equal == reply.shards)
             }
+        }
+    }
+
+    @Test func `what was evicted while nodes were compared is not brought back, nor told`() async throws {
+        try await CacheCluster.run(2) { cluster in
+            _ = try await cluster.map("settled") { $0.isSettled && $0.hosts.count == 2 }
+            _ = try await cluster[0].store("kept", noise(100))
+            let gone = try await cluster[0].store("gone", noise(100)).binding.manifest
+            await cluster[1].disk.delete([gone])
+            // Between the reading of the names and the comparison.
+            cluster[0].names.afterList.withLock {
+                $0 = {
+                    _ = cluster.agreement.apply(
+                        CacheChange.evict(Array("default/gone".utf8), version: nil), "client/test")
+                }
+            }
+            let reply = try await sync(cluster[0])
+            #expect(reply.differences == 0 && reply.repairedBlobs == 0)
+            #expect(reply.equal == reply.shards)
+            #expect(!cluster[1].disk.has(gone))
+        }
+    }
+
+    @Test func `nodes compare by themselves, and bring back what is missing`() async throws {
+        var options = CacheOptions.quick
+        options.syncInterval = .milliseconds(200)
+        options.listPause = .milliseconds(1)
+        try await CacheCluster.run(2, options: options) { cluster in
+            _ = try await cluster.map("settled") { $0.isSettled && $0.hosts.count == 2 }
+            let kept = try await cluster[0].store("kept", noise(100)).binding.manifest
+            for _ in 0..<2 {
+                await cluster[1].disk.delete([kept])
+                try await until("the copy to be back") { cluster[1].disk.has(kept) }
+            }
+            let found = [try await cluster[0].statistics(), try await cluster[1].statistics()].map(\.syncDifferences)
+            #expect(found[0] + found[1] >= 2)
         }
     }
 

@@ -80,6 +80,8 @@ import Testing
             for number in 0..<6000 {
                 let blob = Blob.sample(UInt64(number), size: 10)
                 cluster[1].memory.put(blob.bytes, under: blob.digest, costMilliseconds: 10)
+                // What was never used is not hot.
+                _ = cluster[1].memory.get(blob.digest)
             }
             for count in [10, 5500] {
                 let reply = try await cluster[0].service.warm(

@@ -142,6 +142,10 @@ extension Route {
                 Field("repaired_bytes", .unsigned, isRequired: true, "Copied."),
                 Field("unreachable", .list(.text), isRequired: true, "Holders that did not answer."),
                 Field("lost", .unsigned, isRequired: true, "Blobs that are nowhere."),
+                Field(
+                    "wrong_rows", .unsigned, isRequired: true,
+                    "Rows of names in the catalog that were wrong or missing."),
+                Field("repaired_rows", .unsigned, isRequired: true, "Of those, the ones that were written anew."),
             ],
             action: .wait { fields, context in try await context.sync(fields) }),
         Route(
@@ -397,6 +401,8 @@ extension CallContext {
                 "repaired_bytes": .unsigned(reply.repairedBytes),
                 "unreachable": .list(reply.unreachable.map(JSONValue.text)),
                 "lost": .unsigned(UInt64(clamping: reply.lost)),
+                "wrong_rows": .unsigned(UInt64(clamping: reply.wrongRows)),
+                "repaired_rows": .unsigned(UInt64(clamping: reply.repairedRows)),
             ])
         }
     }
