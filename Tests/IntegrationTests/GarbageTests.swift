@@ -106,7 +106,7 @@ struct GarbageTests {
 
     /// Does `body` to a cluster that serves puts, and judges how the cluster took it.
     private func undisturbed(_ body: (LocalCluster) async throws -> Void) async throws {
-        try await LocalCluster.run(3) { cluster in
+        try await LocalCluster.run(3, settings: LocalCluster.calmElections) { cluster in
             let client = try EsperClient(settingsFile: cluster.clientFile)
             defer { client.close() }
             _ = try await client.put([1], [2])

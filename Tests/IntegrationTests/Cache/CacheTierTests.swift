@@ -106,8 +106,11 @@ struct CacheTierTests {
         async throws
     {
         try await run(more: "outbox: {maximum_records: 60}", timeout: .seconds(8)) { cluster, nodes, server in
-            _ = try await nodes.store("before", at: "n1")
-            try await until("the name in the catalog") { try await Self.bound(server) == 1 }
+            // Names are told to a catalog that has taken something.
+            try await until("the name in the catalog") {
+                _ = try await nodes.store("before", at: "n1", kind: .alias)
+                return try await Self.bound(server) == 1
+            }
             // First it hangs, then it is gone.
             try server.pause()
             let hung = try await nodes.store("hung", at: "n2")
