@@ -331,9 +331,6 @@ final class CallEngine: @unchecked Sendable {
         }
     }
 
-    /// Refusals that may pass, but are part of the replicated state: a request id is answered for ever as it was first,
-    /// so that the next attempt needs another one.
-    private static let rememberedRefusals: Set = ["lock_held", "outbox_full", "stale_term"]
     private static let searchInterval = TimeAmount.milliseconds(200)
     private static let confirmationInterval = TimeAmount.seconds(5)
 
@@ -362,7 +359,7 @@ final class CallEngine: @unchecked Sendable {
             end(run, .failure(run.judged(error)))
             return
         }
-        if Self.rememberedRefusals.contains(error.code), !isOpenBefore, let id = run.requestID {
+        if reading.isRemembered, !isOpenBefore, let id = run.requestID {
             identities.finish(id)
             run.requestID = nil
         }

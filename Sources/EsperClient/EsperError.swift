@@ -74,6 +74,12 @@ struct FailureReading {
     /// The server itself judged the call; false: the call or its answer was lost on the way.
     let isJudged: Bool
 
+    /// The refusal may pass, but is part of the replicated state: a request id is answered for ever as it was first, so that the
+    /// next attempt needs another one.
+    var isRemembered: Bool { Self.rememberedRefusals.contains(error.code) }
+
+    private static let rememberedRefusals: Set = ["lock_held", "outbox_full", "stale_term"]
+
     init(_ failure: CallFailure, isMutating: Bool) {
         let unjudged: Outcome = isMutating && failure.mayHaveArrived ? .unknown : .notCommitted
         guard let bytes = failure.metadata.bytes("esper-error-bin"),

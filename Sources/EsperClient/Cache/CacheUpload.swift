@@ -107,6 +107,10 @@ struct CacheUpload {
                 }
                 continue
             }
+            if reading.isRemembered, !isOpen {
+                client.engine.finish(id)
+                id = try await identity()
+            }
             if error.outcome == .unknown { isOpen = true }
             guard !reading.isJudged || error.isRetryable else {
                 // A refusal for good comes from a node that knows the request id.
