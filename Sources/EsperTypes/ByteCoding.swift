@@ -66,6 +66,8 @@ public enum DecodingError: Error, Hashable, Sendable {
     case notUTF8
     /// Bytes are left after the value.
     case trailingBytes(Int)
+    /// A term, an index or a size that no cluster comes to; see ``Counter/unreachable``.
+    case unreachable(UInt64)
 }
 
 /// Reads what ``ByteWriter`` wrote; bytes from outside never trap it.
@@ -105,6 +107,12 @@ public struct ByteReader: Sendable {
     @inlinable
     public mutating func read<Value: Identifier>(_: Value.Type = Value.self) throws(DecodingError) -> Value {
         Value(rawValue: try read(UInt64.self))
+    }
+
+    /// For terms and indexes that are computed with; what a command only compares may be anything.
+    @inlinable
+    public mutating func readReachable<Value: Counter>(_: Value.Type = Value.self) throws(DecodingError) -> Value {
+        try Value(reachable: try read(UInt64.self))
     }
 
     public mutating func readBool() throws(DecodingError) -> Bool {

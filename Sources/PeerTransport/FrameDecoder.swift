@@ -149,7 +149,7 @@ extension WireReader {
             entries.append(Entry(id: id, kind: kind, payload: try array(atMost: Limits.entryPayloadBytes)))
         }
         return AppendEntries(
-            term: try counter(), session: try counter(), readSequence: try counter(), previous: try entryID(),
+            term: try counter(), session: try nonce(), readSequence: try counter(), previous: try entryID(),
             commit: try counter(), entries: entries, grant: try bool() ? try leaseGrant() : nil)
     }
 
@@ -160,7 +160,7 @@ extension WireReader {
 
     private mutating func appendEntriesResponse() throws(DecodingError) -> AppendEntriesResponse {
         let (term, session, readSequence) = (
-            try counter(Term.self), try counter(SessionNonce.self), try counter(ReadSequence.self)
+            try counter(Term.self), try nonce(), try counter(ReadSequence.self)
         )
         let leaseWait = Duration.milliseconds(Int64(try integer(UInt32.self)))
         let holderWait = Duration.milliseconds(Int64(try integer(UInt32.self)))
@@ -178,22 +178,22 @@ extension WireReader {
     }
 
     private mutating func installSnapshot() throws(DecodingError) -> InstallSnapshot {
-        let (term, session, id) = (try counter(Term.self), try counter(SessionNonce.self), try entryID())
+        let (term, session, id) = (try counter(Term.self), try nonce(), try entryID())
         let descriptor = SnapshotDescriptor(
             id: id, configuration: try Configuration(decoding: try array(atMost: 8 << 10)),
-            configurationIndex: try counter(), sizeBytes: try integer(), checksum: try integer(),
+            configurationIndex: try counter(), sizeBytes: try extent(), checksum: try integer(),
             stateHash: try integer())
-        let (offset, isLast) = (try integer(UInt64.self), try bool())
+        let (offset, isLast) = (try extent(), try bool())
         return InstallSnapshot(
             term: term, session: session, descriptor: descriptor, offset: offset,
             bytes: try array(atMost: Limits.snapshotChunkBytes), isLast: isLast)
     }
 
     private mutating func installSnapshotResponse() throws(DecodingError) -> InstallSnapshotResponse {
-        let (term, session) = (try counter(Term.self), try counter(SessionNonce.self))
+        let (term, session) = (try counter(Term.self), try nonce())
         let outcome: InstallSnapshotResponse.Outcome
         switch try integer(UInt8.self) {
-        case 0: outcome = .received(id: try entryID(), nextOffset: try integer())
+        case 0: outcome = .received(id: try entryID(), nextOffset: try extent())
         case 1: outcome = .installed(through: try counter())
         case 2: outcome = .staleTerm
         case let tag: throw .unknownTag(UInt64(tag))

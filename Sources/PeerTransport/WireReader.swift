@@ -19,9 +19,16 @@ struct WireReader {
         return Value(littleEndian: bytes.loadUnaligned(fromByteOffset: position, as: Value.self))
     }
 
+    /// A term, an index or a round; refused when no cluster comes to it, so that whoever computes with it cannot overflow.
     mutating func counter<Value: Counter>(_: Value.Type = Value.self) throws(DecodingError) -> Value {
-        Value(rawValue: try integer(UInt64.self))
+        try Value(reachable: try integer(UInt64.self))
     }
+
+    /// Any number: it is compared and echoed only.
+    mutating func nonce() throws(DecodingError) -> SessionNonce { SessionNonce(try integer(UInt64.self)) }
+
+    /// A size or an offset in bytes, as bounded as a counter.
+    mutating func extent() throws(DecodingError) -> UInt64 { try counter(LogIndex.self).rawValue }
 
     mutating func identifier<Value: Identifier>(_: Value.Type = Value.self) throws(DecodingError) -> Value {
         Value(rawValue: try integer(UInt64.self))

@@ -125,8 +125,9 @@ extension PeerQuestion {
             guard let role = Role(rawValue: written) else { throw .unknownTag(UInt64(written)) }
             self = .report(
                 NodeReport(
-                    role: role, isLearner: try reader.readBool(), term: try reader.read(), applied: try reader.read(),
-                    durable: try reader.read(), version: try reader.readString(atMost: 64),
+                    role: role, isLearner: try reader.readBool(), term: try reader.readReachable(),
+                    applied: try reader.readReachable(), durable: try reader.readReachable(),
+                    version: try reader.readString(atMost: 64),
                     isStorageFull: try reader.readBool()))
         case 4: self = .members(try MemberTable(from: &reader))
         case 5: self = .changeMembers(try MembershipOrder(from: &reader))
@@ -134,7 +135,7 @@ extension PeerQuestion {
         case 7:
             let format = try reader.read(UInt16.self)
             let marks = try reader.readArray(atMost: StateAgreement.maximumSent) { reader throws(DecodingError) in
-                StateMark(index: try reader.read(), hash: try reader.read())
+                StateMark(index: try reader.readReachable(), hash: try reader.read())
             }
             self = .marks(format: format, marks)
         case 8: self = .standsAside(try reader.readBool())
@@ -198,7 +199,7 @@ extension PeerAnswer {
             let word = try reader.readString(atMost: 64)
             self = .transferFailed(TransferFailure(rawValue: word) ?? .timedOut)
         case 6:
-            let index = try reader.read(LogIndex.self)
+            let index = try reader.readReachable(LogIndex.self)
             let members = try reader.readArray(atMost: MembershipOrder.maximumChanges) {
                 reader throws(DecodingError) in try reader.read(NodeID.self)
             }

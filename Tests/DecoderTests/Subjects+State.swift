@@ -19,6 +19,12 @@ extension Subject {
         stream in SnapshotStream.decoded(stream).map { SnapshotStream.encoded($0) }
     }
 
+    /// A state with something of everything.
+    static var sampleState: StateMachine { SnapshotStream.sample.state }
+
+    /// What a snapshot with this first frame holds; nil when it is refused.
+    static func state(of body: [UInt8]) -> StateMachine? { SnapshotStream.state(of: body) }
+
     fileprivate static let commands: [Command] = [
         .put(.init(key: [1, 2], value: [3, 4, 5], session: SessionID(3), returnsPrevious: true)),
         .put(.init(key: [107], value: [], keepsValue: true, keepsSession: true)),
@@ -98,8 +104,8 @@ private enum SnapshotStream {
     private static let preludeBytes = 10
     private static let headerBytes = 8
 
-    /// A state with something of everything, in one frame.
-    static let sample: (stream: [UInt8], body: [UInt8], end: [UInt8]) = {
+    /// A state with something of everything, and its one frame.
+    static let sample: (state: StateMachine, stream: [UInt8], body: [UInt8], end: [UInt8]) = {
         var machine = StateMachine()
         var output = ApplyOutput()
         func apply(_ command: Command, request: RequestID? = nil) {
@@ -155,7 +161,7 @@ private enum SnapshotStream {
         let start = preludeBytes + headerBytes
         let length = Int(stream[preludeBytes]) | Int(stream[preludeBytes + 1]) << 8
         return (
-            stream, Array(stream[start..<start + length]), Array(stream[(start + length + headerBytes)...])
+            machine, stream, Array(stream[start..<start + length]), Array(stream[(start + length + headerBytes)...])
         )
     }()
 
@@ -173,16 +179,20 @@ private enum SnapshotStream {
 
     /// - Returns: the first frame of what was decoded.
     static func again(_ body: [UInt8]) -> [UInt8]? {
+        guard let machine = state(of: body) else { return nil }
+        let written = encoded(machine)
+        let length = Int(written[preludeBytes]) | Int(written[preludeBytes + 1]) << 8
+        return Array(written[(preludeBytes + headerBytes)...].prefix(length))
+    }
+
+    /// Decodes a first frame under a right length, checksum and digest.
+    static func state(of body: [UInt8]) -> StateMachine? {
         let prelude = Array(sample.stream[..<preludeBytes])
         var digest = Digest64(seed: UInt64(prelude[8]) | UInt64(prelude[9]) << 8)
         digest.add(body)
         var hash = ByteWriter()
         hash.write(digest.value)
-        let stream = prelude + frame(body) + frame(Array(sample.end.dropLast(8)) + hash.bytes)
-        guard let machine = decoded(stream) else { return nil }
-        let written = encoded(machine)
-        let length = Int(written[preludeBytes]) | Int(written[preludeBytes + 1]) << 8
-        return Array(written[(preludeBytes + headerBytes)...].prefix(length))
+        return decoded(prelude + frame(body) + frame(Array(sample.end.dropLast(8)) + hash.bytes))
     }
 
     private static func frame(_ body: [UInt8]) -> [UInt8] {

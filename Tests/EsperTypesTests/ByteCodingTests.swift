@@ -59,4 +59,17 @@ import Testing
         #expect(throws: DecodingError.notUTF8) { try text.readString() }
         #expect(throws: DecodingError.trailingBytes(1)) { try ByteReader([0]).finish() }
     }
+
+    @Test func `a term that no cluster comes to is refused where it would be computed with`() throws {
+        var highest = ByteWriter()
+        highest.write(Term.unreachable.previous)
+        highest.write(Term.unreachable)
+        highest.write(Term(.max))
+        var reader = ByteReader(highest.bytes)
+        #expect(try reader.readReachable(Term.self) == Term.unreachable.previous)
+        #expect(throws: DecodingError.unreachable(1 << 62)) { try reader.readReachable(Term.self) }
+        #expect(throws: DecodingError.unreachable(.max)) { try reader.readReachable(Term.self) }
+        var again = ByteReader(highest.bytes[16...])
+        #expect(try again.read(Term.self) == Term(.max))
+    }
 }

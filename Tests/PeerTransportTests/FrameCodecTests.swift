@@ -87,6 +87,23 @@ import Testing
         #expect(try decodeAll(sealed(body(of: bytes) + [1, 2, 3])) == [.hello(hello)])
     }
 
+    @Test func `a term that no cluster comes to is malformed, and any session is none`() throws {
+        func append(term: UInt64, session: UInt64) -> ByteBuffer {
+            var bytes = ByteBuffer()
+            var encoder = FrameEncoder()
+            let message = AppendEntries(
+                term: Term(term), session: SessionNonce(session), readSequence: .zero, previous: .zero, commit: .zero)
+            _ = encoder.append(.raft(.appendEntries(message)), to: &bytes)
+            return bytes
+        }
+        for term in [1 << 62, 1 << 63, UInt64.max] {
+            #expect(throws: FrameError.malformed(.unreachable(term))) {
+                try decodeAll(append(term: term, session: 1))
+            }
+        }
+        #expect(try decodeAll(append(term: 1 << 62 - 1, session: .max)).count == 1)
+    }
+
     @Test func `any body at all is a frame or an error`() {
         var generator = SplitMix64(seed: 0x5eed)
         for round in 0..<200_000 {

@@ -102,6 +102,7 @@ extension DecodingError {
         case .unknownTag(let tag): writer.write(UInt8(3), tag)
         case .notUTF8: writer.write(UInt8(4), 0)
         case .trailingBytes(let count): writer.write(UInt8(5), UInt64(bitPattern: Int64(count)))
+        case .unreachable(let value): writer.write(UInt8(6), value)
         }
     }
 
@@ -113,6 +114,7 @@ extension DecodingError {
         case 3: self = .unknownTag(detail)
         case 4: self = .notUTF8
         case 5: self = .trailingBytes(Int(Int64(bitPattern: detail)))
+        case 6: self = .unreachable(detail)
         default: throw .unknownTag(UInt64(tag))
         }
     }

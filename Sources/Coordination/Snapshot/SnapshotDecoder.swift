@@ -234,10 +234,10 @@ public struct SnapshotDecoder: Sendable {
 
     private mutating func readState(_ reader: inout ByteReader) throws(DecodingError) {
         guard !hasState else { throw .unknownTag(UInt64(SnapshotTag.state.rawValue)) }
-        state.applied = EntryID(term: try reader.read(), index: try reader.read())
+        state.applied = EntryID(term: try reader.readReachable(), index: try reader.readReachable())
         state.time = try reader.read()
         state.applyChain = try reader.read()
-        state.keyspace.compacted = try reader.read()
+        state.keyspace.compacted = try reader.readReachable()
         // Earlier formats do not tell what that revision deleted.
         state.keyspace.watchable = version > 5 ? state.keyspace.compacted : state.keyspace.compacted.next
         state.keyspace.revision = max(state.keyspace.compacted, state.keyspace.revision)

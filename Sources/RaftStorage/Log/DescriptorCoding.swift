@@ -25,16 +25,19 @@ extension ByteWriter {
 
 extension ByteReader {
     mutating func readHardState() throws(DecodingError) -> HardState {
-        let term = try read(Term.self)
+        let term = try readReachable(Term.self)
         let vote = try readOptional { (reader: inout ByteReader) throws(DecodingError) in
             try reader.read(NodeID.self)
         }
         return HardState(term: term, vote: vote)
     }
 
+    /// A number of bytes, or of a batch or segment: bounded as a counter is.
+    mutating func readExtent() throws(DecodingError) -> UInt64 { try readReachable(LogIndex.self).rawValue }
+
     mutating func readEntryID() throws(DecodingError) -> EntryID {
-        let term = try read(Term.self)
-        return EntryID(term: term, index: try read(LogIndex.self))
+        let term = try readReachable(Term.self)
+        return EntryID(term: term, index: try readReachable())
     }
 
     mutating func readConfiguration() throws(DecodingError) -> Configuration {
@@ -44,9 +47,12 @@ extension ByteReader {
     mutating func readDescriptor() throws(DecodingError) -> SnapshotDescriptor {
         let id = try readEntryID()
         let configuration = try readConfiguration()
-        let configurationIndex = try read(LogIndex.self)
-        let sizeBytes = try read(UInt64.self)
+        let configurationIndex = try readReachable(LogIndex.self)
+        let sizeBytes = try readExtent()
         let checksum = try read(UInt32.self)
+        guard id.index > .zero, configuration.isValid, configurationIndex <= id.index else {
+            throw .unknownTag(configurationIndex.rawValue)
+        }
         return SnapshotDescriptor(
             id: id, configuration: configuration, configurationIndex: configurationIndex, sizeBytes: sizeBytes,
             checksum: checksum, stateHash: try read(UInt64.self))

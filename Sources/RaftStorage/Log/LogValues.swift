@@ -20,7 +20,7 @@ package enum LogValues {
             id: EntryID(term: Term(6), index: LogIndex(100)),
             configuration: Configuration(voters: [NodeID(1), NodeID(2)], learners: [NodeID(4)]),
             configurationIndex: LogIndex(2), sizeBytes: 1 << 33, checksum: 0xdead_beef, stateHash: .max)
-        return [HardState(term: Term(3)), HardState(term: Term(.max), vote: NodeID(2))].map { state in
+        return [HardState(term: Term(3)), HardState(term: Term.unreachable.previous, vote: NodeID(2))].map { state in
             var writer = ByteWriter()
             writer.write(state)
             writer.write(descriptor.id)

@@ -185,15 +185,15 @@ package final class MetadataFile: Sendable {
         guard version <= storageFormatVersion else { return .newerFormat(version) }
         var body = ByteReader(slot[prefixBytes...])
         guard let cluster = try? body.read(ClusterID.self), let node = try? body.read(NodeID.self),
-            let incarnation = try? body.read(Incarnation.self), let durableThrough = try? body.read(UInt64.self),
-            let activeSegment = try? body.read(UInt64.self), let generation = try? body.read(UInt64.self)
+            let incarnation = try? body.read(Incarnation.self), let durableThrough = try? body.readExtent(),
+            let activeSegment = try? body.readExtent(), let generation = try? body.readExtent()
         else { return .unreadable }
         var metadata = Metadata(
             identity: StorageIdentity(cluster: cluster, node: node, incarnation: incarnation),
             durableThrough: durableThrough, activeSegment: activeSegment, generation: generation)
         do throws(DecodingError) {
             // A slot of an early release has zeros from here on, which say that none of this ever happened.
-            metadata.firstSegment = try body.read(UInt64.self)
+            metadata.firstSegment = try body.readExtent()
             metadata.closedIn = try body.readOptional(readTerm)
             metadata.lostThrough = try body.readOptional(readTerm)
         } catch {
@@ -203,6 +203,6 @@ package final class MetadataFile: Sendable {
     }
 
     private static func readTerm(_ reader: inout ByteReader) throws(DecodingError) -> Term {
-        try reader.read(Term.self)
+        try reader.readReachable(Term.self)
     }
 }

@@ -97,7 +97,7 @@ package struct RecordHeader: Hashable, Sendable {
         return checksum
     }
 
-    /// Reads a header that belongs to the segment use of `salt`; nil for anything else.
+    /// Reads a header that belongs to the segment use of `salt`; nil for anything else, numbers that no log comes to among it.
     static func read(_ source: UnsafeRawPointer, salt: SegmentSalt) -> (header: RecordHeader, checksum: UInt32)? {
         func load<Value: FixedWidthInteger>(_ offset: Int, _: Value.Type = Value.self) -> Value {
             Value(littleEndian: source.loadUnaligned(fromByteOffset: offset, as: Value.self))
@@ -107,7 +107,9 @@ package struct RecordHeader: Hashable, Sendable {
         guard salt.checksum(UnsafeRawBufferPointer(start: source + 4, count: bytes - 4)) == checksum,
             let kind = RecordKind(rawValue: load(20))
         else { return nil }
-        return (RecordHeader(kind: kind, bytes: UnsafeRawBufferPointer(start: source, count: bytes)), checksum)
+        let header = RecordHeader(kind: kind, bytes: UnsafeRawBufferPointer(start: source, count: bytes))
+        let highest = max(header.sequence, header.durableThrough, header.term, header.index)
+        return highest < LogIndex.unreachable.rawValue ? (header, checksum) : nil
     }
 
     private init(kind: RecordKind, bytes: UnsafeRawBufferPointer) {
