@@ -168,7 +168,16 @@ public final class DataDirectory: Sendable {
             parallelReadBytes: options.parallelReadBytes
         ).run(reading: read)
         if let snapshot = recovered.state.snapshot { try check(snapshot) }
-        let receiving = try snapshots.resumeReceived(after: recovered.state.snapshot)
+        var restored = RestoredState(
+            hardState: recovered.state.hardState, configuration: recovered.state.baseConfiguration,
+            snapshot: recovered.state.snapshot, compactedThrough: recovered.state.compactedThrough,
+            entries: recovered.entries, lostThrough: metadata.metadata.lostThrough)
+        if let contradiction = restored.contradiction {
+            throw StorageError(
+                .corrupted, "every checksum is right, but what the log says cannot be: \(contradiction)",
+                path: SegmentPool.path(directory, recovered.active.ordinal), offset: 0)
+        }
+        restored.receiving = try snapshots.resumeReceived(after: recovered.state.snapshot)
         try snapshots.removeLeftovers(keeping: recovered.state.snapshot)
         let pool: SegmentPool
         do throws(FileError) {
@@ -183,11 +192,6 @@ public final class DataDirectory: Sendable {
         let log = WriteAheadLog(
             recovered: recovered, pool: pool, metadata: metadata, options: options, entropy: entropy)
         try log.begin()
-        let restored = RestoredState(
-            hardState: recovered.state.hardState, configuration: recovered.state.baseConfiguration,
-            snapshot: recovered.state.snapshot, compactedThrough: recovered.state.compactedThrough,
-            entries: recovered.entries, lostThrough: metadata.metadata.lostThrough,
-            receiving: receiving)
         return Recovery(
             identity: identity, restored: restored,
             log: RecoveredLogEnd(log: log, metadata: metadata, options: options), tornTail: recovered.tornTail)

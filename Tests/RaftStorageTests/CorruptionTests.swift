@@ -8,8 +8,10 @@ struct Specimen {
     let disk: SimulatedFileSystem
     let states: [Model]
 
-    /// - Parameter isClosed: whether the last life ended with a close; else with a kill while idle.
-    init(seed: UInt64 = 5, steps: Int = 60, isClosed: Bool) throws {
+    /// - Parameters:
+    ///   - isClosed: whether the last life ended with a close; else with a kill while idle.
+    ///   - isReceiving: whether a snapshot was on its way in.
+    init(seed: UInt64 = 5, steps: Int = 60, isClosed: Bool, isReceiving: Bool = false) throws {
         disk = SimulatedFileSystem()
         try Store.create(on: disk, options: Self.options)
         var source = BatchSource(seed: seed)
@@ -20,6 +22,12 @@ struct Specimen {
             try store.write(batch, snapshot: snapshot)
             states.append(source.model)
             if step % 4 == 0 { try store.maintain() }
+        }
+        if isReceiving {
+            let part = descriptor(EntryID(term: source.model.hardState.term, index: LogIndex(9999)), bytes: 1 << 20)
+            let content = snapshotContent(part.id, bytes: 1 << 19)
+            try store.directory.snapshots.receive(part, offset: 0, bytes: content, isLast: false)
+            try store.directory.saveMembers([1, 2, 3, 4])
         }
         try store.log.writeIdleMark()
         if isClosed { try store.close() }

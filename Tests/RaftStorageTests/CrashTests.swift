@@ -145,9 +145,9 @@ func runLoad(on disk: SimulatedFileSystem, _ source: inout BatchSource, _ ledger
         let disk = SimulatedFileSystem()
         try Store.create(on: disk)
         let store = try Store(on: disk)
-        try store.write(WriteBatch(sequence: WriteSequence(1), entries: [entry(1, 1)]))
+        try store.write(WriteBatch(sequence: WriteSequence(1), entries: [entry(0, 1)]))
         disk.failOperation(1)
-        let second = WriteBatch(sequence: WriteSequence(2), entries: [entry(1, 2)])
+        let second = WriteBatch(sequence: WriteSequence(2), entries: [entry(0, 2)])
         #expect(code { () throws(StorageError) in try store.write(second) } == .inputOutput)
         let operations = disk.operationCount
         #expect(code { () throws(StorageError) in try store.write(second) } == .inputOutput)
@@ -165,7 +165,7 @@ func runLoad(on disk: SimulatedFileSystem, _ source: inout BatchSource, _ ledger
         while failure == nil {
             do throws(StorageError) {
                 try store.write(
-                    WriteBatch(sequence: WriteSequence(written + 1), entries: [entry(1, written + 1, bytes: 300)]))
+                    WriteBatch(sequence: WriteSequence(written + 1), entries: [entry(0, written + 1, bytes: 300)]))
                 written += 1
             } catch {
                 failure = error

@@ -123,7 +123,7 @@ import Testing
         let specimen = try Specimen(isClosed: true)
         let copy = specimen.disk.copy()
         for path in copy.paths where path.hasSuffix(".segment") { try copy.remove(path) }
-        guard specimen.final.snapshot != nil else { return }
+        try #require(specimen.final.snapshot != nil)
         let store = try Store(on: copy, options: Specimen.options)
         #expect(store.restored.lostThrough == specimen.final.hardState.term)
     }
@@ -135,7 +135,7 @@ import Testing
             options: Specimen.options, entropy: entropy(1))
         let store = try Store(on: disk, options: Specimen.options)
         for number in 1...4 as ClosedRange<UInt64> {
-            try store.write(WriteBatch(sequence: WriteSequence(number), entries: [entry(1, number)]))
+            try store.write(WriteBatch(sequence: WriteSequence(number), entries: [entry(0, number)]))
         }
         disk.kill()
         let path = Store.path + "/log/0000000000000001.segment"

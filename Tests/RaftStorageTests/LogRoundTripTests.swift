@@ -40,7 +40,7 @@ import Testing
         try Store.create(on: disk)
         let store = try Store(on: disk)
         for sequence in 1...400 as ClosedRange<UInt64> {
-            try store.write(WriteBatch(sequence: WriteSequence(sequence), entries: [entry(1, sequence, bytes: 100)]))
+            try store.write(WriteBatch(sequence: WriteSequence(sequence), entries: [entry(0, sequence, bytes: 100)]))
             try store.maintain()
         }
         try store.close()
@@ -66,7 +66,7 @@ import Testing
         try Store.create(on: disk)
         let store = try Store(on: disk)
         let batches = (1...50 as ClosedRange<UInt64>).map {
-            WriteBatch(sequence: WriteSequence($0), entries: [entry(1, $0)])
+            WriteBatch(sequence: WriteSequence($0), entries: [entry(0, $0)])
         }
         var groups: [Int] = []
         try store.log.write(batches) { groups.append($0) }
@@ -109,7 +109,7 @@ import Testing
         let disk = SimulatedFileSystem()
         try Store.create(on: disk)
         let store = try Store(on: disk)
-        let entries = (1...100 as ClosedRange<UInt64>).map { entry(1, $0, bytes: 500) }
+        let entries = (1...100 as ClosedRange<UInt64>).map { entry(0, $0, bytes: 500) }
         try store.write(WriteBatch(sequence: WriteSequence(1), entries: [entries[0]]))
         try store.write(WriteBatch(sequence: WriteSequence(2), entries: Array(entries[1...])))
         try store.write(WriteBatch(sequence: WriteSequence(3), hardState: HardState(term: Term(9), vote: NodeID(2))))
@@ -158,11 +158,11 @@ import Testing
             var batch = WriteBatch(sequence: WriteSequence(round))
             for _ in 0..<10 {
                 index += 1
-                batch.entries.append(entry(1, index, bytes: 100))
+                batch.entries.append(entry(0, index, bytes: 100))
             }
             try store.write(batch)
         }
-        let id = EntryID(term: Term(1), index: LogIndex(index - 5))
+        let id = EntryID(term: .zero, index: LogIndex(index - 5))
         try store.write(
             WriteBatch(sequence: WriteSequence(21), compaction: Compaction(snapshot: descriptor(id), through: id)),
             snapshot: descriptor(id))
@@ -212,7 +212,7 @@ import Testing
         let disk = SimulatedFileSystem()
         try Store.create(on: disk)
         let store = try Store(on: disk)
-        try store.write(WriteBatch(sequence: WriteSequence(1), entries: [entry(1, 1)]))
+        try store.write(WriteBatch(sequence: WriteSequence(1), entries: [entry(0, 1)]))
         try store.close()
         try disk.remove(Store.path + "/metadata")
         #expect(code { () throws(StorageError) in try Store.create(on: disk) } == .alreadyInitialized)

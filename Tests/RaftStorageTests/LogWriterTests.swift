@@ -88,7 +88,7 @@ final class TemporaryDirectory {
             for number in 1...total {
                 writer.append(
                     WriteBatch(
-                        sequence: WriteSequence(number), entries: [entry(1, life * total + number, bytes: 100)]))
+                        sequence: WriteSequence(number), entries: [entry(0, life * total + number, bytes: 100)]))
             }
             #expect(reports.waitUntil { $0.durable.last == total })
             let durable = reports.state.withLock { $0.durable }
@@ -99,7 +99,7 @@ final class TemporaryDirectory {
             #expect(reports.state.withLock { $0.failures.isEmpty })
         }
         let (directory, recovery) = try open(path, POSIXFileSystem())
-        #expect(recovery.restored.entries == (1...2 * total).map { entry(1, $0, bytes: 100) })
+        #expect(recovery.restored.entries == (1...2 * total).map { entry(0, $0, bytes: 100) })
         #expect(recovery.tornTail == nil)
         directory.close()
     }
@@ -122,12 +122,12 @@ final class TemporaryDirectory {
         let (_, recovery) = try open("/node", disk)
         let reports = Reports()
         let writer = LogWriter(recovery.log, now: monotonicNow, callbacks: reports.callbacks)
-        writer.append(WriteBatch(sequence: WriteSequence(1), entries: [entry(1, 1)]))
+        writer.append(WriteBatch(sequence: WriteSequence(1), entries: [entry(0, 1)]))
         #expect(reports.waitUntil { $0.durable == [1] })
         disk.failForGood()
-        writer.append(WriteBatch(sequence: WriteSequence(2), entries: [entry(1, 2)]))
+        writer.append(WriteBatch(sequence: WriteSequence(2), entries: [entry(0, 2)]))
         #expect(reports.waitUntil { !$0.failures.isEmpty })
-        writer.append(WriteBatch(sequence: WriteSequence(3), entries: [entry(1, 3)]))
+        writer.append(WriteBatch(sequence: WriteSequence(3), entries: [entry(0, 3)]))
         writer.close()
         #expect(reports.state.withLock { $0.failures.count } == 1)
         #expect(reports.state.withLock { $0.durable }.allSatisfy { $0 <= 2 })
@@ -144,7 +144,7 @@ final class TemporaryDirectory {
         var number: UInt64 = 0
         while reports.state.withLock({ $0.failures.isEmpty }) {
             number += 1
-            writer.append(WriteBatch(sequence: WriteSequence(number), entries: [entry(1, number, bytes: 4000)]))
+            writer.append(WriteBatch(sequence: WriteSequence(number), entries: [entry(0, number, bytes: 4000)]))
             #expect(reports.waitUntil { $0.durable.last == number || !$0.failures.isEmpty })
         }
         #expect(reports.state.withLock { $0.failures.first?.code } == .outOfSpace)
@@ -164,7 +164,7 @@ final class TemporaryDirectory {
         let directory = try DataDirectory.open("/node", in: disk, options: small, entropy: entropy(2))
         let reports = Reports()
         let writer = LogWriter(try directory.recover().log, now: monotonicNow, callbacks: reports.callbacks)
-        let large = WriteBatch(sequence: WriteSequence(1), entries: [entry(1, 1, bytes: 20_000)])
+        let large = WriteBatch(sequence: WriteSequence(1), entries: [entry(0, 1, bytes: 20_000)])
         #expect(writer.append(large) == .congested)
         #expect(reports.waitUntil { $0.failures.first?.code == .queueOverflow })
         writer.close()
@@ -185,7 +185,7 @@ final class TemporaryDirectory {
                 for _ in 0..<4000 {
                     index += 1
                     batch.entries.append(
-                        Entry(id: EntryID(term: Term(1), index: LogIndex(index)), kind: .command, payload: payload))
+                        Entry(id: EntryID(term: .zero, index: LogIndex(index)), kind: .command, payload: payload))
                 }
                 try log.write([batch])
             }

@@ -207,7 +207,7 @@ import Testing
         while true {
             let disk = SimulatedFileSystem()
             let store = try open(disk)
-            let before = (1...5 as ClosedRange<UInt64>).map { entry(1, $0) }
+            let before = (1...5 as ClosedRange<UInt64>).map { entry(0, $0) }
             try store.write(WriteBatch(sequence: WriteSequence(1), entries: before))
             disk.failOperation(operation)
             var hasFailed = false

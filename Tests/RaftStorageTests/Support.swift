@@ -127,7 +127,7 @@ struct BatchSource {
             after.compactedThrough = id
             after.snapshot = snapshot
         }
-        let term = max(after.hardState.term, after.last.term, Term(1))
+        let term = max(after.hardState.term, after.last.term)
         for _ in 0..<Int.random(in: 0...4, using: &generator) {
             let new = entry(
                 term.rawValue, after.last.index.rawValue + 1, bytes: Int.random(in: 0...200, using: &generator))

@@ -42,6 +42,10 @@ struct LogRecovery {
         func corrupted(at offset: Int, _ message: String) -> StorageError {
             StorageError(.corrupted, message, path: path, offset: UInt64(offset))
         }
+
+        func isCut(to bytes: UInt64) -> StorageError {
+            corrupted(at: Int(clamping: bytes), "the file has \(bytes) bytes instead of \(header.segmentBytes)")
+        }
     }
 
     /// - Parameter read: gets entries as the files hold them, in their order; a later record may take some of them back.

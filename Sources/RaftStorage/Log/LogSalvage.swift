@@ -106,7 +106,7 @@ struct LogSalvage {
     private func readable(_ file: any File, _ count: Int) -> (bytes: [UInt8], readableFrom: Int) {
         let pieceBytes = 64 << 10
         var bytes: [UInt8] = []
-        bytes.reserveCapacity(count)
+        bytes.reserveCapacity(min(count, Int(clamping: (try? file.sizeBytes()) ?? 0)))
         var readableFrom = 0
         while bytes.count < count {
             let wanted = min(pieceBytes, count - bytes.count)

@@ -13,22 +13,25 @@ struct SegmentContent: Sendable {
     private(set) var badOffset: Int
     private(set) var hasTornRecords: Bool
 
-    /// Reads a segment with one call into `memory`, which has room for it.
-    init(_ segment: LogRecovery.Segment, into memory: UnsafeMutableRawBufferPointer) throws(StorageError) {
+    /// Reads a segment with one call.
+    ///
+    /// - Parameter memory: is used again, and exchanged when it is too small: to have a page given costs as much as to fill it.
+    init(
+        _ segment: LogRecovery.Segment, into memory: inout UnsafeMutableRawBufferPointer?
+    ) throws(StorageError) {
         let size = segment.header.segmentBytes
-        let count: Int
+        // Before anything is allocated for what the header says.
         let fileBytes: UInt64
-        let buffer = UnsafeMutableRawBufferPointer(rebasing: memory[..<size])
-        do throws(FileError) {
-            fileBytes = try segment.file.sizeBytes()
-            count = try segment.file.read(into: buffer, at: 0)
-        } catch {
-            throw StorageError(error)
+        do throws(FileError) { fileBytes = try segment.file.sizeBytes() } catch { throw StorageError(error) }
+        guard fileBytes == UInt64(size) else { throw segment.isCut(to: fileBytes) }
+        if memory.map({ $0.count < size }) ?? true {
+            memory?.deallocate()
+            memory = .allocate(byteCount: size, alignment: 4096)
         }
-        guard count == size, fileBytes == UInt64(size) else {
-            throw segment.corrupted(
-                at: Int(clamping: fileBytes), "the file has \(fileBytes) bytes instead of \(size)")
-        }
+        let buffer = UnsafeMutableRawBufferPointer(rebasing: memory![..<size])
+        let count: Int
+        do throws(FileError) { count = try segment.file.read(into: buffer, at: 0) } catch { throw StorageError(error) }
+        guard count == size else { throw segment.isCut(to: UInt64(count)) }
         var scan = SegmentScan(
             bytes: UnsafeRawBufferPointer(buffer), salt: segment.header.salt, sectorBytes: segment.header.sectorBytes,
             position: segment.headerBytes, chain: segment.checksum, sequence: segment.header.firstSequence - 1,

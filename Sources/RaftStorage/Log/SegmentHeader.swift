@@ -22,6 +22,8 @@ package struct SegmentHeader: Hashable, Sendable {
 
     private static let magic: UInt64 = 0x3147_4f4c_5250_5345  // "ESPRLOG1"
     private static let prefixBytes = 24
+    /// A terabyte: far above whatever a batch may need, and so small that sums of it do not overflow.
+    private static let maximumSegmentBytes = 1 << 40
 
     /// Both copies, padded to sectors.
     func encoded() -> [UInt8] {
@@ -114,14 +116,19 @@ package struct SegmentHeader: Hashable, Sendable {
         identity = StorageIdentity(
             cluster: try body.read(ClusterID.self), node: try body.read(NodeID.self),
             incarnation: try body.read(Incarnation.self))
-        ordinal = try body.read(UInt64.self)
+        ordinal = try body.readExtent()
         salt = SegmentSalt(try body.read(UInt64.self))
         sectorBytes = Int(try body.read(UInt32.self))
         segmentBytes = Int(clamping: try body.read(UInt64.self))
+        guard sectorBytes >= 512, sectorBytes <= 32 << 10, sectorBytes & (sectorBytes - 1) == 0 else {
+            throw .oversized(sectorBytes)
+        }
+        guard segmentBytes <= Self.maximumSegmentBytes else { throw .oversized(segmentBytes) }
         previousEnd = Int(clamping: try body.read(UInt64.self))
         previousChain = try body.read(UInt32.self)
-        firstSequence = try body.read(UInt64.self)
-        durableThrough = try body.read(UInt64.self)
+        firstSequence = try body.readExtent()
+        guard firstSequence > 0 else { throw .unknownTag(0) }
+        durableThrough = try body.readExtent()
         let hardState = try body.readHardState()
         state = LogState(baseConfiguration: try body.readConfiguration())
         state.hardState = hardState
@@ -129,7 +136,7 @@ package struct SegmentHeader: Hashable, Sendable {
             try reader.readDescriptor()
         }
         state.compactedThrough = try body.readEntryID()
-        state.lastIndex = try body.read(LogIndex.self)
+        state.lastIndex = try body.readReachable()
         try body.finish()
     }
 

@@ -49,12 +49,7 @@ final class SegmentReader {
         let number = position
         position += 1
         guard !workers.isEmpty else {
-            let size = segments[number].header.segmentBytes
-            if memory.map({ $0.count < size }) ?? true {
-                memory?.deallocate()
-                memory = .allocate(byteCount: size, alignment: 4096)
-            }
-            return try SegmentContent(segments[number], into: memory!)
+            return try SegmentContent(segments[number], into: &memory)
         }
         let content = ahead.wait { ahead -> Result<SegmentContent, StorageError>? in
             guard let content = ahead.contents.removeValue(forKey: number) else { return nil }
@@ -77,13 +72,7 @@ final class SegmentReader {
                 return ahead.begun
             }
             guard let next, next < segments.count else { return }
-            let size = segments[next].header.segmentBytes
-            // The memory is used again: to have a page given costs as much as to fill it.
-            if memory.map({ $0.count < size }) ?? true {
-                memory?.deallocate()
-                memory = .allocate(byteCount: size, alignment: 4096)
-            }
-            let content = Result { () throws(StorageError) in try SegmentContent(segments[next], into: memory!) }
+            let content = Result { () throws(StorageError) in try SegmentContent(segments[next], into: &memory) }
             ahead.withLock { $0.contents[next] = content }
             ahead.notify()
         }
