@@ -1,45 +1,55 @@
 import ClusterSupport
 import EsperClient
+import EsperProtocol
 import EsperTypes
+import Simulation
+import Synchronization
 import TestSupport
 import Testing
 
-/// Sixteen clients at work while the members of a cluster of five are exchanged and leaders die in between.
+/// Sixteen clients at work while the members of a cluster of five are exchanged and the leader dies again and again, whatever is
+/// under way just then.
 @Suite(.timeLimit(.minutes(ChaosDuration.load / 30 + 4)))
 struct ReplacedMemberTests {
     @Test func `members replaced one by one, all of them twice, while leaders die lose nothing and stay linearizable`()
         async throws
     {
         try await LoadedCluster.endure(nodes: 5) { loaded, _ in
-            let client = try loaded.cluster.client()
-            defer { client.close() }
-            var (replaced, kills) = (0, 0)
-            var vacated: LocalCluster.Member?
-            // Every member twice, however long that takes; the load goes on until then.
-            let count = 2 * loaded.cluster.members.count
-            while replaced < count {
-                let old = loaded.cluster.members[0]
-                let new = "r\(replaced + 1)"
-                // At an address that is free again: the clients go on with those they were given.
-                try await add(new, inPlaceOf: vacated, to: loaded.cluster, client)
-                let start = loaded.recorder.now()
-                let leader = try await loaded.observatory.leader()
-                await loaded.cluster.kill(leader)
-                try await replace(old.name, with: new, client)
-                loaded.recorder.recordFault("kill", leader, since: start)
-                kills += 1
-                if leader != old.name { try loaded.cluster.start(leader) }
-                loaded.cluster.dismiss(old.name)
-                if leader != old.name {
-                    await loaded.cluster.kill(old.name)
-                    try await loaded.observatory.waitUntilCaughtUp(leader)
-                }
-                try await loaded.observatory.waitUntilCaughtUp(new)
-                vacated = old
-                replaced += 1
+            let killer = LeaderKiller(loaded, seed: ChaosDuration.seed)
+            async let kills = killer.work()
+            let replaced: Int
+            do {
+                replaced = try await replaceAll(of: loaded, sparing: killer)
+            } catch {
+                killer.retire()
+                throw error
             }
-            return "\(replaced) members replaced, \(kills) leaders killed"
+            killer.retire()
+            let killed = try await kills
+            // One for every two that are replaced is far less than what the pauses between them allow.
+            #expect(killed >= replaced / 2, "\(killed) leaders killed while \(replaced) members were replaced")
+            return "\(replaced) members replaced, \(killed) leaders killed (seed \(killer.seed))"
         }
+    }
+
+    /// Every member twice, however long that takes; the load goes on until then.
+    private func replaceAll(of loaded: LoadedCluster, sparing killer: LeaderKiller) async throws -> Int {
+        let client = try loaded.cluster.client()
+        defer { client.close() }
+        var vacated: LocalCluster.Member?
+        let count = 2 * loaded.cluster.members.count
+        for number in 1...count {
+            let old = loaded.cluster.members[0]
+            let new = "r\(number)"
+            // At an address that is free again: the clients go on with those they were given.
+            try await add(new, inPlaceOf: vacated, to: loaded.cluster, client)
+            try await replace(old.name, with: new, client)
+            killer.dismiss(old.name)
+            await loaded.cluster.kill(old.name)
+            try await loaded.observatory.waitUntilCaughtUp(new)
+            vacated = old
+        }
+        return count
     }
 
     private func add(
@@ -71,6 +81,55 @@ struct ReplacedMemberTests {
                 isDoubtful = isDoubtful || error.outcome == .unknown
                 return false
             }
+        }
+    }
+}
+
+/// Kills whoever leads, at moments drawn from a seed, and starts it again: one at a time.
+private final class LeaderKiller: Sendable {
+    let seed: UInt64
+    private let loaded: LoadedCluster
+    /// Held while a node is started or dismissed: one that has left is not started again.
+    private let isRetired = Mutex(false)
+
+    init(_ loaded: LoadedCluster, seed: UInt64) {
+        self.loaded = loaded
+        self.seed = seed
+    }
+
+    func retire() { isRetired.withLock { $0 = true } }
+
+    func dismiss(_ name: String) { isRetired.withLock { _ in loaded.cluster.dismiss(name) } }
+
+    /// - Returns: how many were killed, when it is retired; every node that has not left runs then.
+    func work() async throws -> Int {
+        var dice = SeededRandom(seed: seed)
+        var kills = 0
+        while !isRetired.withLock({ $0 }) {
+            await pause(.milliseconds(dice.int(in: 50...900)))
+            let start = loaded.recorder.now()
+            let leader = try await loaded.observatory.leader()
+            await loaded.cluster.kill(leader)
+            kills += 1
+            await pause(.milliseconds(dice.int(in: 20...400)))
+            let isMember = try isRetired.withLock { _ in
+                guard loaded.cluster.members.contains(where: { $0.name == leader }) else { return false }
+                try loaded.cluster.start(leader)
+                return true
+            }
+            loaded.recorder.recordFault("kill", leader, since: start)
+            // Another kill before that would leave two down, and a third soon.
+            if isMember { try await comeBack(leader) }
+        }
+        return kills
+    }
+
+    /// Waits until the node has caught up, or has left.
+    private func comeBack(_ name: String) async throws {
+        let committed = await loaded.observatory.status(of: try await loaded.observatory.leader())?.commitIndex ?? 0
+        try await until("\(name) to catch up") {
+            guard loaded.cluster.members.contains(where: { $0.name == name }) else { return true }
+            return await loaded.observatory.status(of: name)?.appliedIndex ?? 0 >= committed
         }
     }
 }

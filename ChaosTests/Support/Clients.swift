@@ -27,6 +27,10 @@ enum ChaosDuration {
     /// Of each catalog outage.
     static let outage = seconds("ESPER_CHAOS_OUTAGE_SECONDS", default: 10)
 
+    /// Of the moments at which something happens, where they are drawn from one.
+    static let seed =
+        ProcessInfo.processInfo.environment["ESPER_CHAOS_SEED"].flatMap { UInt64($0) } ?? .random(in: 0..<1_000_000)
+
     private static func seconds(_ variable: String, default fallback: Int) -> Int {
         ProcessInfo.processInfo.environment[variable].flatMap { Int($0) }.map { Swift.max($0, 5) } ?? fallback
     }
