@@ -7,22 +7,24 @@ public struct PretendedGroup: Sendable {
     private let root: String
     private let directory: String
 
-    /// - Returns: nil, which is said, without the right to mount, or where processes are in no such group.
-    public init?(for cluster: LocalCluster) throws {
+    /// Whether there is such a group and this process may have a mount namespace, tried once.
+    public static let isPossible: Bool = {
+        let root = NSTemporaryDirectory() + "esper-group-\(UInt64.random(in: 0 ... .max))"
+        defer { try? FileManager.default.removeItem(atPath: root) }
+        guard let group = try? PretendedGroup(root: root) else { return false }
+        return (try? Child.run(group.launcher[0], group.launcher.dropFirst() + ["/bin/true"])) != nil
+    }()
+
+    public init(for cluster: LocalCluster) throws { try self.init(root: cluster.root + "/group") }
+
+    private init(root: String) throws {
         let groups = try String(contentsOfFile: "/proc/self/cgroup", encoding: .utf8)
         guard let line = groups.split(separator: "\n").first(where: { $0.hasPrefix("0::") }) else {
-            print("skipped: processes are in no control group of version 2")
-            return nil
+            throw POSIXError(.EOPNOTSUPP)
         }
-        root = cluster.root + "/group"
+        self.root = root
         directory = root + line.dropFirst(3)
         try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
-        do {
-            try Child.run(launcher[0], launcher.dropFirst() + ["/bin/true"])
-        } catch {
-            print("skipped: a mount namespace needs the rights of root (\(error))")
-            return nil
-        }
     }
 
     /// For ``LocalCluster/start(_:initialize:launcher:)``.

@@ -5,15 +5,27 @@ import Glibc
 public struct SmallDisks {
     public let directories: [String]
 
-    /// - Returns: nil, which is said, without the right to mount.
-    public init?(for cluster: LocalCluster) throws {
-        directories = cluster.members.map { cluster.dataDirectory(of: $0.name) }
+    /// Whether this process may mount, tried once.
+    public static let arePossible: Bool = {
+        let directory = NSTemporaryDirectory() + "esper-disk-\(UInt64.random(in: 0 ... .max))"
+        guard let disk = try? SmallDisks([directory]) else { return false }
+        disk.unmount()
+        rmdir(directory)
+        return true
+    }()
+
+    public init(for cluster: LocalCluster) throws {
+        try self.init(cluster.members.map { cluster.dataDirectory(of: $0.name) })
+    }
+
+    private init(_ directories: [String]) throws {
+        self.directories = directories
         for (position, directory) in directories.enumerated() {
             try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
             guard mount("tmpfs", directory, "tmpfs", 0, "size=16m") == 0 else {
-                print("skipped: mounting needs the rights of root (\(String(cString: strerror(errno))))")
+                let code = POSIXErrorCode(rawValue: errno) ?? .EPERM
                 Self.unmount(directories.prefix(position))
-                return nil
+                throw POSIXError(code)
             }
         }
     }

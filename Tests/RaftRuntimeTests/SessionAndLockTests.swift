@@ -127,7 +127,10 @@ struct SessionAndLockTests {
             #expect(lost.code == .notGranted && lost.holder?.token == election.token)
             let refused = await cluster[follower].call(
                 .command(.resign(election: "e", session: second), nil), principal: "t", timeout: .seconds(20))
-            guard case .command(let reply) = refused else { return }
+            guard case .command(let reply) = refused else {
+                Issue.record("it was not even proposed: \(refused)")
+                return
+            }
             #expect(reply.result == .refused(.candidateNotFound))
         }
     }

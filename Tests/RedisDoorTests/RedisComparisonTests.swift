@@ -4,7 +4,10 @@ import TestSupport
 import Testing
 
 /// The door's answers beside those of Debian's redis-server (7.0), which has to be installed.
-@Suite(.timeLimit(.minutes(5)), .enabled(if: FileManager.default.isExecutableFile(atPath: "/usr/bin/redis-server")))
+@Suite(
+    .timeLimit(.minutes(5)),
+    .enabled(
+        if: FileManager.default.isExecutableFile(atPath: "/usr/bin/redis-server"), "redis-server is not installed"))
 struct RedisComparisonTests {
     @Test func `every line is answered as Redis answers it`() async throws {
         let port = try FreePorts.take()
