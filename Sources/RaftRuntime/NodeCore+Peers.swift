@@ -242,6 +242,7 @@ extension NodeCore: PeerDelegate {
         metrics.observe(watches)
         observeNames()
         metrics.observe(raft.status, state.answer(.summary), pending: pendingCount, pendingBytes: proposals.bytes)
+        if let outbox = outboxStatus { metrics.observe(outbox, at: state.time) }
         let bytes = PeerQuestion.report(ownReport(raft.status)).encoded()
         for member in members where member.id != id { transport.send(.ask(0, bytes), to: member.id) }
         tellMarks()
@@ -303,8 +304,11 @@ extension NodeCore: PeerDelegate {
         configuration.contains(id) || book.record(id)?.isEnrolled != true
     }
 
-    private var outboxPending: Int {
-        if case .outboxStatus(let status) = state.answer(.outboxStatus).result { status.count } else { 0 }
+    private var outboxPending: Int { outboxStatus?.count ?? 0 }
+
+    private var outboxStatus: OutboxStatus? {
+        guard case .outboxStatus(let status) = state.answer(.outboxStatus).result else { return nil }
+        return status
     }
 
     private func roleName(_ id: NodeID, _ report: NodeReport?, _ configuration: Configuration) -> String {

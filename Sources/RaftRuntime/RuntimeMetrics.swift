@@ -78,6 +78,8 @@ struct RuntimeMetrics {
     private let keys = Gauge(label: "coordination.keys")
     private let sessions = Gauge(label: "coordination.sessions")
     private let outboxRecords = Gauge(label: "coordination.outbox.records")
+    /// How long the oldest record has waited for the catalog, by the replicated clock; 0: none waits.
+    private let outboxAge = Gauge(label: "coordination.outbox.age.seconds")
 
     func roleChanged(_ change: RoleChange) {
         elections[change.reason]?.increment()
@@ -96,6 +98,10 @@ struct RuntimeMetrics {
     func observe(heldCommits count: Int, for duration: Duration) {
         heldCommits.increment(by: count)
         heldFor.record(duration.seconds)
+    }
+
+    func observe(_ outbox: OutboxStatus, at time: UInt64) {
+        outboxAge.record(Double(time - min(time, outbox.oldestTime ?? time)) / 1e9)
     }
 
     func observe(leaderSilence: Duration) { self.leaderSilence.record(leaderSilence.seconds) }

@@ -1,5 +1,6 @@
 import CacheCore
 import EsperTypes
+import Metrics
 import NIOCore
 import RaftRuntime
 import Synchronization
@@ -96,6 +97,8 @@ final class BlobLoader: Sendable {
             return (waiter, led, waited)
         }
         result.isCoalesced = !waited.isEmpty
+        let refused = wanted.count - led.count - waited.count
+        if refused > 0 { counters.loadsRefused.add(UInt64(refused)) }
         // Ends by the load's own limit; whoever started it may be gone by then, since others may wait for it.
         if !led.isEmpty { Task { await self.run(led, cost) } }
         let outcomes = await wait.outcomes(by: deadline, on: eventLoop)
@@ -219,6 +222,7 @@ final class BlobLoader: Sendable {
 
     private func finish(_ digest: Digest, _ flight: UInt64, _ outcome: LoadWait.Outcome) {
         let waits = state.withLock { state in state.flights.finish(flight).compactMap { state.waits[$0] } }
+        if !waits.isEmpty { counters.loadWidth.record(waits.count) }
         if waits.count > 1 { counters.coalesced.add(UInt64(waits.count - 1)) }
         for wait in waits { wait.set(digest, outcome) }
     }

@@ -25,6 +25,8 @@ final class CacheCounters: Sendable {
     private let reads = CacheTier.allCases.map(Reads.init)
     subscript(tier: CacheTier) -> Reads { reads[Int(tier.rawValue)] }
 
+    /// Names that were asked for, by everybody who asked, those who waited for another's load included.
+    let asked = Count("esper_cache_reads")
     let localHits = Count()
     let absent = Count("esper_cache_absent")
     let lost = Count("esper_cache_lost")
@@ -48,6 +50,9 @@ final class CacheCounters: Sendable {
     let coalesced = Count("esper_cache_coalesced")
     let leaseRefusals = Count("esper_cache_lease_refusals")
     let stores = Count("esper_cache_stores")
+    /// What had to be made since nobody found it: what hits are compared with, by bytes and by cost.
+    let storedBytes = Count("esper_cache_stored_bytes")
+    let storedCost = Count("esper_cache_stored_cost_milliseconds")
     let storesLost = Count("esper_cache_stores_differing")
     let evictions = Count("esper_cache_name_evictions")
     let closureFailures = Count("esper_cache_closure_failures")
@@ -67,9 +72,17 @@ final class CacheCounters: Sendable {
     let syncedBlobs = Count("esper_cache_sync_repaired_blobs")
     let syncedBytes = Count("esper_cache_sync_repaired_bytes")
     let tokensGranted = Count("esper_cache_tokens_granted")
+    let tokensExpired = Count("esper_cache_tokens_expired")
+    /// Given out by this node and neither used nor run out.
+    let tokens = Gauge(label: "esper_cache_tokens")
     let retrieveTime = Timer(label: "esper_cache_retrieve_duration")
     let storeTime = Timer(label: "esper_cache_store_duration")
     let memoryBytes = Gauge(label: "esper_cache_memory_bytes")
     let diskBytes = Gauge(label: "esper_cache_disk_bytes")
+    /// Loads of single blobs that are under way, and those who wait for them.
+    let loads = Gauge(label: "esper_cache_loads")
     let waiters = Gauge(label: "esper_cache_waiters")
+    let loadsRefused = Count("esper_cache_loads_refused")
+    /// How many one load served.
+    let loadWidth = Recorder(label: "esper_cache_load_width")
 }

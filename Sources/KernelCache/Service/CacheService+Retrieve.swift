@@ -38,6 +38,7 @@ extension CacheService {
             counters[.memory].add(turn.found, bytes: turn.foundBytes, cost: turn.foundCostMilliseconds)
         }
         if turn.absent > 0 { counters.absent.add(turn.absent) }
+        if turn.found + turn.absent > 0 { counters.asked.add(turn.found + turn.absent) }
         if turn.refused > 0 { counters.leaseRefusals.add(turn.refused) }
         turn = HitTurn()
     }
@@ -54,6 +55,7 @@ extension CacheService {
 
     public func retrieve(_ request: RetrieveRequest) async throws(CacheFailure) -> RetrieveReply {
         try Self.check(request.name)
+        counters.asked.add()
         if !request.allowsStale { try await checkMembers() }
         let start = NodeClock.now()
         defer { counters.retrieveTime.recordNanoseconds((NodeClock.now() - start).nanoseconds) }

@@ -140,6 +140,8 @@ extension CacheService {
         switch result {
         case .bound(let binding):
             counters.stores.add()
+            counters.storedBytes.add(binding.size)
+            counters.storedCost.add(UInt64(binding.costMilliseconds))
             record(
                 request.name, bytes: binding.size, costMilliseconds: binding.costMilliseconds, isHit: false)
             stored(request, binding)

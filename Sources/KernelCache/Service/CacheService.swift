@@ -153,15 +153,20 @@ public final class CacheService: ArtifactCache, PeerResponder {
             memory.maintain()
             let now = NodeClock.now()
             let holders = placements.activeNames
-            state.withLock { state in
+            let (tokens, expired) = state.withLock { state in
                 state.holds.sweep(now)
                 state.tokens.sweep(now)
                 state.tokens.release(exceptOf: holders.union([options.node]))
                 state.evidence = state.evidence.filter { now - $0.value.at < options.addHold }
+                return (state.tokens.count, state.tokens.expired)
             }
             counters.memoryBytes.record(memory.stat().accountedBytes)
             if let disk { counters.diskBytes.record(disk.size.bytes) }
-            counters.waiters.record(loader.load.waiters)
+            counters.tokens.record(tokens)
+            counters.tokensExpired.add(expired - counters.tokensExpired.current)
+            let load = loader.load
+            counters.loads.record(load.loads)
+            counters.waiters.record(load.waiters + making.waiterCount)
             if now - lastList >= options.hotListInterval {
                 lastList = now
                 await keepHotList()

@@ -336,6 +336,7 @@ public final class GuardedTier: BlobTier {
     private func tell(_ change: CircuitBreaker.Change?, reason: TierFailure?) {
         guard let change else { return }
         metrics.isOpen.record(change.state == .closed ? 0 : 1)
+        if case .open = change.state { metrics.openings.add() }
         switch (change.state, change.isNews) {
         case (.closed, true): logger.info("the tier serves again", metadata: ["openings": "\(change.openings)"])
         case (.open, true):

@@ -13,6 +13,8 @@ struct TierMetrics: Sendable {
     let mismatches: Count
     /// 1 while the breaker is not closed.
     let isOpen: Gauge
+    /// Times that it has opened.
+    let openings: Count
     /// Of calls that were answered.
     let readDuration: Timer
     let writeDuration: Timer
@@ -26,6 +28,7 @@ struct TierMetrics: Sendable {
         writes = Count("cache.tier.writes", dimensions)
         writtenBytes = Count("cache.tier.written.bytes", dimensions)
         mismatches = Count("cache.tier.mismatches", dimensions)
+        openings = Count("cache.tier.openings", dimensions)
         isOpen = Gauge(label: "cache.tier.open", dimensions: dimensions)
         readDuration = Timer(label: "cache.tier.read.duration", dimensions: dimensions)
         writeDuration = Timer(label: "cache.tier.write.duration", dimensions: dimensions)

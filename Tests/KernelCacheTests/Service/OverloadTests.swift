@@ -1,7 +1,9 @@
 import CacheCore
 import EsperTypes
 import KernelCache
+import NIOCore
 import NIOPosix
+import NIOSSL
 import RaftRuntime
 import Synchronization
 import TestSupport
@@ -106,6 +108,41 @@ import Testing
             #expect(try await cluster[0].value("looked at") != nil)
             #expect(uses() > before)
         }
+    }
+
+    @Test func `a comparison ends by its deadline, though no manifest can be read`() async throws {
+        let archive = ScriptedTier(.archive)
+        let guarded = GuardedTier(archive, seed: 1, logger: silent)
+        try await CacheCluster.run(1, outer: [guarded]) { cluster in
+            let manifest = try await cluster[0].store("far", noise(100), mode: .archived).binding.manifest
+            cluster[0].memory.drop(manifest)
+            await cluster[0].disk.delete([manifest])
+            archive.behave(.hang)
+            let start = NodeClock.now()
+            let failure = await #expect(throws: CacheFailure.self) {
+                try await cluster[0].service.sync(
+                    SyncRequest(principal: "client/test", deadline: start + .milliseconds(300)))
+            }
+            #expect(failure?.code == .timedOut)
+            #expect(NodeClock.now() - start < .milliseconds(1300))
+            archive.release()
+        }
+    }
+
+    @Test func `a node that takes connections and says nothing costs a caller his deadline`() async throws {
+        let group = MultiThreadedEventLoopGroup.singleton
+        let silent = try await ServerBootstrap(group: group).bind(host: "127.0.0.1", port: 0).get()
+        let peers = CachePeers(
+            me: NodeID(1), tls: try NIOSSLContext(configuration: .makeClientConfiguration()), on: group)
+        let port = try #require(silent.localAddress?.port)
+        peers.update([CacheMember(id: NodeID(2), name: "n2", api: HostPort(host: "127.0.0.1", port: port))])
+        let start = NodeClock.now()
+        await #expect(throws: PeerFailure.self) {
+            try await peers.hottest(1, at: NodeID(2), deadline: start + .milliseconds(100))
+        }
+        #expect(NodeClock.now() - start < .milliseconds(700))
+        await peers.close()
+        try await silent.close()
     }
 
     @Test func `whoever has left a queue is forgotten`() async throws {

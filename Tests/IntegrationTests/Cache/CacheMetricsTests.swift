@@ -1,0 +1,53 @@
+import ClusterSupport
+import Foundation
+import TestSupport
+import Testing
+
+/// What a node with all tiers tells of its cache, against docs/CACHE.md.
+@Suite(
+    .serialized, .timeLimit(.minutes(2)),
+    .enabled(if: PrivatePostgreSQL.isInstalled, "PostgreSQL is not installed"))
+struct CacheMetricsTests {
+    /// Names in the first column of the table.
+    private func documented() throws -> Set<String> {
+        let root = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../../../docs/CACHE.md")
+        let text = try String(contentsOf: root.standardized, encoding: .utf8)
+        let section = try #require(text.split(separator: "\n## Metrics\n").dropFirst().first)
+        var names: Set<String> = []
+        for line in section.prefix(upTo: section.range(of: "\n## ")?.lowerBound ?? section.endIndex).split(
+            separator: "\n")
+        where line.hasPrefix("| `") {
+            let column = line.dropFirst(2).split(separator: " | ", maxSplits: 1)[0]
+            names.formUnion(column.split(separator: "`").filter { $0.hasPrefix("esper_") }.map(String.init))
+        }
+        return names
+    }
+
+    @Test func `every metric of the table is told, and every one that is told stands in the table`() async throws {
+        let documented = try documented()
+        #expect(documented.count > 60)
+        try await withPrivatePostgreSQL { server in
+            let archive = NSTemporaryDirectory() + "/esper-archive-\(UInt64.random(in: 0 ... .max))"
+            defer { try? FileManager.default.removeItem(atPath: archive) }
+            let settings = """
+                catalog: {url: "host=\(server.socketDirectory) port=\(server.port) user=esper dbname=esper"}
+                cache: {redis: "redis://127.0.0.1:1", archive: {directory: \(archive)}}
+                """
+            try await LocalCluster.run(1, settings: settings) { cluster in
+                let port = cluster.members[0].probePort
+                func told() async throws -> Set<String> {
+                    let body = try await onThread { Probe.get("/metrics", port: port)?.body } ?? ""
+                    return Set(
+                        body.split(separator: "\n").filter { $0.hasPrefix("# TYPE esper_") }
+                            .map { String($0.split(separator: " ")[2]) })
+                }
+                try await until("all metrics of \(documented.subtracting(try await told()))") {
+                    try await documented.isSubset(of: told())
+                }
+                let more = try await told().subtracting(documented)
+                    .filter { $0.hasPrefix("esper_cache_") && !$0.hasPrefix("esper_cache_redis_") }
+                #expect(more.isEmpty, "not in docs/CACHE.md: \(more.sorted())")
+            }
+        }
+    }
+}
