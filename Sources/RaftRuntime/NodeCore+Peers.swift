@@ -250,6 +250,7 @@ extension NodeCore: PeerDelegate {
         maintainMembers()
         advanceMemberships()
         standBack()
+        snapshotIfDue()
         noteReadiness()
         let isOverdue = hasSentProposal(before: numberAtReport)
         numberAtReport = proposals.nextNumber

@@ -10,27 +10,29 @@ import RaftStorage
 extension NodeCore {
     /// Starts a snapshot when the log has grown enough. The copy is O(1), so apply goes on while it is written.
     func snapshotIfDue() {
-        guard appliedLog.bytesSinceSnapshot >= snapshotDueBytes || isRepairDue, !isSnapshotRunning, !isCatchingUp,
-            let basis = raft.snapshotBasis(at: appliedIndex)
+        guard appliedLog.bytesSinceSnapshot >= snapshotDueBytes || repair.isDue(at: NodeClock.now()),
+            !isSnapshotRunning, !isCatchingUp, let basis = raft.snapshotBasis(at: appliedIndex)
         else { return }
         isSnapshotRunning = true
         appliedLog.snapshotBegun()
         // After damage nothing before the new snapshot is kept, so that the damaged files go.
         let retainFrom =
-            isRepairDue ? basis.id.index.next : min(appliedLog.marks.first ?? basis.id.index, basis.id.index)
-        isRepairDue = false
+            repair.snapshotBegins()
+            ? basis.id.index.next : min(appliedLog.marks.first ?? basis.id.index, basis.id.index)
         logger.info("snapshot begins", metadata: ["raft.index": "\(basis.id.index)"])
         run({ [state] worker in try worker.write(state, basis) }) { core, result in
             core.isSnapshotRunning = false
             switch result {
             case .success(let descriptor):
+                core.repair.snapshotWritten()
                 core.metrics.snapshots.increment()
                 core.logger.info(
                     "snapshot written",
                     metadata: ["raft.index": "\(descriptor.index)", "bytes": "\(descriptor.sizeBytes)"])
                 core.step(.snapshotTaken(descriptor, retainFrom: retainFrom))
             case .failure(let error):
-                // The log still holds everything; the next attempt comes after as much growth again.
+                // The log still holds everything; the next attempt comes after as much growth again, or a pause when it is a repair.
+                core.repair.snapshotFailed(at: NodeClock.now())
                 core.logger.error("snapshot failed; the log keeps growing", metadata: ["error": "\(error)"])
             }
         }
@@ -92,7 +94,7 @@ extension NodeCore {
                 core.step(.snapshotReadFailed(to: peer, descriptor))
                 // The state is in memory: a new one takes its place, and the peer gets that.
                 if let error = error as? StorageError, error.isDamage, descriptor == core.raft.status.snapshot {
-                    core.isRepairDue = true
+                    core.repair.damageFound(at: NodeClock.now())
                     core.snapshotIfDue()
                 }
             }

@@ -49,7 +49,7 @@ extension NodeCore {
         if report.damages.isEmpty {
             logger.debug("storage is sound", metadata: ["bytes": "\(report.bytes)"])
         } else {
-            isRepairDue = true
+            repair.damageFound(at: NodeClock.now())
             snapshotIfDue()
         }
         scheduleTurn()

@@ -151,8 +151,8 @@ final class NodeCore {
     var isSnapshotRunning = false
     /// The snapshot on its way in that the log speaks of.
     var toldReceiving: SnapshotDescriptor?
-    /// What a start or the scrub found damaged, and is not made up for yet.
-    var isRepairDue = false
+    /// What the scrub or a reader found damaged, and is not made up for yet.
+    var repair = StorageRepair()
     var nextScrub = Instant.distantFuture
     /// The write that names the newest snapshot, while older files must be kept for a start before it is durable.
     var pruneAfter: (write: WriteSequence, snapshot: SnapshotDescriptor)?

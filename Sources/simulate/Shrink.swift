@@ -11,7 +11,8 @@ struct Shrink: ParsableCommand {
     var seed: UInt64
 
     @Option(
-        help: "The storm in which the seed failed: elections, members, sessions or reads.", transform: storm(named:))
+        help: "The storm in which the seed failed: elections, members, sessions, reads or names.",
+        transform: storm(named:))
     var storm: SeedRunner.Storm?
 
     @Option(help: "Make this mistake on purpose, see 'simulate mutants'.", transform: mutant(named:))

@@ -24,7 +24,9 @@ struct Run: AsyncParsableCommand {
     @Option(parsing: .unconditional, help: "The seeds, as A..<B.", transform: seedRange(_:))
     var seeds: Range<UInt64>
 
-    @Option(help: "Turn every plan to elections, members, sessions or reads, all the time.", transform: storm(named:))
+    @Option(
+        help: "Turn every plan to elections, members, sessions, reads or names, all the time.", transform: storm(named:)
+    )
     var storm: SeedRunner.Storm?
 
     @Option(
@@ -74,7 +76,8 @@ struct Replay: ParsableCommand {
     var seed: UInt64
 
     @Option(
-        help: "The storm in which the seed was run: elections, members, sessions or reads.", transform: storm(named:))
+        help: "The storm in which the seed was run: elections, members, sessions, reads or names.",
+        transform: storm(named:))
     var storm: SeedRunner.Storm?
 
     @Flag(help: "Write the history of the clients as JSON lines instead of the story.")
