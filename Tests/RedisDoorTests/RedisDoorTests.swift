@@ -96,6 +96,9 @@ import Testing
             #expect(try client.ask("SET a 1") == "-TRYAGAIN no_leader: no leader")
             served.cache.fail(CacheFailure(.timedOut, "too late", outcome: .unknown))
             #expect(try client.ask("SET a 1") == "-UNKNOWN it may have been done or not: too late")
+            served.cache.answerLocally(false)
+            served.cache.fail(CacheFailure(.overloaded, "too many loads"))
+            #expect(try client.ask("GET a") == "-OOM overloaded: too many loads")
         }
     }
 

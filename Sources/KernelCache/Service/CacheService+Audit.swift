@@ -46,13 +46,14 @@ extension CacheService {
     /// One node does it, name after name, until the task is cancelled.
     func keepAuditing() async {
         var last: [UInt8]?
+        var lastRow: [UInt8]?
         while true {
             // Cancelled: the loop ends.
             try? await Task.sleep(for: options.auditInterval)
             if Task.isCancelled { return }
             guard let first = ShardID(0), coordinates(first) else { continue }
             let deadline = NodeClock.now() + .seconds(10)
-            await auditRows(after: last, deadline)
+            lastRow = await auditRows(after: lastRow, deadline)
             guard
                 let page = try? await names.list(
                     prefix: [], after: last, limit: options.auditedNames, principal: "node/" + options.node,
@@ -70,19 +71,22 @@ extension CacheService {
         }
     }
 
-    private func auditRows(after last: [UInt8]?, _ deadline: Instant) async {
+    /// - Returns: where the next rows begin.
+    private func auditRows(after last: [UInt8]?, _ deadline: Instant) async -> [UInt8]? {
         do throws(CacheFailure) {
             let page = try await compareRows(
                 after: last, limit: options.auditedNames, repairs: true, deadline: deadline)
-            guard let worst = page.wrong.max(by: { $0.distance < $1.distance }) else { return }
+            guard let worst = page.wrong.max(by: { $0.distance < $1.distance }) else { return page.next }
             logger.error(
                 "the catalog tells something else of names than what is bound",
                 metadata: [
                     "count": "\(page.wrong.count)", "repaired": "\(page.repaired)", "cache.fault": "\(worst.fault)",
                     "cache.distance": "\(worst.distance)",
                 ])
+            return page.next
         } catch {
             logger.debug("the catalog's rows are not compared now", metadata: ["error": "\(error.message)"])
+            return last
         }
     }
 }

@@ -147,13 +147,15 @@ extension CacheService {
     ///   - body: false: to stop.
     func walk(
         _ tier: any BlobTier, idleFor idle: Duration, pause: Duration, from first: UInt64 = 0,
+        by limit: Instant = .distantFuture,
         _ body: ([BlobReference]) async -> Bool
     ) async throws(TierFailure) {
         var last = Self.floor(first)
         while !Task.isCancelled {
             guard let start = nextOwn(after: last) else { return }
             let page = try await tier.idle(
-                for: idle, after: start, limit: options.listedBlobs, deadline: NodeClock.now() + .seconds(30))
+                for: idle, after: start, limit: options.listedBlobs,
+                deadline: min(limit, NodeClock.now() + .seconds(30)))
             if !page.blobs.isEmpty {
                 guard await body(page.blobs) else { return }
             }

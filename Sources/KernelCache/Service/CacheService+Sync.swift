@@ -152,7 +152,7 @@ extension CacheService {
             var listed: Set<Digest> = []
             if tier.tier == .archive, request.shard == nil {
                 // A page tells of a thousand at once.
-                try await walk(tier, idleFor: .zero, pause: .zero) { page in
+                try await walk(tier, idleFor: .zero, pause: .zero, by: request.deadline) { page in
                     listed.formUnion(page.map(\.digest))
                     return NodeClock.now() < request.deadline
                 }

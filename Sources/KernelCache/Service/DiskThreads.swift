@@ -16,6 +16,27 @@ final class DiskThreads: Sendable {
         var running = 0
     }
 
+    private enum Failure: String, CaseIterable, Sendable {
+        /// No answer by the deadline.
+        case late
+        /// Not asked: nothing has come any further for a while.
+        case silent
+        /// Not asked: as much waits as may.
+        case full
+
+        var words: String {
+            switch self {
+            case .late: "the disk has not answered in time"
+            case .silent: "the disk does not answer"
+            case .full: "too much is asked of the disk"
+            }
+        }
+    }
+
+    private func failed(_ failure: Failure) {
+        for (known, count) in zip(Failure.allCases, failures) where known == failure { count.add() }
+    }
+
     /// Callers bound the bytes of what waits; this bounds the rest.
     private static let maximumJobs = 16_384
 
@@ -23,6 +44,9 @@ final class DiskThreads: Sendable {
     private let stall: Duration
     private let eventLoop: any EventLoop
     private let state = Mutex(State())
+    private let failures = Failure.allCases.map {
+        Count("esper_cache_disk_failures", [("reason", $0.rawValue)])
+    }
     /// When a thread last took work or came further in it.
     private let progressed = AtomicInstant()
 
@@ -59,21 +83,24 @@ final class DiskThreads: Sendable {
             }
             self.state.withLock { $0.jobs -= 1 }
         }
-        let result = await outcome.value(
-            by: deadline, on: eventLoop, otherwise: .failure(PeerFailure("the disk has not answered in time")))
+        let late = PeerFailure(Failure.late.words)
+        let result = await outcome.value(by: deadline, on: eventLoop, otherwise: .failure(late))
         _ = job.take()
+        if case .failure(late) = result { failed(.late) }
         return try result.get()
     }
 
     private func admit() throws(PeerFailure) {
         let isSilent = NodeClock.now() - progressed.value > stall
-        let refusal: PeerFailure? = state.withLock { state in
-            if state.running == pool.numberOfThreads, isSilent { return PeerFailure("the disk does not answer") }
-            if state.jobs >= Self.maximumJobs { return PeerFailure("too much is asked of the disk") }
+        let refusal: Failure? = state.withLock { state in
+            if state.running == pool.numberOfThreads, isSilent { return .silent }
+            if state.jobs >= Self.maximumJobs { return .full }
             state.jobs += 1
             return nil
         }
-        if let refusal { throw refusal }
+        guard let refusal else { return }
+        failed(refusal)
+        throw PeerFailure(refusal.words)
     }
 
     private func begin() {

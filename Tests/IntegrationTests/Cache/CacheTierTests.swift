@@ -139,8 +139,8 @@ struct CacheTierTests {
                 #expect(try await nodes.value(of: name, at: "n1") == Kernel.bytes(of: name), "\(name) is lost")
             }
             try await server.startServer()
-            // What was bound while the outbox was full, it was not told.
-            try await until("every durable name in the catalog") { try await Self.bound(server) == stored.count }
+            // What was bound while the outbox was full it is told by the auditor alone.
+            try await until("every durable name in the catalog") { try await Self.bound(server) >= stored.count }
             try await nodes.until(.catalog, isUsed: true)
             #expect(try await nodes.store("after", at: "n2").tiers.contains(TierSet(.catalog)))
             // A standby that takes over lacks what came last.
