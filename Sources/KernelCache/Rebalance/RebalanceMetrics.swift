@@ -10,6 +10,8 @@ struct RebalanceMetrics: Sendable {
     }
     /// Seconds since this node has known the oldest move that has not ended.
     private let age = Gauge(label: "esper_cache_move_age_seconds")
+    /// How long a shard that flipped had no coordinator, as the maps told that this node applied.
+    let flips = Timer(label: "esper_cache_flip_duration")
     /// Bytes that this node has copied for moves.
     let movedBytes = Counter(label: "esper_cache_moved_bytes")
     /// Blobs of shards that moved away, deleted.

@@ -42,11 +42,19 @@ extension Rebalancer {
         let now = NodeClock.now()
         state.withLock { state in
             var moves: Set<MoveID> = []
+            var flipping: Set<MoveID> = []
             var isMoving = false
             for shard in map.shards where shard.step != .stable || !shard.strays.isEmpty {
                 isMoving = true
-                if let move = shard.move { moves.insert(move.id) }
+                guard let move = shard.move else { continue }
+                moves.insert(move.id)
+                if shard.coordinator == nil { flipping.insert(move.id) }
             }
+            for (move, start) in state.flipping where !flipping.contains(move) {
+                metrics.flips.recordNanoseconds((now - start).nanoseconds)
+            }
+            state.flipping = state.flipping.filter { flipping.contains($0.key) }
+            for move in flipping where state.flipping[move] == nil { state.flipping[move] = now }
             state.isMoving = isMoving
             state.copied.formIntersection(moves)
             state.verified.formIntersection(moves)

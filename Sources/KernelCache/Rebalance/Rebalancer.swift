@@ -31,6 +31,8 @@ final class Rebalancer: Sendable {
         var verified: Set<MoveID> = []
         var absorbed: Set<RebalanceDriver.Absorption> = []
         var since: [MoveID: Instant] = [:]
+        /// Since when nobody coordinates the shards of moves that flip.
+        var flipping: [MoveID: Instant] = [:]
         var rate: MoveRate
         var movedBytes: UInt64 = 0
         var measured = MeasuredRate()
