@@ -279,7 +279,12 @@ public final class CachePeers: PeerExchange {
             var request = ProtoPeerHottestRequest()
             request.skip = UInt32(asked)
             request.count = UInt32(min(hottest.limit - asked, PeerMessages.digestsPerMessage))
-            let reply: ProtoPeerHottestResponse = try await unary(node, .hottest, request, deadline)
+            let reply: ProtoPeerHottestResponse
+            do throws(PeerFailure) { reply = try await unary(node, .hottest, request, deadline) } catch {
+                // The most worthy have come.
+                if asked > 0 { break }
+                throw error
+            }
             let page: [HotList.Entry]
             do throws(DecodingError) { page = try HotList(decoding: [UInt8](reply.list)).entries } catch {
                 throw PeerFailure("a list of hot blobs makes no sense: \(error)")
