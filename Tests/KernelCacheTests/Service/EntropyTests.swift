@@ -117,8 +117,12 @@ import Testing
                 await cluster[1].disk.delete([kept])
                 try await until("the copy to be back") { cluster[1].disk.has(kept) }
             }
-            let found = [try await cluster[0].statistics(), try await cluster[1].statistics()].map(\.syncDifferences)
-            #expect(found[0] + found[1] >= 2)
+            // A comparison is counted when it has ended.
+            try await until("both to be counted") {
+                let found = [try await cluster[0].statistics(), try await cluster[1].statistics()].map(
+                    \.syncDifferences)
+                return found[0] + found[1] >= 2
+            }
         }
     }
 
