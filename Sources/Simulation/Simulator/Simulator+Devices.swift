@@ -39,12 +39,26 @@ extension Simulator {
     ///
     /// Only on so few nodes at once that the others have everything, see docs/SIMULATION.md.
     func rot(_ node: Node) throws(SimulationFailure) {
-        guard plan.membership == nil else { return }
-        let others = nodes.count { $0 !== node && isImpaired($0) }
-        guard others < (plan.nodes - 1) / 2, let path = node.disk.rot() else { return }
+        let damaged = Set(nodes.filter { $0 === node || isImpaired($0) }.map(\.id))
+        guard isRecoverable(without: damaged), let path = node.disk.rot() else { return }
         counters.rots += 1
         note("bit rot", "n\(node.index + 1) \(path)", until: nil)
         try crash(node)
+    }
+
+    /// Whether damaged copies stay a minority of both halves of every configuration that is in force somewhere, or that somebody has
+    /// been asked for.
+    private func isRecoverable(without damaged: Set<NodeID>) -> Bool {
+        let configurations = nodes.map(\.raft.configuration) + [oracles.configurations.last] + Array(askedFor.values)
+        return configurations.allSatisfy { Self.isRecoverable($0, without: damaged) }
+    }
+
+    /// A change that leaves no healthy majority is one that no operator may ask for.
+    static func isRecoverable(_ configuration: Configuration, without damaged: Set<NodeID>) -> Bool {
+        [configuration.incoming, configuration.outgoing].allSatisfy { voters in
+            let lost = voters.count { damaged.contains($0) }
+            return lost == 0 || lost * 2 < voters.count
+        }
     }
 
     func isImpaired(_ node: Node) -> Bool {

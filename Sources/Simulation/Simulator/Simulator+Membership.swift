@@ -28,6 +28,13 @@ extension Simulator {
     }
 
     private func ask(_ node: Node, _ request: ConfigurationRequest) {
+        if case .change(let changes, let autoLeave) = request,
+            let next = try? Changer(node.raft.configuration).enterJoint(autoLeave: autoLeave, changes)
+        {
+            let damaged = Set(nodes.filter(isImpaired).map(\.id))
+            guard Self.isRecoverable(next, without: damaged) else { return }
+            askedFor[UInt64(counters.membershipRequests + 1)] = next
+        }
         counters.membershipRequests += 1
         say("n\(node.index + 1) is asked: \(request)")
         receive(node, .event(.changeConfiguration(token: UInt64(counters.membershipRequests), request)))
@@ -59,6 +66,8 @@ extension Simulator {
     }
 
     func configurationOutcome(_ outcome: ConfigurationOutcome, of token: UInt64, at node: Node) {
+        // From here on it is in a log, or nowhere.
+        askedFor[token] = nil
         switch outcome {
         case .done: counters.membershipChanges += 1
         case .accepted, .refused, .unknown: break

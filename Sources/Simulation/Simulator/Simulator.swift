@@ -34,6 +34,8 @@ final class Simulator {
     /// The last entry that somebody has applied and that changed the key, by the key's mark.
     @exclusivity(unchecked) var changes: [UInt64: LogIndex] = [:]
     @exclusivity(unchecked) var watchers: [Watcher] = []
+    /// What members somebody was asked to make, by the number of the request, until it is answered.
+    @exclusivity(unchecked) var askedFor: [UInt64: Configuration] = [:]
     /// What each lock guards, and the tokens that sessions have been given.
     @exclusivity(unchecked) var resources: [GuardedResource] = []
     @exclusivity(unchecked) var held: [SessionID: [(lock: String, token: UInt64)]] = [:]
@@ -219,7 +221,7 @@ final class Simulator {
         guard !configuration.isJoint, nodes[leader].raft.configurationIndex <= through else { return false }
         var members = nodes.filter { configuration.contains($0.id) }
         guard members.count == configuration.members.count else { return false }
-        guard members.count(where: { $0.raft.currentRole == .leader }) == 1 else { return false }
+        guard members.count(where: { $0.isUp && $0.raft.currentRole == .leader }) == 1 else { return false }
         members.removeAll { isExcused($0.index, under: leader) }
         for node in members {
             guard node.isUp, node.replica.applied == through, node.raft.commitIndex == through else { return false }
