@@ -88,7 +88,6 @@ extension CacheService {
             }
         }
         guard gate.isOpen else {
-            try Self.checkTime(request.deadline)
             counters.closureFailures.add()
             throw CacheFailure(
                 .tierUnavailable,
