@@ -24,6 +24,11 @@ public protocol ObjectStore: Sendable {
     /// Afterwards there is none.
     func delete(_ key: ObjectKey, deadline: Instant) async throws(ObjectStoreError)
 
+    /// Deletes the object if its bytes are such. One that somebody puts there meanwhile stays.
+    func delete(
+        _ key: ObjectKey, if isSuch: @escaping @Sendable ([UInt8]) -> Bool, deadline: Instant
+    ) async throws(ObjectStoreError)
+
     /// Up to `limit` keys that begin with the prefix, above `after`, in order of their bytes.
     func list(
         prefix: String, after: ObjectKey?, limit: Int, deadline: Instant

@@ -40,6 +40,33 @@ import Testing
     }
 
     @Test(arguments: TestedStore.all)
+    func `an object goes if it is such, and one that takes its place meanwhile stays`(
+        tested: TestedStore
+    ) async throws {
+        try await tested.with(2) { stores in
+            let key = try key("blob/00/00")
+            try await stores[0].delete(key, if: { _ in true }, deadline: .soon)
+            _ = try await stores[0].put(key, [1], deadline: .soon)
+            try await stores[0].delete(key, if: { $0 == [2] }, deadline: .soon)
+            #expect(try await stores[0].get(key, range: nil, deadline: .soon) == [1])
+            try await stores[0].delete(key, if: { $0 == [1] }, deadline: .soon)
+            #expect(try await stores[0].get(key, range: nil, deadline: .soon) == nil)
+
+            _ = try await stores[0].put(key, [1], deadline: .soon)
+            let other = stores[1]
+            let replacement = Replacement()
+            try await stores[0].delete(
+                key,
+                if: { _ in
+                    replacement.start(of: key, in: other)
+                    return true
+                }, deadline: .soon)
+            try await replacement.end()
+            #expect(try await stores[0].get(key, range: nil, deadline: .soon) == [2])
+        }
+    }
+
+    @Test(arguments: TestedStore.all)
     func `of many writers one creates`(tested: TestedStore) async throws {
         try await tested.with(2) { stores in
             let key = try key("a/b")
@@ -161,6 +188,25 @@ import Testing
             #expect(error?.code == .stopped)
         }
     }
+}
+
+/// Somebody who deletes an object and puts another in its place.
+private final class Replacement: Sendable {
+    private let task = Mutex<Task<Void, any Error>?>(nil)
+    private let isDone = Atomic<Bool>(false)
+
+    /// Returns when it is done, or after as long as it would take if it did not have to wait.
+    func start(of key: ObjectKey, in store: any ObjectStore) {
+        let task = Task {
+            defer { self.isDone.store(true, ordering: .relaxed) }
+            try await store.delete(key, deadline: .soon)
+            _ = try await store.put(key, [2], deadline: .soon)
+        }
+        self.task.withLock { $0 = task }
+        for _ in 0..<100 where !isDone.load(ordering: .relaxed) { usleep(5000) }
+    }
+
+    func end() async throws { try await task.withLock { $0 }?.value }
 }
 
 /// A store that the contract is asked of.

@@ -686,6 +686,9 @@ public nonisolated struct ProtoPeerCondemnRequest: Sendable {
   /// How long stores wait at most; 0: the deletion is over.
   public var milliseconds: UInt64 = 0
 
+  /// Told from all other collections of the asker: what comes late from one says nothing about another.
+  public var round: UInt64 = 0
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -2079,7 +2082,7 @@ nonisolated extension ProtoPeerMoveProgress: SwiftProtobuf.Message, SwiftProtobu
 
 nonisolated extension ProtoPeerCondemnRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".PeerCondemnRequest"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}digests\0\u{1}milliseconds\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}digests\0\u{1}milliseconds\0\u{1}round\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2089,6 +2092,7 @@ nonisolated extension ProtoPeerCondemnRequest: SwiftProtobuf.Message, SwiftProto
       switch fieldNumber {
       case 1: try { try decoder.decodeSingularBytesField(value: &self.digests) }()
       case 2: try { try decoder.decodeSingularUInt64Field(value: &self.milliseconds) }()
+      case 3: try { try decoder.decodeSingularUInt64Field(value: &self.round) }()
       default: break
       }
     }
@@ -2101,12 +2105,16 @@ nonisolated extension ProtoPeerCondemnRequest: SwiftProtobuf.Message, SwiftProto
     if self.milliseconds != 0 {
       try visitor.visitSingularUInt64Field(value: self.milliseconds, fieldNumber: 2)
     }
+    if self.round != 0 {
+      try visitor.visitSingularUInt64Field(value: self.round, fieldNumber: 3)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: ProtoPeerCondemnRequest, rhs: ProtoPeerCondemnRequest) -> Bool {
     if lhs.digests != rhs.digests {return false}
     if lhs.milliseconds != rhs.milliseconds {return false}
+    if lhs.round != rhs.round {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

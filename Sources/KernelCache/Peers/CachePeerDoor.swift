@@ -158,10 +158,14 @@ public final class CachePeerDoor: GRPCService {
             guard let request = try? ProtoPeerCondemnRequest(serializedBytes: call.message),
                 let digests = PeerMessages.digests(request.digests)
             else { return connection.finish(handle, Self.nonsense) }
-            var reply = ProtoPeerCondemnResponse()
-            reply.wanted = PeerMessages.data(
-                responder.condemn(digests, for: PeerMessages.duration(request.milliseconds), by: peer))
-            answer(handle, reply)
+            // As above.
+            Task {
+                var reply = ProtoPeerCondemnResponse()
+                reply.wanted = PeerMessages.data(
+                    await self.responder.condemn(
+                        digests, for: PeerMessages.duration(request.milliseconds), by: peer, round: request.round))
+                self.answer(handle, reply)
+            }
         case .bindings:
             guard let request = try? ProtoPeerBindingsRequest(serializedBytes: call.message),
                 request.names.count <= PeerMessages.namesPerMessage

@@ -186,7 +186,7 @@ public final class CachePeers: PeerExchange {
     }
 
     public func condemn(
-        _ digests: [Digest], for time: Duration, at node: NodeID, deadline: Instant
+        _ digests: [Digest], for time: Duration, round: UInt64, at node: NodeID, deadline: Instant
     ) async throws(PeerFailure) -> Set<Digest> {
         var wanted: Set<Digest> = []
         for start in stride(from: 0, to: digests.count, by: PeerMessages.digestsPerMessage) {
@@ -194,6 +194,7 @@ public final class CachePeers: PeerExchange {
             request.digests = PeerMessages.data(
                 digests[start..<min(start + PeerMessages.digestsPerMessage, digests.count)])
             request.milliseconds = PeerMessages.milliseconds(time)
+            request.round = round
             let reply: ProtoPeerCondemnResponse = try await unary(node, .condemn, request, deadline)
             guard let some = PeerMessages.digests(reply.wanted) else { throw PeerFailure("no digests in an answer") }
             wanted.formUnion(some)

@@ -57,9 +57,10 @@ public protocol PeerExchange: AnyObject, Sendable {
     /// Tells the peer that this node is about to delete blobs from the tiers that all nodes share, so that its stores wait for so long at
     /// most; zero: it is done.
     ///
+    /// - Parameter round: a number that no other collection of this node has.
     /// - Returns: those that are not to be deleted.
     func condemn(
-        _ digests: [Digest], for time: Duration, at node: NodeID, deadline: Instant
+        _ digests: [Digest], for time: Duration, round: UInt64, at node: NodeID, deadline: Instant
     ) async throws(PeerFailure) -> Set<Digest>
 
     /// What the names stand for, linearizable, one for each.
@@ -197,7 +198,7 @@ public protocol PeerResponder: AnyObject, Sendable {
     func summaries() async -> [ShardSummary]
     func hottest(_ count: Int) -> HotList
     /// - Parameter name: of the member that asks.
-    func condemn(_ digests: [Digest], for time: Duration, by name: String) -> Set<Digest>
+    func condemn(_ digests: [Digest], for time: Duration, by name: String, round: UInt64) async -> Set<Digest>
     func bindings(_ names: [[UInt8]], deadline: Instant) async -> [NameReading]
     /// Whether a node of this name is a member.
     func isMember(_ name: String) -> Bool
@@ -243,7 +244,7 @@ public final class NoPeers: PeerExchange {
         throw Self.nobody
     }
     public func condemn(
-        _ digests: [Digest], for time: Duration, at node: NodeID, deadline: Instant
+        _ digests: [Digest], for time: Duration, round: UInt64, at node: NodeID, deadline: Instant
     ) async throws(PeerFailure) -> Set<Digest> { throw Self.nobody }
     public func bindings(
         _ names: [[UInt8]], at node: NodeID, deadline: Instant

@@ -74,7 +74,7 @@ extension BlobDirectory {
         return known.file
     }
 
-    private func write(_ bytes: [UInt8], to draft: String, isSynced: Bool) throws(PeerFailure) {
+    func write(_ bytes: [UInt8], to draft: String, isSynced: Bool) throws(PeerFailure) {
         let file = open(draft, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
         guard file >= 0 else { throw Self.failure("cannot make \(draft)") }
         var failed: PeerFailure?
@@ -100,11 +100,15 @@ extension BlobDirectory {
 
     func syncParents(of blobs: [Blob]) throws(PeerFailure) {
         for first in Set(blobs.map { UInt8($0.digest.prefix >> 56) }) {
-            let directory = open("\(path)/\(Self.hex(first))", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-            guard directory >= 0 else { throw Self.failure("cannot open a directory of \(path)") }
-            defer { Glibc.close(directory) }
-            guard fsync(directory) == 0 else { throw Self.failure("cannot sync a directory of \(path)") }
+            try Self.sync("\(path)/\(Self.hex(first))")
         }
+    }
+
+    static func sync(_ path: String) throws(PeerFailure) {
+        let directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        guard directory >= 0 else { throw failure("cannot open \(path)") }
+        defer { Glibc.close(directory) }
+        guard fsync(directory) == 0 else { throw failure("cannot sync \(path)") }
     }
 
     /// The file goes before another is named: whoever finds the record afterwards finds a file that was put there after that.

@@ -63,6 +63,8 @@ public final class BlobDirectory: Sendable {
     let index = Mutex(Index())
     /// Held by threads of the disk while they name or remove a file.
     let naming = Mutex(())
+    /// Held while a note is written.
+    private let notes = Mutex(())
 
     /// Makes the directory if it has to be made, and reads what there is; blocks while it does.
     ///
@@ -248,37 +250,57 @@ public final class BlobDirectory: Sendable {
         return gone ?? []
     }
 
-    /// Keeps a list of what was most worth having in memory, in place of the one before; made on a thread of its own.
-    /// A list that cannot be written is one that is missed at the next start, no more.
-    func keep(_ list: @escaping @Sendable () -> HotList) async {
-        _ = try? await threads.run(by: Self.listLimit) {
-            let draft = self.hotListPath + ".draft"
-            guard let file = fopen(draft, "w") else { return }
-            let bytes = list().encoded()
-            let isWritten = fwrite(bytes, 1, bytes.count, file) == bytes.count
-            guard fclose(file) == 0, isWritten, rename(draft, self.hotListPath) == 0 else {
-                unlink(draft)
-                return
+    /// What else this node writes down for its next start.
+    enum Note: String {
+        /// A ``HotList``.
+        case hot
+        /// ``CondemnedBlobs``.
+        case condemned
+    }
+
+    /// Writes it in place of the one before, whole or not at all. On a thread of its own `bytes` tells what there is to write then: of
+    /// several that come at once, the last writes the latest.
+    ///
+    /// - Parameter isSynced: returns when it outlives a loss of power.
+    /// - Throws: when it cannot be written, or not in time; then it may be written later.
+    func keep(
+        _ note: Note, isSynced: Bool = false, _ bytes: @escaping @Sendable () -> [UInt8]
+    ) async throws(PeerFailure) {
+        try await threads.run(by: Self.noteLimit) { () throws(PeerFailure) in
+            let (place, draft) = (self.place(of: note), self.place(of: note) + ".draft")
+            let outcome = self.notes.withLock { _ -> Result<Void, PeerFailure> in
+                do throws(PeerFailure) {
+                    try self.write(bytes(), to: draft, isSynced: isSynced)
+                    guard rename(draft, place) == 0 else { throw Self.failure("cannot name \(place)") }
+                    if isSynced { try Self.sync(self.path) }
+                    return .success(())
+                } catch { return .failure(error) }
             }
+            try outcome.get()
         }
+    }
+
+    /// What was kept last; nil when there is nothing. Blocks while it reads.
+    func note(_ note: Note) -> [UInt8]? {
+        guard let file = fopen(place(of: note), "r") else { return nil }
+        defer { fclose(file) }
+        var bytes: [UInt8] = []
+        var part = [UInt8](repeating: 0, count: 1 << 20)
+        while case let count = fread(&part, 1, part.count, file), count > 0 { bytes += part[..<count] }
+        return bytes
     }
 
     /// The list that was kept last; nil when there is none, or none that makes sense.
     public func hotList() async -> HotList? {
-        let list = try? await threads.run(by: Self.listLimit) { () -> HotList? in
-            guard let file = fopen(self.hotListPath, "r") else { return nil }
-            defer { fclose(file) }
-            var bytes: [UInt8] = []
-            var part = [UInt8](repeating: 0, count: 1 << 20)
-            while case let count = fread(&part, 1, part.count, file), count > 0 { bytes += part[..<count] }
-            return try? HotList(decoding: bytes)
+        let list = try? await threads.run(by: Self.noteLimit) { () -> HotList? in
+            self.note(.hot).flatMap { try? HotList(decoding: $0) }
         }
         return list ?? nil
     }
 
-    private static var listLimit: Instant { NodeClock.now() + .seconds(5) }
+    private static var noteLimit: Instant { NodeClock.now() + .seconds(5) }
 
-    private var hotListPath: String { path + "/hot" }
+    private func place(of note: Note) -> String { "\(path)/\(note.rawValue)" }
 
     /// Returns when nothing is under way any more, and at the latest after two seconds.
     public func close() async { await threads.close(by: NodeClock.now() + .seconds(2)) }

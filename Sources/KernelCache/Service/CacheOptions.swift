@@ -29,9 +29,14 @@ public struct CacheOptions: Sendable {
     /// How often the auditor looks, and at how many names each time.
     public var auditInterval: Duration = .seconds(60)
     public var auditedNames = 32
-    /// How long stores wait at most for a deletion that nobody has heard of again: S3 refuses requests that were signed a quarter of
-    /// an hour ago.
-    public var condemnation: Duration = .seconds(20 * 60)
+    /// How long a collection of garbage may take, from its first question to the last deletion that it sends.
+    public var collectionTime: Duration = .seconds(5 * 60)
+    /// How long stores wait at most for a deletion that nobody has heard of again: S3 refuses requests that were signed a quarter of an
+    /// hour ago, by its own clock, which may be a quarter of an hour off. 5 + 15 + 15 minutes, and 5 for clocks of different rates.
+    public var condemnation: Duration = .seconds(40 * 60)
+    /// How long a change of a name that was asked for may take to happen when nobody hears of it: so long what it refers to stays held, and
+    /// so long after its start a node lets nothing go.
+    public var settling: Duration = .seconds(5 * 60)
     /// How long what `add` took is held for its store.
     public var addHold: Duration = .seconds(3600)
     /// Of warming, when the request does not say.

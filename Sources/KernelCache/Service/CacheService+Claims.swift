@@ -1,26 +1,21 @@
 import CacheCore
 public import EsperTypes
+import Logging
 import RaftRuntime
 import Synchronization
 
-/// What keeps collectors and stores apart in the tiers that all nodes share.
-///
-/// A store holds, or claims, its digests first, then waits until none of them is about to be deleted, and only then looks where they
-/// are. A collector says at every node what it is about to delete, and leaves what a node wants. So one of the two sees the other.
+/// What keeps collectors and stores apart in the tiers that all nodes share; the rules are those of ``BlobHolds`` and ``GarbageRound``.
 extension CacheService {
-    private static let maximumEvidence = 262_144
     private static let look: Duration = .milliseconds(10)
 
     /// For a store that will come: nobody deletes them for the time of ``CacheOptions/addHold``, unless so many are claimed that
     /// they are forgotten; then the store looks for them anew.
-    func claim(_ digests: [Digest], deadline: Instant) async throws(CacheFailure) {
-        let now = NodeClock.now()
-        state.withLock { state in
-            if state.evidence.count + digests.count > Self.maximumEvidence { state.evidence = [:] }
-            // The oldest word counts: it is not renewed by what others say later.
-            for digest in digests where state.evidence[digest] == nil { state.evidence[digest] = (BlobHolding(), now) }
-        }
+    ///
+    /// - Returns: under which what is found out from now on is evidence.
+    func claim(_ digests: [Digest], deadline: Instant) async throws(CacheFailure) -> BlobHolds.Claim {
+        let claim = state.withLock { $0.holds.claim(digests, now: NodeClock.now()) }
         try await awaitReprieve(digests, deadline: deadline)
+        return claim
     }
 
     /// Returns when nobody is about to delete any of them.
@@ -40,21 +35,47 @@ extension CacheService {
         }
     }
 
-    public func condemn(_ digests: [Digest], for time: Duration, by name: String) -> Set<Digest> {
+    public func condemn(_ digests: [Digest], for time: Duration, by name: String, round: UInt64) async -> Set<Digest> {
         guard let collector = placements.id(of: name) else { return Set(digests) }
-        return condemn(digests, for: time, by: collector)
+        return await condemn(digests, for: time, by: CollectionID(collector: collector, number: round))
     }
 
-    func condemn(_ digests: [Digest], for time: Duration, by collector: NodeID) -> Set<Digest> {
+    /// What is promised here outlives the process: it is on the disk before it is told. A node that cannot write, or has no disk, promises
+    /// nothing.
+    func condemn(_ digests: [Digest], for time: Duration, by collection: CollectionID) async -> Set<Digest> {
+        guard let disk else { return Set(digests) }
         let now = NodeClock.now()
-        return state.withLock { state in
+        let wanted = state.withLock { state in
             guard time > .zero else {
-                state.holds.reprieve(digests, by: collector)
-                return []
+                state.holds.reprieve(digests, by: collection)
+                return Set<Digest>()
             }
-            let claimed = digests.filter { state.evidence[$0] != nil }
-            let rest = digests.filter { state.evidence[$0] == nil }
-            return state.holds.condemn(rest, by: collector, until: now + time, now: now).union(claimed)
+            return state.holds.condemn(digests, by: collection, until: now + time, now: now)
+        }
+        do throws(PeerFailure) {
+            // The latest are written, whoever comes first.
+            try await disk.keep(.condemned, isSynced: true) {
+                self.state.withLock { $0.holds.promises(at: NodeClock.now()) }.encoded()
+            }
+        } catch {
+            logger.warning(
+                "what is about to be deleted cannot be noted; garbage stays for now", metadata: ["error": "\(error)"])
+            return Set(digests)
+        }
+        return wanted
+    }
+
+    /// Begins with what the process before has promised.
+    func recallPromises() {
+        let note = disk?.note(.condemned)
+        let promises = note.map { CondemnedBlobs(decoding: $0) } ?? CondemnedBlobs()
+        if promises == nil {
+            logger.error(
+                "what was about to be deleted when the node stopped cannot be read; stores wait until it is over")
+        }
+        state.withLock { state in
+            state.holds.restarted(
+                promises, at: NodeClock.now(), quiet: options.settling, condemnation: options.condemnation)
         }
     }
 

@@ -36,7 +36,7 @@ extension CacheService {
     /// Deletes from the catalog and the archive what no name refers to: of the shards that this node coordinates, older than the time of
     /// grace, and wanted by no store of any node. Redis forgets by itself what nobody uses.
     ///
-    /// A node that does not answer may have such a store, so nothing goes before it answers, or is no member any more.
+    /// A node that does not answer may have such a store, so nothing goes before it answers, or is no member any more (``GarbageRound``).
     package func collectOuterGarbage() async {
         for tier in outer where tier.tier != .redis {
             do throws(TierFailure) {
@@ -57,64 +57,60 @@ extension CacheService {
             if referenced == nil { referenced = await references.read() }
             guard let known = referenced else { return false }
             let garbage = own.filter { known[$0.digest] == nil }
-            return await garbage.isEmpty ? true : condemn(garbage, in: tier, references)
+            return await garbage.isEmpty ? true : collect(garbage, in: tier, references)
         }
     }
 
     /// - Returns: false when it makes no sense to go on.
-    private func condemn(_ blobs: [BlobReference], in tier: any BlobTier, _ references: References) async -> Bool {
-        let members = Set(placements.others)
-        let digests = blobs.map(\.digest)
-        let end = NodeClock.now() + options.condemnation / 4
-        let wanted = await claimed(digests, at: members)
-        // Names next: whoever has bound one since has held its blobs before, at a node that was asked.
-        let referenced = wanted == nil ? nil : await references.read()
-        // Then all once more: a node that has started since has forgotten what it was told, and tells what it has stored meanwhile. One
-        // that has joined was never asked.
-        await refreshMembers()
-        let isSame = Set(placements.others) == members
-        var isOver = true
-        if isSame, let wanted, let referenced, let since = await claimed(digests, at: members) {
-            let doomed = digests.filter {
-                !wanted.contains($0) && !since.contains($0) && referenced[$0] == nil && coordinates(ShardID(of: $0))
+    private func collect(_ blobs: [BlobReference], in tier: any BlobTier, _ references: References) async -> Bool {
+        let id = CollectionID(collector: names.nodeID, number: .random(in: .min ... .max))
+        var round = GarbageRound(
+            blobs.map(\.digest), id: id, members: Set(placements.others + [names.nodeID]),
+            deadline: NodeClock.now() + options.collectionTime)
+        while true {
+            switch round.step {
+            case .ask(let node):
+                do throws(PeerFailure) {
+                    round.answered(wanted: try await condemn(for: options.condemnation, at: node, round))
+                } catch {
+                    round.silent()
+                }
+            case .readNames:
+                let referenced = await references.read()
+                await refreshMembers()
+                round.namesRead(
+                    referenced.map { Set($0.keys) }, members: Set(placements.others + [names.nodeID]),
+                    now: NodeClock.now(), isOwn: { coordinates(ShardID(of: $0)) })
+            case .delete(let doomed):
+                let sizes = Dictionary(blobs.map { ($0.digest, $0.size) }) { $1 }
+                round.deleted(isOver: await delete(doomed, sizes, in: tier, deadline: round.deadline))
+            case .tell(let node):
+                // Who is not told waits in vain, for as long as it was told before.
+                _ = try? await condemn(for: .zero, at: node, round)
+                round.told()
+            case .done:
+                if round.isDelayed { counters.garbageDelays.add() }
+                return !round.isDelayed && !round.isUnanswered
             }
-            if NodeClock.now() < end, !doomed.isEmpty {
-                isOver = await delete(doomed, Dictionary(blobs.map { ($0.digest, $0.size) }) { $1 }, in: tier)
-            }
-        } else {
-            counters.garbageDelays.add()
         }
-        // A deletion without an answer may still happen: stores wait until it cannot any more.
-        guard isOver else { return false }
-        _ = condemn(digests, for: .zero, by: names.nodeID)
-        for node in members {
-            // Who is not told waits in vain, for as long as it was told before.
-            _ = try? await peers.condemn(
-                digests, for: .zero, at: node, deadline: NodeClock.now() + options.copyLimit)
-        }
-        return wanted != nil
     }
 
-    /// Tells all nodes that these may go.
-    ///
-    /// - Returns: those that some store counts on; nil when a node does not answer.
-    private func claimed(_ digests: [Digest], at members: Set<NodeID>) async -> Set<Digest>? {
-        var claimed = condemn(digests, for: options.condemnation, by: names.nodeID)
-        for node in members {
-            do throws(PeerFailure) {
-                let deadline = NodeClock.now() + options.copyLimit
-                claimed.formUnion(
-                    try await peers.condemn(digests, for: options.condemnation, at: node, deadline: deadline))
-            } catch { return nil }
-        }
-        return claimed
+    private func condemn(
+        for time: Duration, at node: NodeID, _ round: GarbageRound
+    ) async throws(PeerFailure) -> Set<Digest> {
+        if node == names.nodeID { return await condemn(round.digests, for: time, by: round.id) }
+        return try await peers.condemn(
+            round.digests, for: time, round: round.id.number, at: node,
+            deadline: NodeClock.now() + options.copyLimit)
     }
 
     /// - Returns: whether nothing of it can happen later.
-    private func delete(_ digests: [Digest], _ sizes: [Digest: UInt32], in tier: any BlobTier) async -> Bool {
+    private func delete(
+        _ digests: [Digest], _ sizes: [Digest: UInt32], in tier: any BlobTier, deadline: Instant
+    ) async -> Bool {
         do throws(TierFailure) {
             let deleted = try await tier.remove(
-                digests, idleFor: options.garbageGrace, deadline: NodeClock.now() + .seconds(30))
+                digests, idleFor: options.garbageGrace, deadline: min(deadline, NodeClock.now() + .seconds(30)))
             counters.garbageBlobs.add(UInt64(deleted.count))
             counters.garbageBytes.add(deleted.reduce(0) { $0 + UInt64(sizes[$1] ?? 0) })
             await forgetInRedis(Array(deleted))

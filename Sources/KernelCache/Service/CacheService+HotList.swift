@@ -11,7 +11,8 @@ extension CacheService {
 
     func keepHotList() async {
         let (memory, count) = (memory, options.hotListEntries)
-        await disk?.keep { memory.hottest(count, fade: true) }
+        // A list that cannot be written is one that is missed at the next start, no more.
+        try? await disk?.keep(.hot) { memory.hottest(count, fade: true).encoded() }
     }
 
     /// From this node's disk or whoever has it, no faster than warming may be.

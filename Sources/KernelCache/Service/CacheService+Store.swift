@@ -11,10 +11,10 @@ extension CacheService {
         try Self.checkTime(deadline)
         try await checkMembers()
         let digests = Array(Set(blobs.map(\.digest)))
-        try await claim(digests, deadline: deadline)
+        let claim = try await claim(digests, deadline: deadline)
         let gate = makeGate([], mode: .durable)
         let (holdings, _) = await locate(digests, counts: true, enough: gate, deadline: deadline)
-        noteEvidence(holdings)
+        state.withLock { $0.holds.note(holdings, under: claim) }
         return blobs.filter { blob in !gate.isSatisfied(by: holdings[blob.digest] ?? BlobHolding()) }
     }
 
@@ -27,8 +27,9 @@ extension CacheService {
         try checkWritable(deadline)
         try await checkMembers()
         let blob = Blob(digest: Digest(hashing: bytes), bytes: bytes)
-        try await claim([blob.digest], deadline: deadline)
-        noteEvidence(await distribute([blob], mode: mode, deadline: deadline))
+        let claim = try await claim([blob.digest], deadline: deadline)
+        let holdings = await distribute([blob], mode: mode, deadline: deadline)
+        state.withLock { $0.holds.note(holdings, under: claim) }
         return BlobReference(digest: blob.digest, size: UInt32(bytes.count))
     }
 
@@ -48,14 +49,22 @@ extension CacheService {
         let manifest = Blob(digest: Digest(hashing: encoded), bytes: encoded)
         let closure = [manifest.digest] + Set(request.manifest.blobs.map(\.digest)).subtracting([manifest.digest])
         let now = NodeClock.now()
-        let until = max(request.deadline, now) + .seconds(60)
+        let until = max(request.deadline, now) + options.settling
         guard let holder = state.withLock({ $0.holds.hold(closure, until: until, now: now) }) else {
             throw CacheFailure(.overloaded, "too many stores are under way")
         }
-        defer { state.withLock { $0.holds.release(holder) } }
-        try await awaitReprieve(closure, deadline: request.deadline)
-        let tiers = try await secure(closure, manifest, request)
-        return try await bind(request, manifest, tiers)
+        let reply: Result<StoreReply, CacheFailure>
+        do throws(CacheFailure) {
+            try await awaitReprieve(closure, deadline: request.deadline)
+            let tiers = try await secure(closure, manifest, request)
+            reply = .success(try await bind(request, manifest, tiers))
+        } catch {
+            // What may be bound yet is held until then.
+            if error.outcome == .unknown { throw error }
+            reply = .failure(error)
+        }
+        state.withLock { $0.holds.release(holder) }
+        return try reply.get()
     }
 
     // MARK: The closure
@@ -66,7 +75,9 @@ extension CacheService {
     ) async throws(CacheFailure) -> TierSet {
         var gate = makeGate(closure, mode: request.mode)
         state.withLock { state in
-            for digest in closure { if let known = state.evidence[digest] { gate.note(digest, known.holding) } }
+            for digest in closure {
+                if let known = state.holds.evidence(of: digest) { gate.note(digest, known) }
+            }
         }
         note(await distribute([manifest], mode: request.mode, deadline: request.deadline), in: &gate)
         var lacking = gate.lacking.filter { $0 != manifest.digest }
@@ -110,13 +121,6 @@ extension CacheService {
         try Self.checkTime(deadline)
         guard !state.withLock({ $0.isDraining }) else {
             throw CacheFailure(.draining, "the node is stopping; ask another one")
-        }
-    }
-
-    /// What was not claimed first counts for nothing: a collector may not have seen that it is wanted.
-    private func noteEvidence(_ holdings: [Digest: BlobHolding]) {
-        state.withLock { state in
-            for (digest, holding) in holdings { state.evidence[digest]?.holding.formUnion(holding) }
         }
     }
 

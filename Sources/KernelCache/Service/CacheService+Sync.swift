@@ -125,9 +125,8 @@ extension CacheService {
         else { return [] }
         let theirs = Set(difference.blobs.map(\.digest))
         let mine = Set(difference.ranges.flatMap { own.items(in: $0) }.map(\.key))
-        let missing = theirs.subtracting(mine).filter { wanted[$0] != nil }.sorted()
-        let given = mine.subtracting(theirs).filter { wanted[$0] != nil }.sorted()
-        return [.here(shard, missing, from: node), .there(shard, given, to: node)]
+        let owed = ShardRepair(mine: mine, theirs: theirs) { wanted[$0] != nil }
+        return [.here(shard, owed.missing, from: node), .there(shard, owed.given, to: node)]
             .filter { suspect in
                 switch suspect {
                 case .here(_, let digests, _), .there(_, let digests, _), .tier(_, let digests): !digests.isEmpty

@@ -52,8 +52,6 @@ public final class CacheService: ArtifactCache, PeerResponder {
     struct State {
         var tokens: CompileTokens
         var holds = BlobHolds()
-        /// Where blobs of coming stores were put; bounded, forgotten with their holds.
-        var evidence: [Digest: (holding: BlobHolding, at: Instant)] = [:]
         /// Manifests that warming brought and nobody has read since.
         var warmed: Set<Digest> = []
         var isDraining = false
@@ -100,6 +98,7 @@ public final class CacheService: ArtifactCache, PeerResponder {
             counters: counters, readTimes: rebalancer.reads, background: background, eventLoop: eventLoop)
         making = MakeQueue(maximumWaiters: options.maximumWaiters, eventLoop: eventLoop)
         state = Mutex(State(tokens: CompileTokens(settings: options.tokens, seed: options.seed)))
+        recallPromises()
     }
 
     /// Learns who the members are, and begins the chores: who is there, what may go.
@@ -154,10 +153,9 @@ public final class CacheService: ArtifactCache, PeerResponder {
             let now = NodeClock.now()
             let holders = placements.activeNames
             let (tokens, expired) = state.withLock { state in
-                state.holds.sweep(now)
+                state.holds.sweep(now, claimsOlderThan: options.addHold)
                 state.tokens.sweep(now)
                 state.tokens.release(exceptOf: holders.union([options.node]))
-                state.evidence = state.evidence.filter { now - $0.value.at < options.addHold }
                 return (state.tokens.count, state.tokens.expired)
             }
             counters.memoryBytes.record(memory.stat().accountedBytes)

@@ -42,7 +42,7 @@ public final class ArchiveTier: BlobTier {
             guard try await store.put(key, blob.bytes, deadline: deadline) == .alreadyThere,
                 try await store.get(key, range: nil, deadline: deadline) != blob.bytes
             else { return }
-            try await store.delete(key, deadline: deadline)
+            try await store.delete(key, if: { $0 != blob.bytes }, deadline: deadline)
             guard try await store.put(key, blob.bytes, deadline: deadline) == .alreadyThere else { return }
             throw ObjectStoreError(.conflict, "somebody else writes \(key); try again")
         }
@@ -109,13 +109,10 @@ public final class ArchiveTier: BlobTier {
     }
 
     /// Reads each of them once more and deletes those that are damaged indeed, so that the next put, which never replaces
-    /// anything, can create them anew. What has become right meanwhile stays.
+    /// anything, can create them anew. What is right, or becomes so meanwhile, stays.
     public func discard(damaged digests: [Digest], deadline: Instant) async throws(TierFailure) {
         _ = try await each(digests) { [store] digest async throws(ObjectStoreError) in
-            guard let bytes = try await store.get(Self.key(digest), range: nil, deadline: deadline),
-                Digest(hashing: bytes) != digest
-            else { return }
-            try await store.delete(Self.key(digest), deadline: deadline)
+            try await store.delete(Self.key(digest), if: { Digest(hashing: $0) != digest }, deadline: deadline)
         }
     }
 

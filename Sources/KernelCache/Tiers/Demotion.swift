@@ -1,3 +1,4 @@
+internal import CacheCore
 public import Catalog
 public import EsperTypes
 public import Logging
@@ -33,15 +34,9 @@ public protocol ColdBlobs: Sendable {
     func discard(damaged digests: [Digest], deadline: Instant) async throws(TierFailure)
 }
 
-/// Moves blobs that nobody uses from the catalog to the archive (C11).
+/// Moves blobs that nobody uses from the catalog to the archive (C11), as ``DemotionBatch`` says, at a rate.
 ///
-///     cold ─→ copy ─→ verify ─→ flip ─→ delete
-///
-/// - A step begins when the one before it has succeeded, and nothing is deleted but after the whole copy was read back and its
-///   bytes compared: what a store *says* of an object is asked first, and never enough. A failure or a crash anywhere leaves
-///   the upper copy, and the next pass begins with it anew.
-/// - Flip and delete pass over a blob that was used since.
-/// - Two nodes that do this at once do no harm; that one does it is a matter of work.
+/// Two nodes that do this at once do no harm; that one does it is a matter of work.
 public final class Demotion: Sendable {
     public struct Settings: Sendable {
         public var unusedFor: Duration = .seconds(30 * 24 * 3600)
@@ -141,42 +136,45 @@ public final class Demotion: Sendable {
     // MARK: The steps
 
     private func move(_ digests: [Digest], _ report: inout Report) async throws(TierFailure) {
-        var blobs: [Digest: [UInt8]] = [:]
-        var damaged: [Digest] = []
-        for (digest, bytes) in try await source.peek(digests, deadline: deadline) {
-            if Digest(hashing: bytes) == digest { blobs[digest] = bytes } else { damaged.append(digest) }
-        }
-        if !damaged.isEmpty {
-            report.damaged += damaged.count
+        var batch = DemotionBatch(digests)
+        while batch.step != .done { try await perform(&batch) }
+        report.blobs += batch.moved.count
+        let bytes = batch.moved.reduce(0) { $0 + (batch.blobs[$1]?.count ?? 0) }
+        report.bytes += bytes
+        report.damaged += batch.damaged.count
+        report.unverified += batch.unverified
+        moved.increment(by: batch.moved.count)
+        movedBytes.increment(by: bytes)
+        unverified.increment(by: batch.unverified)
+    }
+
+    private func perform(_ batch: inout DemotionBatch) async throws(TierFailure) {
+        switch batch.step {
+        case .read(let digests):
+            batch.read(try await source.peek(digests, deadline: deadline)) { Digest(hashing: $1) == $0 }
+        case .discard(let damaged):
             logger.error(
                 "damaged blobs in the catalog; they are discarded",
                 metadata: ["count": "\(damaged.count)", "digest": "\(damaged[0])"])
             try await source.discard(damaged: damaged, deadline: deadline)
+            batch.discarded()
+        case .find(let digests): batch.found(try await archive.has(digests, deadline: deadline))
+        case .copy(let digests):
+            let missing = digests.compactMap { digest in
+                batch.blobs[digest].map { Blob(digest: digest, bytes: $0) }
+            }
+            try await archive.put(missing, deadline: deadline)
+            batch.copied()
+        case .confirm(let digests): batch.confirmed(try await archive.has(digests, deadline: deadline))
+        case .readBack(let digests): batch.readBack(try await archive.get(digests, deadline: deadline))
+        case .mark(let digests):
+            batch.marked(
+                try await source.markArchived(digests, unusedFor: settings.unusedFor, deadline: deadline))
+        case .drop(let digests):
+            batch.dropped(
+                try await source.dropArchived(digests, unusedFor: settings.unusedFor, deadline: deadline))
+        case .done: break
         }
-        try await copy(blobs)
-        let verified = try await verify(blobs)
-        report.unverified += blobs.count - verified.count
-        unverified.increment(by: blobs.count - verified.count)
-        let flipped = try await source.markArchived(verified, unusedFor: settings.unusedFor, deadline: deadline)
-        let dropped = try await source.dropArchived(
-            flipped.sorted(), unusedFor: settings.unusedFor, deadline: deadline)
-        let bytes = dropped.reduce(0) { $0 + (blobs[$1]?.count ?? 0) }
-        report.blobs += dropped.count
-        report.bytes += bytes
-        moved.increment(by: dropped.count)
-        movedBytes.increment(by: bytes)
-    }
-
-    private func copy(_ blobs: [Digest: [UInt8]]) async throws(TierFailure) {
-        let there = try await archive.has(blobs.keys.sorted(), deadline: deadline)
-        let missing = blobs.filter { !there.contains($0.key) }.map { Blob(digest: $0.key, bytes: $0.value) }
-        try await archive.put(missing.sorted { $0.digest < $1.digest }, deadline: deadline)
-    }
-
-    private func verify(_ blobs: [Digest: [UInt8]]) async throws(TierFailure) -> [Digest] {
-        let there = try await archive.has(blobs.keys.sorted(), deadline: deadline)
-        let copies = try await archive.get(there.sorted(), deadline: deadline)
-        return copies.filter { blobs[$0.key] == $0.value }.keys.sorted()
     }
 
     private var deadline: Instant { NodeClock.now() + settings.callLimit }

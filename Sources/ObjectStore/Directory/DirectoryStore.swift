@@ -10,7 +10,7 @@ internal import Synchronization
 ///
 /// - An object appears by a link to a file that is complete and synced; the directories that lead to it are synced before the
 ///   put returns, also by the one who only finds it there. A crash at any line leaves an object or none.
-/// - Links never replace: of several writers the first creates.
+/// - Links never replace: of several writers the first creates. Files go while their directory is locked.
 /// - What a crashed process left behind is removed when the next store is opened.
 /// - No component of a path is followed when it is a symbolic link: nothing leads out of the root.
 ///
@@ -105,12 +105,25 @@ public final class DirectoryStore: ObjectStore {
         try await onThread(deadline) { [self] () throws(ObjectStoreError) in
             let (folders, name) = Self.split(key)
             guard let folder = try descend(folders) else { return }
-            guard unlinkat(folder.number, name, 0) == 0 else {
-                let code = errno
-                if code == ENOENT { return }
-                throw Files.failure("cannot delete \(key)", code)
+            try Files.locked(folder, key.description) { () throws(ObjectStoreError) in
+                try remove(name, from: folder, key)
             }
-            try Files.sync(folder, key.description)
+        }
+    }
+
+    public func delete(
+        _ key: ObjectKey, if isSuch: @escaping @Sendable ([UInt8]) -> Bool, deadline: Instant
+    ) async throws(ObjectStoreError) {
+        try await onThread(deadline) { [self] () throws(ObjectStoreError) in
+            let (folders, name) = Self.split(key)
+            guard let folder = try descend(folders) else { return }
+            // Nobody else takes it away meanwhile, so nobody puts another one in its place.
+            try Files.locked(folder, key.description) { () throws(ObjectStoreError) in
+                guard let file = try Files.openFile(name, in: folder),
+                    isSuch(try Files.read(file, range: nil, key.description))
+                else { return }
+                try remove(name, from: folder, key)
+            }
         }
     }
 
@@ -146,6 +159,15 @@ public final class DirectoryStore: ObjectStore {
         // Whoever created it may not have come this far yet.
         try Files.sync(folder, key.description)
         return creation
+    }
+
+    private func remove(_ name: String, from folder: Descriptor, _ key: ObjectKey) throws(ObjectStoreError) {
+        guard unlinkat(folder.number, name, 0) == 0 else {
+            let code = errno
+            if code == ENOENT { return }
+            throw Files.failure("cannot delete \(key)", code)
+        }
+        try Files.sync(folder, key.description)
     }
 
     private func open(_ key: ObjectKey) throws(ObjectStoreError) -> Descriptor? {

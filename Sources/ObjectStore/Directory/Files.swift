@@ -128,6 +128,18 @@ enum Files {
         guard fsync(file.number) == 0 else { throw failure("cannot sync \(name)", errno) }
     }
 
+    /// Does it while nobody else, in any process, does such a thing with the directory.
+    static func locked(
+        _ directory: Descriptor, _ name: String, _ body: () throws(ObjectStoreError) -> Void
+    ) throws(ObjectStoreError) {
+        while flock(directory.number, LOCK_EX) != 0 {
+            let code = errno
+            if code != EINTR { throw failure("cannot lock the directory of \(name)", code) }
+        }
+        defer { _ = flock(directory.number, LOCK_UN) }
+        try body()
+    }
+
     /// Names in the directory, without `.` and `..`, in no order.
     static func names(in directory: Descriptor) throws(ObjectStoreError) -> [String] {
         let number = openat(directory.number, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)

@@ -149,6 +149,36 @@ public final class S3Store: ObjectStore {
         }
     }
 
+    public func delete(
+        _ key: ObjectKey, if isSuch: @escaping @Sendable ([UInt8]) -> Bool, deadline: Instant
+    ) async throws(ObjectStoreError) {
+        var read = S3Request(method: .GET, key: try full(key))
+        read.maximumAnswerBytes = settings.maximumReadBytes
+        let tag: String? = try await call(read, deadline) { [read] answer throws(ObjectStoreError) in
+            switch answer.status {
+            case 200:
+                guard isSuch(answer.body) else { return nil }
+                guard let tag = answer.headers.first(name: "etag") else {
+                    throw ObjectStoreError(.nonsense, "\(read): the store does not tell which version it is")
+                }
+                return tag
+            case 404 where S3Answers.error(answer.body)?.code != "NoSuchBucket": return nil
+            default: throw answer.failure(of: read)
+            }
+        }
+        guard let tag else { return }
+        let request = S3Request(method: .DELETE, key: try full(key), headers: [(name: "if-match", value: tag)])
+        try await call(request, deadline) { answer throws(ObjectStoreError) in
+            switch answer.status {
+            case 200, 202, 204: return
+            // Another one is there, or none.
+            case 412: return
+            case 404 where S3Answers.error(answer.body)?.code == "NoSuchKey": return
+            default: throw answer.failure(of: request)
+            }
+        }
+    }
+
     public func list(
         prefix: String, after: ObjectKey?, limit: Int, deadline: Instant
     ) async throws(ObjectStoreError) -> [ListedObject] {

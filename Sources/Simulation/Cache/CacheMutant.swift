@@ -4,8 +4,8 @@ package enum CacheMutant: String, CaseIterable, Sendable {
     case bindsWithoutGate
     /// A store binds its name first and sends the bytes afterwards.
     case bindsBeforeClosure
-    /// Whoever is asked for a blob neither holds nor touches it.
-    case countsWithoutHolding
+    /// Whoever is asked for a blob does not note that it is wanted.
+    case countsUntouched
     /// The collector looks at idle times and holds before it reads the names, and not again.
     case collectsAtFirstLook
     /// The collector deletes some time after it has decided.
@@ -36,11 +36,30 @@ package enum CacheMutant: String, CaseIterable, Sendable {
     case repairsByDeleting
     /// Nobody compares copies.
     case neverRepairs
+    /// Repair gives back what no name refers to.
+    case repairsUnwanted
+    /// A collector of the tiers that all nodes share asks its own node alone.
+    case asksItself
+    /// A node that does not answer a collector wants nothing.
+    case ignoresSilence
+    /// A node that starts again has forgotten what it has promised to collectors.
+    case forgetsPromises
+    /// A node that starts again lets go what the process before may have asked to bind.
+    case startsAtOnce
+    /// A store under way holds nothing.
+    case storesUnheld
+    /// A store does not wait for what is about to be deleted.
+    case waitsForNobody
+    /// A demotion gives up the upper copy once the lower one was sent.
+    case dropsUnread
+    /// A demotion believes what the archive says it has.
+    case trustsHead
 
     package var breaks: Set<CacheRule> {
         switch self {
-        case .bindsWithoutGate, .bindsBeforeClosure, .countsWithoutHolding, .collectsAtFirstLook, .deletesLate,
-            .evictsUnchecked, .takesFailureForAbsence:
+        case .bindsWithoutGate, .bindsBeforeClosure, .countsUntouched, .collectsAtFirstLook, .deletesLate,
+            .evictsUnchecked, .takesFailureForAbsence, .asksItself, .ignoresSilence, .forgetsPromises, .startsAtOnce,
+            .storesUnheld, .waitsForNobody, .dropsUnread, .trustsHead:
             [.kept]
         case .believesBytes: [.bytes]
         case .believesAnyVersion, .evictsBeforeCommit: [.register, .evicted]
@@ -52,6 +71,7 @@ package enum CacheMutant: String, CaseIterable, Sendable {
         case .waitsForTiers: [.ends]
         case .repairsByDeleting: [.kept, .settles]
         case .neverRepairs: [.settles]
+        case .repairsUnwanted: [.gone]
         }
     }
 }
@@ -76,6 +96,8 @@ package enum CacheRule: String, Sendable {
     case failures
     /// I9: every call ends by its deadline.
     case ends
+    /// What nothing refers to is thrown away in the end.
+    case gone
     /// I11: after the last fault copies are complete, and every name can be read or made.
     case settles
 }

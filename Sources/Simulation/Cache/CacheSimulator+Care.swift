@@ -2,7 +2,7 @@ import CacheCore
 import Coordination
 import EsperTypes
 
-// Throwing away and comparing.
+// Evicting and comparing.
 extension CacheSimulator {
     // MARK: Evicting
 
@@ -39,6 +39,9 @@ extension CacheSimulator {
         let deadline = now + 10_000
         look(name, at: node, by: deadline) { simulator, answer in
             guard let binding = answer ?? nil, let closure = simulator.closures[binding.manifest] else { return }
+            // What is below stays while this goes.
+            let until = Self.instant(deadline + Self.settling)
+            _ = simulator.nodes[node].holds.hold(closure, until: until, now: simulator.instant)
             simulator.locate(closure, from: node, by: deadline) { simulator, holdings in
                 let isSafe = closure.allSatisfy { digest in
                     let holding = holdings[digest] ?? BlobHolding()
@@ -56,79 +59,37 @@ extension CacheSimulator {
                     return simulator.checkKept()
                 }
                 guard simulator.has(kind) else { return }
-                simulator.askTier(node, kind, by: deadline) { tier -> Void? in
+                simulator.askTier(node, kind, by: deadline) { tier, _ -> Void? in
                     for digest in closure { tier.blobs[digest] = nil }
                     return ()
-                } _: { simulator, _ in
-                    simulator.checkKept()
+                } _: { _, _ in
                 }
             }
         }
-    }
-
-    // MARK: Garbage
-
-    mutating func collect(at node: Int) {
-        nodes[node].holds.sweep(instant)
-        let early = garbage(at: node)
-        if early.isEmpty { return }
-        let deadline = now + 30_000
-        ask(node, by: deadline, { $0.table.bindings(prefix: [], after: nil, limit: 1000, now: 0) }) { simulator, page in
-            guard let page else { return }
-            let boot = simulator.nodes[node].boot
-            // Reading all manifests takes its time, in which stores come and names are bound.
-            simulator.after(simulator.random.int(in: 0...1000)) { simulator in
-                guard simulator.nodes[node].boot == boot else { return }
-                simulator.collect(at: node, page.bindings.map(\.binding.manifest), early: early)
-            }
-        }
-    }
-
-    private mutating func collect(at node: Int, _ manifests: [Digest], early: [Digest]) {
-        load(manifests, at: node, by: now + 30_000) { simulator, loaded in
-            var referenced = Set(manifests)
-            for outcome in loaded.values {
-                switch outcome {
-                case .found(let bytes):
-                    referenced.formUnion((try? Manifest(decoding: bytes))?.blobs.map(\.digest) ?? [])
-                case .lost: break
-                case .unreached: return
-                }
-            }
-            let isEarly = simulator.mutant == .collectsAtFirstLook
-            let found = (isEarly ? early : simulator.garbage(at: node)).filter { !referenced.contains($0) }
-            let delete: Step = { simulator in
-                for digest in found {
-                    simulator.report.collected += 1
-                    simulator.nodes[node].disk[digest] = nil
-                    simulator.nodes[node].memory[digest] = nil
-                }
-                simulator.checkKept()
-            }
-            if simulator.mutant == .deletesLate { simulator.after(2000, delete) } else { delete(&simulator) }
-        }
-    }
-
-    /// Whatever names refer to.
-    private func garbage(at node: Int) -> [Digest] {
-        let candidates = nodes[node].disk.sorted { $0.key < $1.key }.map {
-            (digest: $0.key, idle: Duration.milliseconds(now - $0.value.touched))
-        }
-        return nodes[node].holds.garbage(candidates, referenced: [], grace: .milliseconds(Self.grace))
     }
 
     // MARK: Comparing
 
     /// Of what belongs to both.
-    func tree(of node: Int, with other: Int) -> ShardTree {
-        let items = nodes[node].disk.filter { Set(Self.writers(of: $0.key)) == [node, other] }
+    ///
+    /// - Parameter wanted: nil: all of it.
+    func tree(of node: Int, with other: Int, wanted: Set<Digest>? = nil) -> ShardTree {
+        let items = nodes[node].disk.filter {
+            Set(Self.writers(of: $0.key)) == [node, other] && wanted?.contains($0.key) ?? true
+        }
         return ShardTree(
             items.map { MerkleItem(BlobReference(digest: $0.key, size: UInt32($0.value.bytes.count))) })
     }
 
-    /// Union of the two: what one lacks, the other gives.
+    /// Union of the two: what one lacks, the other gives, as far as names refer to it.
     mutating func sync(_ node: Int, with other: Int) {
         if mutant == .neverRepairs { return }
+        readNames(at: node, by: now + 30_000) { simulator, wanted in
+            if let wanted { simulator.sync(node, with: other, wanted) }
+        }
+    }
+
+    private mutating func sync(_ node: Int, with other: Int, _ wanted: Set<Digest>) {
         askNode(node, other, by: now + 10_000, { $0.tree(of: other, with: node) }) { simulator, theirs in
             guard let theirs else { return }
             let mine = simulator.tree(of: node, with: other)
@@ -139,8 +100,11 @@ extension CacheSimulator {
                     simulator.checkKept()
                     continue
                 }
-                for digest in far.subtracting(own).sorted() { simulator.fetch(digest, from: other, to: node) }
-                for digest in own.subtracting(far).sorted() {
+                let owed = ShardRepair(mine: own, theirs: far) {
+                    wanted.contains($0) || simulator.mutant == .repairsUnwanted
+                }
+                for digest in owed.missing { simulator.fetch(digest, from: other, to: node) }
+                for digest in owed.given {
                     guard let bytes = simulator.nodes[node].disk[digest]?.bytes else { continue }
                     simulator.report.repaired += 1
                     simulator.push(bytes, digest, from: node, to: other, isSynced: true, by: simulator.now + 5000) {

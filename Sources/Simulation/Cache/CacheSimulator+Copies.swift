@@ -18,23 +18,16 @@ extension CacheSimulator {
     mutating func take(_ bytes: Bytes, _ digest: Digest, at node: Int, isSynced: Bool) {
         nodes[node].flights.overtake(digest)
         remember(bytes, under: digest, at: node)
-        hold([digest], at: node, for: Self.addHold)
         if isSynced { nodes[node].disk[digest] = Copy(bytes: bytes, touched: now) }
-    }
-
-    mutating func hold(_ digests: [Digest], at node: Int, for duration: Int) {
-        if mutant == .countsWithoutHolding { return }
-        _ = nodes[node].holds.hold(digests, until: Self.instant(now + duration), now: instant)
     }
 
     /// What is there stays there for the time of a store.
     mutating func holdings(_ digests: [Digest], at node: Int) -> Holdings {
-        hold(digests, at: node, for: Self.addHold)
         var held: Holdings = [:]
         for digest in digests {
             if nodes[node].memory[digest] != nil { held[digest, default: BlobHolding()].memory.insert(Self.id(node)) }
             guard nodes[node].disk[digest] != nil else { continue }
-            if mutant != .countsWithoutHolding { nodes[node].disk[digest]?.touched = now }
+            if mutant != .countsUntouched { nodes[node].disk[digest]?.touched = now }
             held[digest, default: BlobHolding()].synced.insert(Self.id(node))
         }
         return held
@@ -101,9 +94,8 @@ extension CacheSimulator {
     ) {
         guard let kind = kinds.first else { return done(&self, nil) }
         let half = now + max(0, deadline - now) / 2
-        askTier(node, kind, by: half) {
-            $0.blobs[digest] = bytes
-            return true
+        askTier(node, kind, by: half, mayRepeat: true) {
+            $0.put(bytes, digest, at: $1)
         } _: { simulator, answer in
             if answer != nil { return done(&simulator, kind) }
             simulator.put(bytes, digest, in: kinds.dropFirst(), from: node, by: deadline, done)
@@ -112,8 +104,8 @@ extension CacheSimulator {
 
     mutating func fill(_ kind: CacheTier, _ bytes: Bytes, _ digest: Digest, from node: Int) {
         guard has(kind) else { return }
-        askTier(node, kind, by: now + 10_000) {
-            $0.blobs[digest] = bytes
+        askTier(node, kind, by: now + 10_000, mayRepeat: true) {
+            $0.put(bytes, digest, at: $1)
         } _: { _, _ in
         }
     }
@@ -176,8 +168,8 @@ extension CacheSimulator {
         }
         for other in others { askNode(node, other, by: limit, { $0.holdings(digests, at: other) }, note) }
         for kind in kinds {
-            askTier(node, kind, by: limit) { tier -> Holdings? in
-                let held = digests.filter { tier.blobs[$0] != nil }
+            askTier(node, kind, by: limit) { tier, now -> Holdings? in
+                let held = tier.keep(digests, at: now)
                 return Dictionary(uniqueKeysWithValues: held.map { ($0, BlobHolding(tiers: TierSet(kind))) })
             } _: {
                 note(&$0, $1)
@@ -268,6 +260,9 @@ extension CacheSimulator {
             switch answer {
             case .none where simulator.mutant != .takesFailureForAbsence: plan.failed(step, found: [Digest]())
             case .none, .some(.none): plan.answered(step, found: [Digest]())
+            case .some(.some(let bytes)) where Self.digest(bytes) != digest && simulator.mutant != .believesBytes:
+                plan.answered(step, found: [Digest]())
+                simulator.discard(digest, in: step.source.tier, from: node)
             case .some(.some(let bytes)):
                 plan.answered(step, found: [digest])
                 simulator.remember(bytes, under: digest, at: node)
@@ -288,17 +283,15 @@ extension CacheSimulator {
                 node, peer, by: limit,
                 { .some($0.nodes[peer].memory[digest] ?? $0.nodes[peer].disk[digest]?.bytes) }, done)
         case .redis, .catalog, .archive:
-            let believes = mutant == .believesBytes
-            askTier(
-                node, step.source.tier, by: limit,
-                { tier -> Bytes?? in
-                    // Wrong bytes are dropped, and count as denied.
-                    guard let bytes = tier.blobs[digest], !believes, Self.digest(bytes) != digest else {
-                        return .some(tier.blobs[digest])
-                    }
-                    tier.blobs[digest] = nil
-                    return .some(nil)
-                }, done)
+            askTier(node, step.source.tier, by: limit, { tier, now in .some(tier.get(digest, at: now)) }, done)
+        }
+    }
+
+    /// Wrong bytes are no bytes, and are to go.
+    private mutating func discard(_ digest: Digest, in kind: CacheTier, from node: Int) {
+        askTier(node, kind, by: now + 10_000, mayRepeat: true) { tier, _ -> Void? in
+            tier.discard(damaged: [digest])
+        } _: { _, _ in
         }
     }
 

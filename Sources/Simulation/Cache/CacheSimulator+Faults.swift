@@ -1,4 +1,5 @@
 import CacheCore
+import Coordination
 import EsperTypes
 
 // What happens, and its end.
@@ -19,9 +20,10 @@ extension CacheSimulator {
             let kind = random.pick([CacheTier.redis, .peer, .catalog, .archive])!
             evict(name, from: kind, at: node)
         case 70..<78: collectAmidStores(at: up)
-        case 78..<84: sync(node, with: (node + random.int(in: 1...2)) % 3)
-        case 84..<88: lose(at: node)
-        case 88..<91: crash(node)
+        case 78..<81: demoteAmidStores(at: up)
+        case 81..<85: sync(node, with: (node + random.int(in: 1...2)) % 3)
+        case 85..<88: lose(at: node)
+        case 88..<91: crash(node, for: 100...30_000)
         case 91..<94: nodes[node].isolatedUntil = now + random.int(in: 500...20_000)
         case 94..<97:
             if let tier = random.pick(tiers.indices) { tiers[tier].brokenUntil = now + random.int(in: 500...40_000) }
@@ -34,7 +36,32 @@ extension CacheSimulator {
         for name in names {
             after(random.int(in: 0...1000)) { $0.write(name, .alias, at: $0.random.pick(up)!) }
         }
-        for node in up { after(random.int(in: 0...1000)) { if $0.nodes[node].isUp { $0.collect(at: node) } } }
+        for number in 0..<12 {
+            let name = Array("t/again\(number % 4)".utf8)
+            let time = random.pick([1000, 3000, 6000, 30_000])!
+            after(random.int(in: 0...time)) { $0.write(name, .alias, at: $0.random.pick(up)!, isDirect: true) }
+        }
+        for node in up {
+            after(random.int(in: 0...1000)) { if $0.nodes[node].isUp { $0.collect(at: node) } }
+            for kind in [CacheTier.catalog, .archive] {
+                after(random.int(in: 0...3000)) { if $0.nodes[node].isUp { $0.collect(from: kind, at: node) } }
+            }
+        }
+        // Once or twice within a collection.
+        let node = random.pick(up)!
+        for _ in 0..<random.int(in: 0...2) {
+            after(random.int(in: 0...4000)) { if $0.nodes[node].isUp { $0.crash(node, for: 50...1000) } }
+        }
+    }
+
+    /// Two nodes move what is unused, while some of it is wanted again.
+    private mutating func demoteAmidStores(at up: [Int]) {
+        if let archive = tiers.firstIndex(where: { $0.kind == .archive }) {
+            tiers[archive].lies = random.chance(1, in: 2)
+        }
+        for node in up.prefix(2) { after(random.int(in: 0...2000)) { if $0.nodes[node].isUp { $0.demote(at: node) } } }
+        let name = random.pick(names)!
+        after(random.int(in: 0...1000)) { $0.write(name, .alias, at: $0.random.pick(up)!) }
     }
 
     mutating func read(_ name: Bytes, at node: Int, wantsToMake: Bool) {
@@ -44,22 +71,23 @@ extension CacheSimulator {
         }
     }
 
-    private mutating func write(_ name: Bytes, _ kind: Binding.Kind, at node: Int) {
+    private mutating func write(_ name: Bytes, _ kind: Binding.Kind, at node: Int, isDirect: Bool = false) {
         // What was stored before, or sent and never named, may come again.
-        let old = outputs > 0 && random.chance(1, in: 2)
+        let old = outputs > 0 && (isDirect || random.chance(1, in: 2))
         if !old { outputs += 1 }
         let artifact = artifact(name, output: old ? random.int(in: max(1, outputs - 40)...outputs) : outputs)
         var writing = Writing(name: name, kind: kind, mode: random.pick([.memory, .durable, .durable, .archived])!)
         writing.pause = random.chance(1, in: 8) ? random.int(in: 1...26) * Self.hour : random.int(in: 0...3000)
         writing.crashes = random.chance(1, in: 6)
+        writing.isDirect = isDirect
         write(artifact, writing, at: node) { _, _ in }
     }
 
-    private mutating func crash(_ node: Int) {
+    mutating func crash(_ node: Int, for time: ClosedRange<Int>) {
         report.crashes += 1
         nodes[node].isUp = false
         nodes[node].boot += 1
-        after(random.int(in: 100...30_000)) { $0.restart(node) }
+        after(random.int(in: time)) { $0.restart(node) }
     }
 
     /// With its disk; everything on it counts as used now.
@@ -68,26 +96,50 @@ extension CacheSimulator {
         new.boot = nodes[node].boot
         new.isolatedUntil = nodes[node].isolatedUntil
         new.disk = nodes[node].disk.mapValues { Copy(bytes: $0.bytes, touched: now) }
+        new.promises = nodes[node].promises
+        new.holds.restarted(
+            mutant == .forgetsPromises ? CondemnedBlobs() : new.promises, at: instant,
+            quiet: .milliseconds(mutant == .startsAtOnce ? 0 : Self.settling),
+            condemnation: .milliseconds(Self.condemnation))
         nodes[node] = new
         for name in outstanding[node].keys { rights[name, default: 1] += 1 }
         outstanding[node] = [:]
     }
 
-    /// A disk loses a copy, never the last one.
+    /// A disk loses a copy, never the last one; nor the last but for garbage, which somebody may be about to name.
     private mutating func lose(at node: Int) {
         for digest in nodes[node].disk.keys.sorted() where random.chance(1, in: 2) {
             let copy = nodes[node].disk.removeValue(forKey: digest)
-            if isKept(digest) { lostAt[digest] = now } else { nodes[node].disk[digest] = copy }
+            let isNamed = durable.values.contains { closures[$0]!.contains(digest) }
+            let isSafe =
+                isNamed
+                ? isKept(digest)
+                : nodes.contains { $0.disk[digest].map { now - $0.touched < Self.grace } ?? false }
+            if isSafe { lostAt[digest] = now } else { nodes[node].disk[digest] = copy }
         }
     }
 
-    /// Bits of Redis change, or the memory of a node is needed for something else.
+    /// The memory of a node is needed for something else, and bits of the tiers change, never of one of the last two copies. Whoever reads them
+    /// has them discarded, while others put them there again and lose copies of their own.
     private mutating func damage(at node: Int) {
         nodes[node].memory = [:]
-        guard let redis = tiers.firstIndex(where: { $0.kind == .redis }) else { return }
-        for digest in tiers[redis].blobs.keys.sorted() where random.chance(1, in: 2) {
-            tiers[redis].blobs[digest]?[0] ^= 64
+        for tier in tiers.indices {
+            for digest in tiers[tier].blobs.keys.sorted() where random.chance(1, in: 2) {
+                let sound = tiers[tier].blobs[digest]!
+                tiers[tier].rot(digest)
+                // One of the others may be on its way out because this one was there.
+                if copies(of: digest) < 2, tiers[tier].kind != .redis { tiers[tier].blobs[digest] = sound }
+            }
         }
+        for name in names + (0..<4).map({ Array("t/again\($0)".utf8) }) {
+            for _ in 0..<2 {
+                after(random.int(in: 0...2000)) {
+                    if $0.nodes[node].isUp { $0.read(name, at: node, wantsToMake: false) }
+                }
+                after(random.int(in: 0...4000)) { $0.write(name, .alias, at: node, isDirect: true) }
+            }
+        }
+        for other in 0..<3 { after(random.int(in: 3000...9000)) { $0.lose(at: other) } }
     }
 
     // MARK: The end
@@ -105,12 +157,17 @@ extension CacheSimulator {
             for node in 0..<3 { for other in 0..<3 where other != node { sync(node, with: other) } }
             drain(until: now + 20_000)
         }
+        let wanted = Set(durable.values.flatMap { closures[$0]! })
         for node in 0..<3 {
             let other = (node + 1) % 3
-            if tree(of: node, with: other).node != tree(of: other, with: node).node {
+            let (mine, theirs) = (
+                tree(of: node, with: other, wanted: wanted), tree(of: other, with: node, wanted: wanted)
+            )
+            if mine.node != theirs.node {
                 violate(.settles, "nodes \(node) and \(other) keep different copies")
             }
         }
+        throwAway()
         for name in names + [Array("t/alias".utf8)] {
             let isBound = durable[name] != nil
             let node = random.int(in: 0...2)
@@ -124,5 +181,33 @@ extension CacheSimulator {
             }
         }
         drain(until: now + 60_000)
+    }
+
+    /// What names refer to.
+    private var wanted: Set<Digest> {
+        let manifests = table.bindings(prefix: [], after: nil, limit: 1000, now: 0).bindings.map(\.binding.manifest)
+        return Set(manifests.flatMap { closures[$0]! })
+    }
+
+    /// What nothing refers to goes in the end, though holders give each other what they lack.
+    private mutating func throwAway() {
+        for _ in 0..<2 {
+            drain(until: now + Self.grace + Self.hour)
+            for node in 0..<3 {
+                collect(at: node)
+                drain(until: now + 20_000)
+                for kind in [CacheTier.catalog, .archive] {
+                    collect(from: kind, at: node)
+                    drain(until: now + 20_000)
+                }
+                for other in 0..<3 where other != node { sync(node, with: other) }
+                drain(until: now + 20_000)
+            }
+        }
+        let wanted = wanted
+        let kept = nodes.map(\.disk) + tiers.filter { $0.kind != .redis }.map(\.blobs)
+        if kept.contains(where: { !wanted.isSuperset(of: $0.keys) }) {
+            violate(.gone, "what nothing refers to is kept")
+        }
     }
 }

@@ -11,10 +11,10 @@ extension CacheSimulator {
     }
 
     mutating func change(
-        _ change: CacheChange, at node: Int, by deadline: Int,
+        _ change: CacheChange, at node: Int, by deadline: Int, isSlow: Bool = false,
         _ done: @escaping (inout CacheSimulator, CacheChangeResult?) -> Void
     ) {
-        ask(node, by: deadline, { $0.commit(change) }, done)
+        ask(node, by: deadline, isSlow: isSlow, { $0.commit(change) }, done)
     }
 
     private mutating func commit(_ change: CacheChange) -> CacheChangeResult? {
@@ -57,8 +57,12 @@ extension CacheSimulator {
 
     // MARK: Rules
 
-    func isKept(_ digest: Digest) -> Bool {
-        nodes.contains { $0.disk[digest] != nil } || tiers.contains { $0.kind != .redis && $0.blobs[digest] != nil }
+    func isKept(_ digest: Digest) -> Bool { copies(of: digest) > 0 }
+
+    /// Right ones, where they last.
+    func copies(of digest: Digest) -> Int {
+        nodes.count { $0.disk[digest] != nil }
+            + tiers.count { $0.kind != .redis && $0.blobs[digest].map { !$0.isDamaged } ?? false }
     }
 
     mutating func checkKept() {

@@ -46,25 +46,27 @@ extension CacheSimulator {
         var pause = 0
         /// Stops before it has named anything, and with some of the bytes unsent.
         var crashes = false
+        /// Names what it sent long ago, without asking what is missing.
+        var isDirect = false
     }
 
     /// A client: asks what is missing, sends it, and has it named.
     mutating func write(
         _ artifact: Artifact, _ writing: Writing, at node: Int, _ done: @escaping (inout CacheSimulator, Bool) -> Void
     ) {
+        guard nodes[node].isUp else { return done(&self, false) }
+        if writing.isDirect { return store(artifact, writing, at: node, by: now + 20_000, done) }
         let deadline = now + 10_000
         let call = begin(node, by: deadline, "missing")
-        locate(Array(artifact.blobs.keys), from: node, by: deadline) { simulator, holdings in
+        find(artifact.blobs.keys.sorted(), at: node, by: deadline) { simulator, holdings in
             simulator.end(call)
-            simulator.note(holdings, at: node)
+            guard let holdings else { return done(&simulator, false) }
             let gate = simulator.gate([], .durable)
             var lacking = artifact.blobs.filter { !gate.isSatisfied(by: holdings[$0.key] ?? BlobHolding()) }
             if writing.crashes, let some = lacking.keys.min() { lacking[some] = nil }
             let sending = simulator.begin(node, by: simulator.now + 20_000, "add")
-            simulator.distribute(lacking, from: node, mode: writing.mode, by: simulator.now + 20_000) {
-                simulator, more in
+            simulator.add(lacking, writing.mode, at: node, by: simulator.now + 20_000) { simulator in
                 simulator.end(sending)
-                simulator.note(more, at: node)
                 if writing.crashes { return }
                 simulator.after(writing.pause) { simulator in
                     // Whoever is there takes it.
@@ -77,17 +79,30 @@ extension CacheSimulator {
         }
     }
 
-    private mutating func note(_ holdings: Holdings, at node: Int) {
-        for (digest, holding) in holdings where holding != BlobHolding() {
-            var known = evidence(of: digest, at: node) ?? BlobHolding()
-            known.formUnion(holding)
-            nodes[node].evidence[digest] = (known, now)
+    /// Claims the blobs, then looks where they are.
+    private mutating func find(
+        _ digests: [Digest], at node: Int, by deadline: Int, _ done: @escaping (inout CacheSimulator, Holdings?) -> Void
+    ) {
+        claim(digests, at: node, by: deadline) { simulator, claim in
+            guard let claim else { return done(&simulator, nil) }
+            simulator.locate(digests, from: node, by: deadline) { simulator, holdings in
+                simulator.nodes[node].holds.note(holdings, under: claim)
+                done(&simulator, holdings)
+            }
         }
     }
 
-    private func evidence(of digest: Digest, at node: Int) -> BlobHolding? {
-        guard let known = nodes[node].evidence[digest], now - known.at < Self.addHold else { return nil }
-        return known.holding
+    private mutating func add(
+        _ blobs: [Digest: Bytes], _ mode: StoreMode, at node: Int, by deadline: Int,
+        _ done: @escaping (inout CacheSimulator) -> Void
+    ) {
+        claim(blobs.keys.sorted(), at: node, by: deadline) { simulator, claim in
+            guard let claim else { return done(&simulator) }
+            simulator.distribute(blobs, from: node, mode: mode, by: deadline) { simulator, holdings in
+                simulator.nodes[node].holds.note(holdings, under: claim)
+                done(&simulator)
+            }
+        }
     }
 
     func gate(_ closure: [Digest], _ mode: StoreMode) -> ClosureGate {
@@ -100,11 +115,15 @@ extension CacheSimulator {
     ) {
         let call = begin(node, by: deadline, "store")
         let closure = artifact.closure
-        let holder = nodes[node].holds.hold(closure, until: Self.instant(deadline + 60_000), now: instant)
-        let finish: (inout CacheSimulator, Bool) -> Void = { simulator, isStored in
+        let until = Self.instant(deadline + Self.settling)
+        let holder = mutant == .storesUnheld ? nil : nodes[node].holds.hold(closure, until: until, now: instant)
+        let finish: (inout CacheSimulator, Bool?) -> Void = { simulator, isStored in
             simulator.end(call)
-            if let holder { simulator.nodes[node].holds.release(holder) }
-            done(&simulator, isStored)
+            // What may be bound yet is held until then.
+            if let holder, isStored != nil {
+                simulator.nodes[node].holds.release(holder)
+            }
+            done(&simulator, isStored ?? false)
         }
         if mutant == .bindsBeforeClosure {
             return bind(artifact, writing, at: node, by: deadline) { simulator, isStored in
@@ -113,9 +132,12 @@ extension CacheSimulator {
                 }
             }
         }
-        secure(artifact, writing, at: node, by: deadline) { simulator, isOpen in
-            guard isOpen || simulator.mutant == .bindsWithoutGate else { return finish(&simulator, false) }
-            simulator.bind(artifact, writing, at: node, by: deadline, finish)
+        awaitReprieve(closure, at: node, by: deadline) { simulator, isFree in
+            guard isFree else { return finish(&simulator, false) }
+            simulator.secure(artifact, writing, at: node, by: deadline) { simulator, isOpen in
+                guard isOpen || simulator.mutant == .bindsWithoutGate else { return finish(&simulator, false) }
+                simulator.bind(artifact, writing, at: node, by: deadline, finish)
+            }
         }
     }
 
@@ -126,7 +148,10 @@ extension CacheSimulator {
     ) {
         let closure = closures[artifact.digest]!
         var gate = gate(closure, writing.mode)
-        for digest in closure { if let known = evidence(of: digest, at: node) { gate.note(digest, known) } }
+        sweep(node)
+        for digest in closure {
+            if let known = nodes[node].holds.evidence(of: digest) { gate.note(digest, known) }
+        }
         let opening = gate
         distribute([artifact.digest: artifact.encoded], from: node, mode: writing.mode, by: deadline) {
             simulator, holdings in
@@ -152,12 +177,15 @@ extension CacheSimulator {
 
     private mutating func bind(
         _ artifact: Artifact, _ writing: Writing, at node: Int, by deadline: Int,
-        _ done: @escaping (inout CacheSimulator, Bool) -> Void
+        _ done: @escaping (inout CacheSimulator, Bool?) -> Void
     ) {
         let bind = CacheBind(
             name: writing.name, kind: writing.kind, manifest: artifact.digest, size: artifact.manifest.size,
             mode: writing.mode, tiers: [])
-        change(.bind(bind), at: node, by: deadline) { simulator, result in
+        // The change is on its way, and whoever asked for it is not there any more.
+        let isOrphan = !isCalm && random.chance(1, in: 12)
+        if isOrphan { after(random.int(in: 0...100)) { if $0.nodes[node].isUp { $0.crash(node, for: 50...1000) } } }
+        change(.bind(bind), at: node, by: deadline, isSlow: isOrphan) { simulator, result in
             switch result {
             case .bound, .kept:
                 simulator.report.stores += 1
@@ -167,6 +195,7 @@ extension CacheSimulator {
                     simulator.exchange(name, .stored, from: node, by: simulator.now + 1000) { _, _ in }
                 }
                 done(&simulator, true)
+            case nil: done(&simulator, nil)
             default: done(&simulator, false)
             }
         }

@@ -18,6 +18,9 @@ package struct CacheSimulator {
         package var expiredTokens = 0
         package var lateAnswers = 0
         package var collected = 0
+        /// From the catalog and the archive.
+        package var collectedBelow = 0
+        package var demoted = 0
         package var repaired = 0
         package var crashes = 0
         package var violation: CacheViolation?
@@ -33,20 +36,15 @@ package struct CacheSimulator {
         var run: Step
     }
 
-    struct Copy {
-        var bytes: Bytes
-        var touched: Int
-    }
-
     struct Node {
         var isUp = true
         var boot = 0
         var isolatedUntil = 0
         var disk: [Digest: Copy] = [:]
+        var promises = CondemnedBlobs()
         // What a crash ends.
         var memory: [Digest: Bytes] = [:]
         var hot: [Bytes: (version: LogIndex, manifest: Digest)] = [:]
-        var evidence: [Digest: (holding: BlobHolding, at: Int)] = [:]
         var holds = BlobHolds()
         var tokens: CompileTokens
         var flights = SingleFlight<Digest>(maximumWaiters: 1000, maximumLoads: 1000)
@@ -54,12 +52,6 @@ package struct CacheSimulator {
         var makers: [Bytes: [UInt64]] = [:]
         var turns: [UInt64: (inout CacheSimulator, Turn) -> Void] = [:]
         var nextWaiter: UInt64 = 1
-    }
-
-    struct Tier {
-        var kind: CacheTier
-        var blobs: [Digest: Bytes] = [:]
-        var brokenUntil = 0
     }
 
     struct Call {
@@ -70,6 +62,10 @@ package struct CacheSimulator {
     static let hour = 3_600_000
     static let grace = 24 * hour
     static let addHold = hour
+    static let demoteAfter = 24 * hour
+    static let collectionTime = 300_000
+    static let condemnation = 2_400_000
+    static let settling = 300_000
     static let loadLimit = 15_000
     static let copies = 2
 
@@ -183,12 +179,18 @@ package struct CacheSimulator {
 
     /// Does something elsewhere and brings the answer back; either may be late or not come. The asker waits until `deadline` and no longer; what
     /// he asked for happens whether he waits or not.
+    ///
+    /// - Parameters:
+    ///   - mayRepeat: it may happen once more, later.
+    ///   - isSlow: it is long on its way.
     mutating func ask<Answer>(
-        _ asker: Int, by deadline: Int, _ effect: @escaping (inout CacheSimulator) -> Answer?,
+        _ asker: Int, by deadline: Int, mayRepeat: Bool = false, isSlow: Bool = false,
+        _ effect: @escaping (inout CacheSimulator) -> Answer?,
         _ done: @escaping (inout CacheSimulator, Answer?) -> Void
     ) {
         let boot = nodes[asker].boot
-        let (there, back) = (delay(), delay())
+        let (there, back) = (isSlow ? random.int(in: 1000...90_000) : delay(), delay())
+        if mayRepeat, !isCalm, random.chance(1, in: 25) { after(there + delay()) { _ = effect(&$0) } }
         let isLost = !isCalm && random.chance(1, in: 25)
         let isInTime = now + there + back <= deadline
         let end: (inout CacheSimulator, Answer?) -> Void = { simulator, answer in
@@ -217,21 +219,31 @@ package struct CacheSimulator {
     func answers(_ node: Int) -> Bool { nodes[node].isUp && now >= nodes[node].isolatedUntil }
 
     mutating func askNode<Answer>(
-        _ asker: Int, _ node: Int, by deadline: Int, _ effect: @escaping (inout CacheSimulator) -> Answer?,
+        _ asker: Int, _ node: Int, by deadline: Int, mayRepeat: Bool = false,
+        _ effect: @escaping (inout CacheSimulator) -> Answer?,
         _ done: @escaping (inout CacheSimulator, Answer?) -> Void
     ) {
-        ask(asker, by: deadline, { $0.answers(node) && $0.answers(asker) ? effect(&$0) : nil }, done)
+        ask(
+            asker, by: deadline, mayRepeat: mayRepeat,
+            { $0.answers(node) && (asker == node || $0.answers(asker)) ? effect(&$0) : nil }, done)
     }
 
+    /// - Parameter effect: is told the time.
     mutating func askTier<Answer>(
-        _ asker: Int, _ kind: CacheTier, by deadline: Int, _ effect: @escaping (inout Tier) -> Answer?,
+        _ asker: Int, _ kind: CacheTier, by deadline: Int, mayRepeat: Bool = false, isSlow: Bool = false,
+        _ effect: @escaping (inout Tier, Int) -> Answer?,
         _ done: @escaping (inout CacheSimulator, Answer?) -> Void
     ) {
         let position = tiers.firstIndex { $0.kind == kind }!
         let limit = mutant == .waitsForTiers ? Int.max : deadline
         ask(
-            asker, by: limit,
-            { $0.now < $0.tiers[position].brokenUntil ? nil : effect(&$0.tiers[position]) }, done)
+            asker, by: limit, mayRepeat: mayRepeat, isSlow: isSlow,
+            { simulator in
+                guard simulator.now >= simulator.tiers[position].brokenUntil else { return nil }
+                let answer = effect(&simulator.tiers[position], simulator.now)
+                simulator.checkKept()
+                return answer
+            }, done)
     }
 
     func has(_ kind: CacheTier) -> Bool { tiers.contains { $0.kind == kind } }

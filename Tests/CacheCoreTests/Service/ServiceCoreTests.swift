@@ -246,29 +246,9 @@ import Testing
         #expect(holds.garbage(candidates, referenced: [], grace: .seconds(50)) == [digest(3)])
         #expect(holds.garbage(candidates, referenced: [digest(3)], grace: .seconds(50)) == [])
         #expect(holds.garbage(candidates, referenced: [], grace: .seconds(101)) == [])
-        holds.sweep(at(1000))
+        holds.sweep(at(1000), claimsOlderThan: .seconds(1))
         #expect(holds.garbage(candidates, referenced: [], grace: .seconds(50)) == [digest(1), digest(3)])
         if let other { holds.release(other) }
         #expect(holds.digestCount == 0)
-    }
-
-    @Test func `what is held is not condemned, and what is condemned is one collector's until it ends`() {
-        var holds = BlobHolds()
-        let (one, two) = (NodeID(1), NodeID(2))
-        let holder = holds.hold([digest(1)], until: at(5000), now: at(0))
-        let first = holds.condemn([digest(1), digest(2)], by: one, until: at(1000), now: at(0))
-        #expect(first == [digest(1)])
-        #expect(!holds.isCondemned(digest(1), now: at(0)))
-        #expect(holds.isCondemned(digest(2), now: at(999)))
-        let second = holds.condemn([digest(2), digest(3)], by: two, until: at(9000), now: at(10))
-        #expect(second == [digest(2)])
-        holds.reprieve([digest(2), digest(3)], by: one)
-        #expect(!holds.isCondemned(digest(2), now: at(10)))
-        #expect(holds.isCondemned(digest(3), now: at(10)))
-        if let holder { holds.release(holder) }
-        let third = holds.condemn([digest(1), digest(3)], by: one, until: at(20_000), now: at(9000))
-        #expect(third == [])
-        holds.sweep(at(20_000))
-        #expect(!holds.isCondemned(digest(3), now: at(9000)))
     }
 }

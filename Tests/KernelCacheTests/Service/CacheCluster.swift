@@ -163,6 +163,7 @@ extension CacheOptions {
     static var quick: CacheOptions {
         var options = CacheOptions()
         options.nodeLease = .seconds(1)
+        options.settling = .zero
         options.copyLimit = .seconds(10)
         options.movePause = .milliseconds(4)
         options.restPause = .milliseconds(10)

@@ -2,6 +2,7 @@ import CacheCore
 import EsperTypes
 import Foundation
 import KernelCache
+import NIOPosix
 import ObjectStore
 import RaftRuntime
 import Synchronization
@@ -210,6 +211,55 @@ import Testing
                 try await tiers.archive.has([blobs[10].digest], deadline: .soon).isEmpty
             }
             #expect(try await tiers.archive.has(blobs.map(\.digest), deadline: .soon) == [blobs[11].digest])
+        }
+    }
+
+    @Test func `a node that starts again keeps what it promised to collectors, and lets nothing go for a while`()
+        async throws
+    {
+        try await CacheCluster.run(1) { cluster in
+            let (node, blob) = (cluster[0], Blob.sample(1))
+            let reference = BlobReference(digest: blob.digest, size: UInt32(blob.bytes.count))
+            #expect(await node.service.condemn([blob.digest], for: .seconds(60), by: "n1", round: 7) == [])
+            await node.service.stop()
+
+            func startAgain(settling: Duration) async throws -> CacheService {
+                var options = CacheOptions.quick
+                options.node = "n1"
+                options.settling = settling
+                let service = CacheService(
+                    CacheService.Parts(
+                        names: node.names, memory: node.memory, disk: try BlobDirectory(path: node.path),
+                        eventLoop: MultiThreadedEventLoopGroup.singleton.any(), options: options, logger: silent))
+                await service.refreshMembers()
+                return service
+            }
+            func waits(_ service: CacheService) async -> Bool {
+                do throws(CacheFailure) {
+                    _ = try await service.missing([reference], deadline: NodeClock.now() + .milliseconds(100))
+                    return false
+                } catch { return error.code == .tierUnavailable }
+            }
+            // Twice, since each start reads what the one before has left.
+            for _ in 0..<2 {
+                let service = try await startAgain(settling: .zero)
+                #expect(await waits(service))
+                _ = await service.condemn([blob.digest], for: .zero, by: "n1", round: 6)
+                #expect(await waits(service))
+                await service.stop()
+            }
+            let last = try await startAgain(settling: .seconds(60))
+            let other = Blob.sample(2).digest
+            #expect(await last.condemn([other], for: .seconds(60), by: "n1", round: 8) == [other])
+            _ = await last.condemn([blob.digest], for: .zero, by: "n1", round: 7)
+            #expect(await !waits(last))
+            await last.stop()
+
+            // What cannot be read may have been anything.
+            try Data([1, 2, 3]).write(to: URL(filePath: node.path + "/condemned"))
+            let unsure = try await startAgain(settling: .zero)
+            #expect(await waits(unsure))
+            await unsure.stop()
         }
     }
 

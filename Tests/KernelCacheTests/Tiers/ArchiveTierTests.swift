@@ -216,6 +216,10 @@ private final class CountingStore: ObjectStore {
 
     func delete(_ key: ObjectKey, deadline: Instant) async throws(ObjectStoreError) { try await enter() }
 
+    func delete(
+        _ key: ObjectKey, if isSuch: @escaping @Sendable ([UInt8]) -> Bool, deadline: Instant
+    ) async throws(ObjectStoreError) { try await enter() }
+
     func list(
         prefix: String, after: ObjectKey?, limit: Int, deadline: Instant
     ) async throws(ObjectStoreError) -> [ListedObject] {

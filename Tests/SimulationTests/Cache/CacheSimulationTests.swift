@@ -17,14 +17,17 @@ import Testing
             sum.lateAnswers += report.lateAnswers
             sum.collected += report.collected
             sum.repaired += report.repaired
+            sum.collectedBelow += report.collectedBelow
+            sum.demoted += report.demoted
         }
         #expect(sum.stores > 5000 && sum.makes > 300 && sum.evictions > 500 && sum.expiredTokens > 50)
-        #expect(sum.lateAnswers > 5000 && sum.collected > 1000 && sum.repaired > 1000)
+        #expect(sum.lateAnswers > 5000 && sum.collected > 1000 && sum.repaired > 500)
+        #expect(sum.collectedBelow > 5000 && sum.demoted > 500)
     }
 
     @Test(arguments: CacheMutant.allCases)
     func `is found broken when a rule is left out`(mutant: CacheMutant) {
-        for seed in UInt64(0)..<400 {
+        for seed in UInt64(0)..<1000 {
             guard let violation = CacheSimulator.run(seed: seed, mutant: mutant).violation else { continue }
             #expect(mutant.breaks.contains(violation.rule), "\(violation)")
             return
