@@ -323,8 +323,9 @@ struct CacheTierTests {
         var refusal = await #expect(throws: EsperError.self) {
             try await nodes.store("refused", at: "n1", mode: .archived)
         }
+        // Unknown when the last attempt had no answer in time; it is asked for below.
         #expect(
-            refusal?.code == "tier_unavailable" && refusal?.outcome == .notCommitted, "\(String(describing: refusal))")
+            refusal?.code == "tier_unavailable" && refusal?.outcome != .committed, "\(String(describing: refusal))")
         // One disk of three that works is not enough for two copies.
         for node in ["n2", "n3"] {
             let directory = "\(cluster.dataDirectory(of: node))/cache"
