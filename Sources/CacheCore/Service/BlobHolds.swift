@@ -74,7 +74,7 @@ public struct BlobHolds: Sendable {
     /// For a store that will come. The oldest claim of a blob counts: it is not renewed by what others say later. When there are too
     /// many, all are forgotten, and their stores look anew.
     public mutating func claim(_ digests: [Digest], now: Instant) -> Claim {
-        if claims.count + digests.count > maximumClaims { claims = [:] }
+        if claims.count + digests.count(where: { claims[$0] == nil }) > maximumClaims { claims = [:] }
         let claim = next
         next += 1
         for digest in digests where claims[digest] == nil { claims[digest] = (claim, now, BlobHolding()) }
