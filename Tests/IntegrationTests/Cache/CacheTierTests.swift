@@ -323,7 +323,7 @@ struct CacheTierTests {
         var refusal = await #expect(throws: EsperError.self) {
             try await nodes.store("refused", at: "n1", mode: .archived)
         }
-        // Unknown when the last attempt had no answer in time; it is asked for below.
+        // Unknown when the last attempt had no answer in time; whether the name is there is asked for below.
         #expect(
             refusal?.code == "tier_unavailable" && refusal?.outcome != .committed, "\(String(describing: refusal))")
         // One disk of three that works is not enough for two copies.
@@ -334,7 +334,7 @@ struct CacheTierTests {
         }
         refusal = await #expect(throws: EsperError.self) { try await nodes.store("refused", at: "n1") }
         #expect(
-            refusal?.code == "tier_unavailable" && refusal?.outcome == .notCommitted, "\(String(describing: refusal))")
+            refusal?.code == "tier_unavailable" && refusal?.outcome != .committed, "\(String(describing: refusal))")
         #expect(refusal?.message.contains("durable") == true, "\(String(describing: refusal))")
         #expect(try await nodes.value(of: "refused", at: "n1") == nil)
         // Nor for what has to outlive two processes.
@@ -342,7 +342,7 @@ struct CacheTierTests {
             try await nodes.store("refused", at: "n1", mode: .memory)
         }
         #expect(
-            refusal?.code == "tier_unavailable" && refusal?.outcome == .notCommitted, "\(String(describing: refusal))")
+            refusal?.code == "tier_unavailable" && refusal?.outcome != .committed, "\(String(describing: refusal))")
         try await expectEverywhere("alone, durable", nodes, "without disks")
     }
 }
