@@ -18,6 +18,14 @@ package final class MessageStream: Sendable {
         var ending: Step?
         var waiting: Once<Step>?
         var isCancelled = false
+        /// Sizes of messages that were taken before the stream was known.
+        var early: [Int] = []
+
+        /// - Returns: the stream on which a message that is taken now is to be acknowledged, if it is known.
+        mutating func taken(_ message: [UInt8]) -> ClientStream? {
+            if stream == nil { early.append(message.count) }
+            return stream
+        }
     }
 
     private let state = Mutex(State())
@@ -38,7 +46,7 @@ package final class MessageStream: Sendable {
             await withCheckedContinuation { continuation in
                 let once = Once(continuation)
                 let (step, stream) = state.withLock { state -> (Step?, ClientStream?) in
-                    if let message = state.messages.popFirst() { return (.message(message), state.stream) }
+                    if let message = state.messages.popFirst() { return (.message(message), state.taken(message)) }
                     if let ending = state.ending { return (ending, nil) }
                     state.waiting = once
                     return (nil, nil)
@@ -66,11 +74,13 @@ package final class MessageStream: Sendable {
     var hasEnded: Bool { state.withLock { $0.ending != nil } }
 
     func opened(_ stream: ClientStream) {
-        let isCancelled = state.withLock { state in
+        let (isCancelled, early) = state.withLock { state in
             state.stream = stream
-            return state.isCancelled
+            defer { state.early = [] }
+            return (state.isCancelled, state.early)
         }
         if isCancelled { stream.cancel() }
+        for count in early { stream.acknowledge(messageBytes: count) }
     }
 
     package func happened(_ event: ClientStreamEvent) {
@@ -80,7 +90,7 @@ package final class MessageStream: Sendable {
             let (waiting, stream) = state.withLock { state -> (Once<Step>?, ClientStream?) in
                 defer { state.waiting = nil }
                 if state.waiting == nil { state.messages.append(message) }
-                return (state.waiting, state.stream)
+                return (state.waiting, state.waiting == nil ? nil : state.taken(message))
             }
             guard let waiting else { return }
             stream?.acknowledge(messageBytes: message.count)

@@ -39,6 +39,7 @@ extension ClientConnection {
         do throws(MessageAssembler.Failure) {
             try stream.assembler.append(bytes, maximumMessageBytes: options.maximumMessageBytes) { message, _ in
                 if isStreaming {
+                    stream.ahead.completed()
                     events.append((stream, .message(message)))
                 } else if stream.reply == nil {
                     stream.reply = message
@@ -49,10 +50,12 @@ extension ClientConnection {
         } catch {
             stream.failure = ResponseField.status(of: error)
         }
-        if !isStreaming {
+        if isStreaming {
+            let buffered = stream.assembler.bufferedBytes
+            consumeStream(
+                id, stream.ahead.received(bytes.count, buffered: buffered, window: options.streamWindowBytes))
+        } else {
             consumeStream(id, bytes.count)
-        } else if stream.assembler.bufferedBytes > options.streamWindowBytes / 2 {
-            consumeStream(id, stream.ahead.take(bytes.count))
         }
         if let failure = stream.failure {
             streams.removeValue(forKey: id)

@@ -205,7 +205,7 @@ public class HTTP2Connection: ChannelInboundHandler, @unchecked Sendable {
     }
 
     final func consumeStream(_ stream: Int32, _ count: Int) {
-        if let session { nghttp2_session_consume_stream(session, stream, count) }
+        if count > 0, let session { nghttp2_session_consume_stream(session, stream, count) }
     }
 
     final func reset(_ stream: Int32, _ code: HTTP2ErrorCode) {

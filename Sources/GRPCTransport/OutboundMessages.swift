@@ -69,24 +69,3 @@ package struct OutboundMessages {
         }
     }
 }
-
-/// Window that an acknowledgement must not give back: given for parts of a message before it was whole, or never taken because it
-/// came compressed.
-struct WindowAdvance {
-    private var bytes = 0
-
-    mutating func take(_ count: Int) -> Int {
-        bytes += count
-        return count
-    }
-
-    /// A message unpacked to more than it was on the way: what its acknowledgement says too much.
-    mutating func grew(by count: Int) { bytes += count }
-
-    /// - Returns: what of `count` is still to be given back.
-    mutating func release(_ count: Int) -> Int {
-        let given = min(bytes, count)
-        bytes -= given
-        return count - given
-    }
-}

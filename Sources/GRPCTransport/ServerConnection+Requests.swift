@@ -97,7 +97,7 @@ extension ServerConnection {
             try stream.assembler.append(bytes, maximumMessageBytes: options.maximumMessageBytes) { message, wireBytes in
                 hold(message.count, by: stream)
                 if isStreaming {
-                    if message.count > wireBytes { stream.ahead.grew(by: message.count - wireBytes) }
+                    stream.ahead.completed(grownBy: max(message.count - wireBytes, 0))
                     if wireBytes > message.count { consumeStream(id, wireBytes - message.count) }
                     tell(stream, .message(CallHandle(connection: self, stream: id), message))
                 } else if stream.request == nil {
@@ -121,10 +121,12 @@ extension ServerConnection {
         // The window of a streaming request opens again when its service acknowledges; all others are bounded by the
         // message limit and the connection's bound, so theirs opens at once. A message larger than the window must be
         // let through all the same.
-        if !isStreaming {
+        if isStreaming {
+            let buffered = stream.assembler.bufferedBytes
+            consumeStream(
+                id, stream.ahead.received(bytes.count, buffered: buffered, window: options.streamWindowBytes))
+        } else {
             consumeStream(id, bytes.count)
-        } else if stream.assembler.bufferedBytes > options.streamWindowBytes / 2 {
-            consumeStream(id, stream.ahead.take(bytes.count))
         }
         if let refusal = stream.refusal { refuse(stream, refusal) }
     }

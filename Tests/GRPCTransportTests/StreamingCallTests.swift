@@ -10,20 +10,22 @@ final class StreamRecorder: Sendable {
         var messages: [Int] = []
         var ending: Result<Metadata, CallFailure>?
         var acknowledges: Bool
+        var stream: ClientStream?
+        /// Came before `open` had returned, so that there was nobody to acknowledge them to.
+        var early: [Int] = []
     }
 
     private let record: Mutex<Record>
-    private let stream = Mutex<ClientStream?>(nil)
 
     init(acknowledges: Bool = true) { record = Mutex(Record(acknowledges: acknowledges)) }
 
     /// From now on, and what has come so far.
     func read() {
-        let messages = record.withLock { record in
+        let (stream, messages) = record.withLock { record in
             record.acknowledges = true
-            return record.messages
+            return (record.stream, record.messages)
         }
-        for count in messages { stream.withLock { $0 }?.acknowledge(messageBytes: count) }
+        for count in messages { stream?.acknowledge(messageBytes: count) }
     }
 
     var messages: [Int] { record.withLock { $0.messages } }
@@ -39,7 +41,11 @@ final class StreamRecorder: Sendable {
 
     func open(_ call: ClientCall, single: Bool, on connection: ClientConnection) -> ClientStream {
         let opened = connection.open(call, endsWithFirstMessage: single) { self.happened($0) }
-        stream.withLock { $0 = opened }
+        let early = record.withLock { record in
+            record.stream = opened
+            return record.early
+        }
+        for count in early { opened.acknowledge(messageBytes: count) }
         return opened
     }
 
@@ -47,11 +53,12 @@ final class StreamRecorder: Sendable {
         switch event {
         case .began: record.withLock { $0.hasBegun = true }
         case .message(let message):
-            let acknowledges = record.withLock { record in
+            let stream = record.withLock { record in
                 record.messages.append(message.count)
-                return record.acknowledges
+                if record.acknowledges, record.stream == nil { record.early.append(message.count) }
+                return record.acknowledges ? record.stream : nil
             }
-            if acknowledges { stream.withLock { $0 }?.acknowledge(messageBytes: message.count) }
+            stream?.acknowledge(messageBytes: message.count)
         case .ended(let result): record.withLock { $0.ending = result }
         }
     }

@@ -382,20 +382,20 @@ private final class GatheredStream: Sendable {
     private struct State {
         var messages: [[UInt8]] = []
         var stream: ClientStream?
-        /// Taken before the stream was known.
-        var unacknowledged = 0
+        /// Sizes of messages that came before the stream was known.
+        var early: [Int] = []
     }
 
     private let state = Mutex(State())
     private let outcome = FirstOutcome<Result<[[UInt8]], CallFailure>>()
 
     func attach(_ stream: ClientStream) {
-        let taken = state.withLock { state in
+        let early = state.withLock { state in
             state.stream = stream
-            defer { state.unacknowledged = 0 }
-            return state.unacknowledged
+            defer { state.early = [] }
+            return state.early
         }
-        if taken > 0 { stream.acknowledge(messageBytes: taken) }
+        for count in early { stream.acknowledge(messageBytes: count) }
     }
 
     func take(_ event: ClientStreamEvent) {
@@ -404,7 +404,7 @@ private final class GatheredStream: Sendable {
         case .message(let message):
             let stream = state.withLock { state in
                 state.messages.append(message)
-                if state.stream == nil { state.unacknowledged += message.count }
+                if state.stream == nil { state.early.append(message.count) }
                 return state.stream
             }
             stream?.acknowledge(messageBytes: message.count)
