@@ -35,12 +35,13 @@ final class NodeEvents: NodeObserver {
     }
 
     /// From now on the projector hears of leadership and records, beginning with how things stand.
+    ///
+    /// It is told under the lock, so that no older news overtakes newer.
     func attach(_ projector: OutboxProjector) {
-        let term = state.withLock { state in
+        state.withLock { state in
             state.projector = projector
-            return state.term
+            projector.leadershipChanged(state.term)
         }
-        projector.leadershipChanged(term)
     }
 
     /// From now on the door hears of changed names; of those before nobody can say which it missed.
@@ -50,11 +51,10 @@ final class NodeEvents: NodeObserver {
     }
 
     func leadershipChanged(_ term: Term?) {
-        let projector = state.withLock { state in
+        state.withLock { state in
             state.term = term
-            return state.projector
+            state.projector?.leadershipChanged(term)
         }
-        projector?.leadershipChanged(term)
     }
 
     func readinessChanged(_ readiness: Readiness) {
