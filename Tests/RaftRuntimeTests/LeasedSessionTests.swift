@@ -62,4 +62,25 @@ struct LeasedSessionTests {
             #expect(end >= promised, "the session ended \(end.duration(to: promised)) early")
         }
     }
+
+    @Test(.knownFault) func `what a follower asks for its callers is answered once a new leader may commit`()
+        async throws
+    {
+        var options = RuntimeOptions()
+        options.raft.readLease = .seconds(2)
+        try await TestCluster.run(3, options: options) { cluster in
+            let leader = try await cluster.leader()
+            let session = try await cluster.session(ttl: .seconds(60), on: leader)
+            await cluster.stop(leader)
+            let next = try await cluster.leader(otherThan: leader)
+            let asked = try #require(cluster.names.first { $0 != leader && $0 != next })
+            // Longer than the new leader waits, and far shorter than it could be without an end.
+            async let kept = cluster[asked].call(.keepAlive(session), principal: "client/test", timeout: .seconds(10))
+            async let told = cluster[asked].call(
+                .timeToLive(session, withKeys: false), principal: "client/test", timeout: .seconds(10))
+            guard case (.keptAlive, .timeToLive) = (await kept, await told) else {
+                throw TestCluster.Unexpected(body: "\(await kept), \(await told)")
+            }
+        }
+    }
 }

@@ -230,4 +230,40 @@ struct MembershipTests {
             try await until("readiness") { try await cluster.readiness(of: leader) == .ready }
         }
     }
+
+    @Test(.knownFault) func `a change that the next leader may make is not called undone`() async throws {
+        try await TestCluster.run(3, spares: 1) { cluster in
+            let leader = try await cluster.leader()
+            let others = cluster.names.filter { $0 != leader }
+            func isLearner(seenBy name: String) async throws -> Bool {
+                let status = try await cluster.status(of: name)
+                return status.members.contains { $0.name == "n4" && $0.role == "learner" }
+            }
+            try await cluster.change([.add(cluster.newMember("n4"))], on: leader)
+            for name in cluster.names {
+                try await until("the new node, for certain") {
+                    let status = try await cluster.status(of: name)
+                    return status.pendingChange == nil && status.members.contains { $0.role == "learner" }
+                }
+            }
+            // They have the change and not on disk, so that the leader cannot know of a majority.
+            for name in others { cluster.disk(of: name).stall() }
+            defer { for name in others { cluster.disk(of: name).resume() } }
+            async let answer = cluster[leader].call(
+                .changeMembers([.remove("n4")]), principal: "client/operator", timeout: .seconds(2))
+            for name in others {
+                try await until("the change at \(name)") { try await cluster.status(of: name).pendingChange != nil }
+            }
+            try await cluster.isolate(leader)
+            for name in others { cluster.disk(of: name).resume() }
+            guard case .failed(let failure) = await answer else {
+                throw TestCluster.Unexpected(body: "\(await answer)")
+            }
+            #expect(failure.outcome == .unknown, "\(failure)")
+            try await cluster.heal(leader)
+            for name in cluster.names {
+                try await until("the change that was asked for") { try await !isLearner(seenBy: name) }
+            }
+        }
+    }
 }

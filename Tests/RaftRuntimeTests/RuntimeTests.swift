@@ -1,5 +1,6 @@
 import Coordination
 import EsperTypes
+import RaftCore
 import RaftRuntime
 import Synchronization
 import TestSupport
@@ -351,6 +352,53 @@ struct RuntimeTests {
             await cluster[next].drain(within: .seconds(10))
             #expect(try await cluster.readiness(of: next) == .draining)
             #expect(cluster.observer(of: next).readiness.withLock { $0.last } == .draining)
+        }
+    }
+
+    @Test(.knownFault) func `a command is not sent again once its caller was told that what became of it is unknown`()
+        async throws
+    {
+        var options = RuntimeOptions()
+        options.raft.electionTimeout = .seconds(1)
+        try await TestCluster.run(3, options: options) { cluster in
+            let (leader, follower) = (try await cluster.leader(), try await cluster.follower())
+            try await cluster.isolate(leader)
+            let put = Command.put(.init(key: Array("lost".utf8), value: [1]))
+            let failure = await #expect(throws: ServiceFailure.self) {
+                try await cluster.command(put, on: follower, timeout: .milliseconds(200))
+            }
+            #expect(failure?.outcome == .unknown)
+            try await until("another leader") {
+                let known = try await cluster.status(of: follower).leader
+                return known != nil && known != leader
+            }
+            // With the first the node has applied something of the new term: what it sends again is before the second.
+            try await cluster.put("first", "1", on: follower)
+            try await cluster.put("second", "2", on: follower)
+            #expect(try await cluster.get("lost", on: follower) == nil)
+        }
+    }
+
+    @Test(.knownFault) func `many deadlines that lie close together are looked after together`() async throws {
+        try await TestCluster.run(3) { cluster in
+            let leader = try await cluster.leader()
+            for name in cluster.names where name != leader { await cluster.stop(name) }
+            try await until("it to lead no more") { try await cluster.status(of: leader).leader == nil }
+            let (sink, start, count) = (TurnSink(), NodeClock.now() + .milliseconds(300), 3000)
+            let requests = (0..<count).map { number in
+                ServiceRequest(
+                    token: UInt64(number), deadline: start + .microseconds(200 * number), principal: "client/test",
+                    operation: .command(.put(.init(key: [1], value: [])), nil))
+            }
+            cluster[leader].submit(requests, from: sink)
+            try await until("all to be answered") { sink.delivered.replies.count == count }
+            let (turns, replies) = sink.delivered
+            #expect(
+                replies.allSatisfy { reply in
+                    if case .failed(let failure) = reply.body { failure.outcome == .notCommitted } else { false }
+                })
+            // 600 ms in steps of five, and both ends.
+            #expect(turns <= 122)
         }
     }
 }

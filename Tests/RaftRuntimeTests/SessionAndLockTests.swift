@@ -1,5 +1,6 @@
 import Coordination
 import EsperTypes
+import RaftCore
 import RaftRuntime
 import TestSupport
 import Testing
@@ -302,6 +303,36 @@ struct SessionAndLockTests {
             await cluster.stop(leader)
             let other = cluster.names.first { $0 != leader }!
             #expect(try await cluster.keepAlive(session, on: other) > .seconds(4))
+        }
+    }
+
+    @Test(.knownFault)
+    func `a place that is given up while nothing reaches the leader is given up once something does`() async throws {
+        var options = RuntimeOptions()
+        options.raft.electionTimeout = .seconds(1)
+        try await TestCluster.run(3, options: options) { cluster in
+            let (leader, follower) = (try await cluster.leader(), try await cluster.follower())
+            let first = try await cluster.session(ttl: .seconds(60), on: follower)
+            let second = try await cluster.session(ttl: .seconds(60), on: follower)
+            _ = try token(await acquire("train", first, on: follower, of: cluster))
+            let sink = TurnSink()
+            func submit(_ operation: ServiceRequest.Operation) {
+                let request = ServiceRequest(
+                    token: 1, deadline: NodeClock.now() + .seconds(60), principal: "client/test", operation: operation)
+                cluster[follower].submit([request], from: sink)
+            }
+            submit(.claim(.acquireLock(.init(name: "train", session: second)), nil, until: .distantFuture))
+            try await until("the claim in the queue") {
+                try await cluster.queue(of: "train", on: leader) == [first, second]
+            }
+            // Frames vanish while the link stands: shorter than it takes to elect another leader.
+            try await cluster.isolate(leader)
+            submit(.cancel)
+            _ = try await cluster.status(of: follower)
+            try await cluster.heal(leader)
+            try await until("the queue without it", within: .seconds(10)) {
+                try await cluster.queue(of: "train", on: leader) == [first]
+            }
         }
     }
 }

@@ -1,3 +1,9 @@
+import Coordination
+import EsperTypes
+import RaftCore
+import RaftRuntime
+import RaftStorage
+import TestSupport
 import Testing
 
 @Suite(.timeLimit(.minutes(1))) struct `A disk that hangs` {
@@ -16,6 +22,41 @@ import Testing
             for (key, value) in [("before", "1"), ("during", "2"), ("after", "3")] {
                 #expect(try await cluster.get(key, on: leader) == value)
             }
+        }
+    }
+
+    @Test(.knownFault) func `and what came meanwhile make a leader refuse more, until it has all been written`()
+        async throws
+    {
+        var options = RuntimeOptions()
+        options.raft.storageStallLimit = .seconds(30)
+        let storage = StorageOptions(segmentBytes: 1 << 20, congestedQueueBytes: 64 << 10)
+        try await TestCluster.run(1, options: options, storage: storage) { cluster in
+            try await cluster.waitUntilQuiet("n1")
+            let (disk, sink) = (cluster.disk(of: "n1"), TurnSink())
+            disk.stall()
+            defer { disk.resume() }
+            // So much does not wait for the write before it.
+            func burst(_ tokens: ClosedRange<UInt64>) {
+                let value = [UInt8](repeating: 1, count: 50 << 10)
+                let requests = tokens.map { token in
+                    ServiceRequest(
+                        token: token, deadline: NodeClock.now() + .seconds(30), principal: "client/test",
+                        operation: .command(.put(.init(key: [UInt8(token)], value: value)), nil))
+                }
+                cluster["n1"].submit(requests, from: sink)
+            }
+            burst(1...6)
+            // Answered behind it: it is in the log's queue, which is longer than it should be.
+            _ = try await cluster.status(of: "n1")
+            burst(7...12)
+            let refused = try await eventually("a refusal") { sink.answer(to: 12) }.body
+            guard case .failed(let failure) = refused else { throw TestCluster.Unexpected(body: "\(refused)") }
+            #expect(failure.code == .overloaded && failure.outcome == .notCommitted)
+            disk.resume()
+            let written = try await eventually("the first burst") { sink.answer(to: 6) }.body
+            guard case .command = written else { throw TestCluster.Unexpected(body: "\(written)") }
+            try await cluster.put("after", "3", on: "n1")
         }
     }
 }

@@ -1,11 +1,14 @@
+import Glibc
 import RaftStorage
 import Synchronization
 
-/// The real file system, on a device that can be made to hang: what is to be durable waits until it works again.
+/// The real file system, on a device that can be made to hang, so that what is to be durable waits until it works again, or to
+/// be full.
 final class StallableFileSystem: FileSystem {
     private let base = POSIXFileSystem()
     fileprivate let isStalled = Monitor(false)
     fileprivate let logWrites = Atomic<Int>(0)
+    private let full = Atomic<Bool>(false)
 
     /// Durable writes to segments of the log so far, one that hangs included.
     var durableLogWrites: Int { logWrites.load(ordering: .relaxed) }
@@ -15,6 +18,12 @@ final class StallableFileSystem: FileSystem {
     func resume() {
         isStalled.withLock { $0 = false }
         isStalled.notify()
+    }
+
+    /// Whether there is no room for another file.
+    var isFull: Bool {
+        get { full.load(ordering: .relaxed) }
+        set { full.store(newValue, ordering: .relaxed) }
     }
 
     func createDirectory(_ path: String) throws(FileError) -> Bool { try base.createDirectory(path) }
@@ -58,7 +67,10 @@ private final class StallableFile: File {
         wait()
         try base.synchronize()
     }
-    func reserve(_ sizeBytes: UInt64) throws(FileError) { try base.reserve(sizeBytes) }
+    func reserve(_ sizeBytes: UInt64) throws(FileError) {
+        if disk.isFull { throw FileError(.reserve, path, code: ENOSPC) }
+        try base.reserve(sizeBytes)
+    }
     func dropCached() { base.dropCached() }
     func close() { base.close() }
 }

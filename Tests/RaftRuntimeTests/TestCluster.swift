@@ -30,6 +30,7 @@ final class TestCluster: Sendable {
     private let running = Mutex<[String: Running]>([:])
     private let disks = Mutex<[String: StallableFileSystem]>([:])
     private let options: RuntimeOptions
+    private let storage: StorageOptions
     private let adjust: @Sendable (String, inout RuntimeOptions) -> Void
 
     static let clusterID = ClusterID(0xc1)
@@ -39,6 +40,7 @@ final class TestCluster: Sendable {
     ///   - adjust: what one node has otherwise than the rest.
     init(
         _ count: Int, spares: Int = 0, options: RuntimeOptions = RuntimeOptions(),
+        storage: StorageOptions = StorageOptions(segmentBytes: 1 << 20),
         adjust: @escaping @Sendable (String, inout RuntimeOptions) -> Void = { _, _ in }
     ) async throws {
         names = (1...count).map { "n\($0)" }
@@ -47,6 +49,7 @@ final class TestCluster: Sendable {
         authority = try CertificateAuthority(newFor: "test.local", validFor: 3600, now: Date())
         group = MultiThreadedEventLoopGroup(numberOfThreads: count + spares)
         self.options = options
+        self.storage = storage
         self.adjust = adjust
         ports = try FreePorts.take(count + spares)
     }
@@ -54,10 +57,11 @@ final class TestCluster: Sendable {
     /// Runs `body` with every node started; stops them and removes the files, also when it fails.
     static func run(
         _ count: Int, spares: Int = 0, options: RuntimeOptions = RuntimeOptions(),
+        storage: StorageOptions = StorageOptions(segmentBytes: 1 << 20),
         adjust: @escaping @Sendable (String, inout RuntimeOptions) -> Void = { _, _ in },
         _ body: (TestCluster) async throws -> Void
     ) async throws {
-        let cluster = try await TestCluster(count, spares: spares, options: options, adjust: adjust)
+        let cluster = try await TestCluster(count, spares: spares, options: options, storage: storage, adjust: adjust)
         do {
             for name in cluster.names { try await cluster.start(name) }
             try await body(cluster)
@@ -93,16 +97,15 @@ final class TestCluster: Sendable {
         let all = names + spareNames
         let id = NodeID(UInt64(all.firstIndex(of: name)! + 1))
         let entropy: @Sendable () -> UInt64 = { UInt64.random(in: 1 ... .max) }
-        let options = StorageOptions(segmentBytes: 1 << 20)
         let disk = disk(of: name)
         if try !DataDirectory.exists(path, in: disk) {
             try DataDirectory.create(
                 path,
                 identity: StorageIdentity(cluster: Self.clusterID, node: id, incarnation: Incarnation(entropy())),
                 configuration: Configuration(voters: names.indices.map { NodeID(UInt64($0 + 1)) }), in: disk,
-                options: options, entropy: entropy)
+                options: storage, entropy: entropy)
         }
-        let directory = try DataDirectory.open(path, in: disk, options: options, entropy: entropy)
+        let directory = try DataDirectory.open(path, in: disk, options: storage, entropy: entropy)
         var recovered = try directory.recoverNode()
         if !replays { recovered.replay = nil }
         let issued = try authority.issue(.node, name: name, hosts: ["127.0.0.1"], validFor: 3600, now: Date())
@@ -157,6 +160,17 @@ final class TestCluster: Sendable {
         case .status(let status): return status
         case let other: throw Unexpected(body: "\(other)")
         }
+    }
+
+    /// Drops all that it and its peers say to each other; their links stand.
+    func isolate(_ name: String) async throws {
+        let body = await self[name].call(.isolate(fromPeers: []), principal: "test", timeout: .seconds(5))
+        guard case .done = body else { throw Unexpected(body: "\(body)") }
+    }
+
+    func heal(_ name: String) async throws {
+        let body = await self[name].call(.heal, principal: "test", timeout: .seconds(5))
+        guard case .done = body else { throw Unexpected(body: "\(body)") }
     }
 
     func stop(_ name: String) async {
@@ -247,6 +261,22 @@ final class TestCluster: Sendable {
         case .keptAlive(let ttl): return ttl
         case .failed(let failure): throw failure
         case let other: throw Unexpected(body: "\(other)")
+        }
+    }
+
+    /// Sessions in the queue of a lock, the holder first.
+    func queue(of lock: String, on name: String) async throws -> [SessionID] {
+        guard case .lock(let state) = try await read(.lock(name: lock, claims: 8), on: name) else {
+            throw Unexpected(body: "no lock")
+        }
+        return state?.claims.map(\.session) ?? []
+    }
+
+    /// Until the table of members holds what the leader notes of them by itself, so that it has nothing more to write.
+    func waitUntilQuiet(_ name: String) async throws {
+        try await until("the member table complete") {
+            guard case .members(let table) = try await read(.members, on: name) else { return false }
+            return table.records.count >= names.count && table.records.allSatisfy { $0.incarnation != nil }
         }
     }
 

@@ -7,6 +7,9 @@ final class TurnSink: ReplySink {
 
     func deliver(_ replies: [ServiceReply]) { turns.withLock { $0.append(replies) } }
 
+    /// Turns that delivered something, and all they did.
+    var delivered: (turns: Int, replies: [ServiceReply]) { turns.withLock { ($0.count, $0.flatMap(\.self)) } }
+
     /// The turn that answered this, and the answer.
     func answer(to token: UInt64) -> (turn: Int, body: ServiceReply.Body)? {
         turns.withLock { turns in
