@@ -38,7 +38,8 @@ public final class OutboxProjector: Sendable {
         public var deadline: Duration = .seconds(10)
         public var minimumBackoff: Duration = .milliseconds(100)
         public var maximumBackoff: Duration = .seconds(5)
-        /// Without any news the projector looks after the outbox and PostgreSQL this often.
+        /// Without any news the projector looks after the outbox this often, and asks PostgreSQL, which may take as long to answer:
+        /// what ``OutboxProjector/health`` says is never older than both together.
         public var checkInterval: Duration = .seconds(5)
 
         public init() {}
@@ -142,6 +143,8 @@ public final class OutboxProjector: Sendable {
         var unacknowledgedRecords = 0
         /// Since when an acknowledgement is due.
         var unacknowledgedSince: ContinuousClock.Instant?
+        /// When PostgreSQL last answered.
+        var answeredAt: ContinuousClock.Instant?
     }
 
     private func turn(_ loop: inout Loop) async throws {
@@ -152,7 +155,7 @@ public final class OutboxProjector: Sendable {
         }
         guard let term = shared.withLock({ $0.term }), term != loop.deposed else {
             loop.fenced = nil
-            if let unavailable = client.status.unavailable { throw unavailable }
+            try await confirm(&loop)
             succeeded(&loop)
             await bell.wait(atMost: options.checkInterval, clock: clock)
             return
@@ -168,7 +171,7 @@ public final class OutboxProjector: Sendable {
                 if waited >= options.acknowledgeInterval { return try await acknowledge(&loop) }
                 pause = options.acknowledgeInterval - waited
             }
-            if let unavailable = client.status.unavailable { throw unavailable }
+            try await confirm(&loop)
             succeeded(&loop)
             await bell.wait(atMost: pause, clock: clock)
             // A burst shares a transaction. A sleep that is cancelled ends the loop anyway.
@@ -178,6 +181,14 @@ public final class OutboxProjector: Sendable {
         try await write(records, term, &loop)
         succeeded(&loop)
         if loop.unacknowledgedRecords >= options.acknowledgeRecords { try await acknowledge(&loop) }
+    }
+
+    /// Asks PostgreSQL whether it is there, unless it has lately shown that it is: one that hangs breaks no connection.
+    private func confirm(_ loop: inout Loop) async throws {
+        if let unavailable = client.status.unavailable { throw unavailable }
+        if let answeredAt = loop.answeredAt, .now - answeredAt < options.checkInterval { return }
+        _ = try await client.execute([Statement("SELECT 1")], within: options.checkInterval)
+        loop.answeredAt = .now
     }
 
     private func fence(_ term: Term, _ loop: inout Loop) async throws {
@@ -197,6 +208,7 @@ public final class OutboxProjector: Sendable {
     private func write(_ records: [OutboxRecord], _ term: Term, _ loop: inout Loop) async throws {
         let start = ContinuousClock.now
         try await store(records[...], term)
+        loop.answeredAt = .now
         metrics.writeDuration.recordNanoseconds((ContinuousClock.now - start).nanoseconds)
         metrics.batchRecords.record(records.count)
         metrics.recordsWritten.increment(by: records.count)

@@ -144,6 +144,23 @@ import Testing
         }
     }
 
+    @Test func `a server that hangs is told of where nothing is written too`() async throws {
+        try await withCatalogDatabase { server, client in
+            try await withProjector(client, MemoryOutbox(), options: { $0.checkInterval = .milliseconds(200) }) {
+                projector in
+                // A follower's, then that of a leader with nothing to say.
+                for term in [nil, Term(1)] {
+                    projector.leadershipChanged(term)
+                    await until { projector.health == .ok }
+                    try server.pause()
+                    await until { projector.health != .ok }
+                    try server.resume()
+                    await until { projector.health == .ok }
+                }
+            }
+        }
+    }
+
     @Test func `garbage is stored in a form that keeps it apart`() async throws {
         try await withCatalogDatabase { server, client in
             let outbox = MemoryOutbox()
