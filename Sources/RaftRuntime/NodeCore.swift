@@ -146,7 +146,8 @@ final class NodeCore {
     var exclusion: Exclusion?
     var isStopped = false
     var isIsolated = false
-    var isLogCongested = false
+    /// While the log's queue is too long and nothing is admitted: the last write that made it so.
+    var congestedBy: WriteSequence?
     var isLogFull = false
     var isSnapshotRunning = false
     /// The snapshot on its way in that the log speaks of.
@@ -292,7 +293,7 @@ final class NodeCore {
                 pruneAfter = (batch.sequence, named)
             }
             batchWritten(batch)
-            logIsCongested(log.append(batch) == .congested)
+            noteCongestion(by: log.append(batch) == .congested ? batch.sequence : nil)
         case .send(let message, let peer, let after):
             if let after, after > durableThrough {
                 heldMessages.append((after, message, peer))
@@ -332,11 +333,12 @@ final class NodeCore {
 
     // MARK: - The log's answers
 
-    private func logIsCongested(_ isCongested: Bool) {
-        if isCongested { metrics.congestedWrites.increment() }
-        guard isCongested != self.isLogCongested else { return }
-        self.isLogCongested = isCongested
-        step(.admission(paused: isCongested))
+    /// A leader that admits nothing may have nothing more to append, so the pause also ends with the write that caused it.
+    private func noteCongestion(by write: WriteSequence?) {
+        if write != nil { metrics.congestedWrites.increment() }
+        let wasCongested = congestedBy != nil
+        congestedBy = write
+        if wasCongested != (write != nil) { step(.admission(paused: write != nil)) }
     }
 
     /// Without room for the next segment no entries are taken, while the log itself still has room for terms and votes.
@@ -354,6 +356,7 @@ final class NodeCore {
     func persisted(through sequence: WriteSequence) {
         guard !isStopped, sequence > durableThrough else { return }
         durableThrough = sequence
+        if let write = congestedBy, write <= sequence { noteCongestion(by: nil) }
         while let held = heldMessages.first, held.after <= sequence {
             transport.send(.raft(held.message), to: held.to)
             heldMessages.removeFirst()

@@ -32,7 +32,7 @@ public final class LogWriter: Sendable {
 
     public enum Pressure: Sendable, Hashable {
         case normal
-        /// The disk falls behind: stop admitting work until a later `append` answers `normal`.
+        /// The disk falls behind: stop admitting work until a later `append` answers `normal`, or this batch is durable.
         case congested
     }
 

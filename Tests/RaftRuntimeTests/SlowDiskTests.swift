@@ -25,7 +25,7 @@ import Testing
         }
     }
 
-    @Test(.knownFault) func `and what came meanwhile make a leader refuse more, until it has all been written`()
+    @Test func `and what came meanwhile make a leader refuse more, until it has all been written`()
         async throws
     {
         var options = RuntimeOptions()
