@@ -242,7 +242,8 @@ extension NodeCore {
         ownRefused(own, reason, now)
     }
 
-    /// Nothing of these is in any log. What a better leader may take waits for one; what no leader takes ends here.
+    /// Nothing of these is in any log. What a better leader may take waits for one; what no leader takes ends here, but for
+    /// the node's own commands: nobody else would make them again.
     func ownRefused(_ numbers: [UInt64], _ reason: RefusalReason, _ now: Instant) {
         metrics.refused.increment(by: numbers.count)
         let numbers = forgetExpiries(numbers)
@@ -251,12 +252,20 @@ extension NodeCore {
         case .notLeader, .transferring, .storageStalled, .quorumUnreachable, .leadershipLost, .unconfirmed:
             hold(numbers, now)
         case .overloaded, .paused:
-            end(numbers, .overloaded, "the leader has too much to write; try again")
+            end(othersThanOwn(numbers, now), .overloaded, "the leader has too much to write; try again")
         case .storageFull:
-            end(numbers, .storageFull, "the leader's disk is full: it writes nothing until there is space again")
+            end(
+                othersThanOwn(numbers, now), .storageFull,
+                "the leader's disk is full: it writes nothing until there is space again")
         case .oversized:
             end(numbers, .oversized, "the command is larger than an entry may be")
         }
+    }
+
+    /// Lets the node's own commands among these wait.
+    private func othersThanOwn(_ numbers: [UInt64], _ now: Instant) -> [UInt64] {
+        hold(numbers.filter { proposals[$0]?.isOwn == true }, now)
+        return numbers.filter { proposals[$0]?.isOwn != true }
     }
 
     private func end(_ numbers: [UInt64], _ code: ServiceFailure.Code, _ message: String) {

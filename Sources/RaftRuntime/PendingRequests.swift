@@ -42,6 +42,10 @@ struct PendingProposal {
     /// Set for the leader's own expiry of sessions, which is never passed to another leader: one that is not appended
     /// is forgotten, and the sessions are due again.
     var expiring: [SessionID] = []
+
+    /// What the node itself has to say and nobody would say in its place: that a claim is given up, say, or a record for the
+    /// audit trail.
+    var isOwn: Bool { caller == nil && claim == nil && !isBarrier && membership == nil }
 }
 
 /// A session's place in the queue of a lock or an election.

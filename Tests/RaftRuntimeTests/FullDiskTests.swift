@@ -19,7 +19,7 @@ import Testing
         }
     }
 
-    @Test(.knownFault) func `lets what the node itself has to write wait`() async throws {
+    @Test func `lets what the node itself has to write wait`() async throws {
         try await TestCluster.run(1) { cluster in
             let first = try await cluster.session(ttl: .seconds(60), on: "n1")
             let second = try await cluster.session(ttl: .seconds(60), on: "n1")
