@@ -196,11 +196,11 @@ extension NodeCore {
         submit([number], NodeClock.now())
     }
 
-    /// Whether somebody waits for a command that went to the present leader.
+    /// Whether the end of a command that went to the present leader is awaited, by a caller or by the node itself.
     func hasSentProposal(before end: UInt64) -> Bool {
         var isFound = false
         proposals.forEach { number, proposal in
-            if number < end, proposal.caller != nil, case .sent(term, _) = proposal.state { isFound = true }
+            if number < end, !proposal.isBarrier, case .sent(term, _) = proposal.state { isFound = true }
         }
         return isFound
     }
