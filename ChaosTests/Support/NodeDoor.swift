@@ -35,19 +35,26 @@ final class NodeDoor: Sendable {
         var description: String { "\(code) \(failure) \(outcome.map(\.rawValue) ?? "outcome not said")" }
     }
 
+    /// The node has left, perhaps just now.
+    struct NotAMember: Error {
+        let name: String
+    }
+
     private let connection: ClientConnection
 
     private init(_ connection: ClientConnection) { self.connection = connection }
 
     /// Connects to a node, or to whatever stands on `port` in its place.
     static func open(_ name: String, of cluster: LocalCluster, port: Int? = nil) async throws -> NodeDoor {
+        let member = cluster.members.first { $0.name == name }
+        guard let port = port ?? member?.apiListenPort else { throw NotAMember(name: name) }
         let credentials = try TLSCredentials(
             certificateFile: "\(cluster.root)/tester.pem", privateKeyFile: "\(cluster.root)/tester.key",
             authorityFile: "\(cluster.root)/ca.pem", now: Date())
         let context = try NIOSSLContext(configuration: credentials.apiClientConfiguration(applicationProtocols: ["h2"]))
         return NodeDoor(
             try await ClientConnection.connect(
-                host: "127.0.0.1", port: port ?? cluster.member(name).apiListenPort, tls: context,
+                host: "127.0.0.1", port: port, tls: context,
                 on: MultiThreadedEventLoopGroup.singleton.any(), timeout: .seconds(5)
             ).get())
     }
