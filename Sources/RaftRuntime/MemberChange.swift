@@ -53,7 +53,8 @@ struct MembershipOrder: Hashable, Sendable {
     var changes: [MemberChange]
     /// Who was meant: a name may be forgotten, or another node's, by the time a second leader is asked.
     var known: [String: NodeID] = [:]
-    /// Asked before, of a leader that is gone: what it may have begun is waited for.
+    /// A leader that leads no more may have begun it: that is waited for, and until it is found out nobody is told that nothing was
+    /// changed.
     var isRepeat = false
     var principal: String
     /// How long the caller waits from now on.

@@ -128,7 +128,9 @@ extension NodeCore {
             answer(pending.asker, MembershipReply(index: index, members: pending.subjects))
         case .unknown:
             memberships[token] = nil
-            passOn(pending.order, for: pending.asker)
+            var order = pending.order
+            order.isRepeat = true
+            passOn(order, for: pending.asker)
         }
     }
 
@@ -151,13 +153,13 @@ extension NodeCore {
             }
             memberships[token] = nil
             guard case .caller(let caller) = pending.asker else { continue }
-            if pending.phase == .waiting {
+            if pending.phase == .waiting, !pending.order.isRepeat {
                 fail(
                     caller, .changePending, "another change is not finished yet; nothing was changed", .notCommitted)
             } else {
                 fail(
                     caller, .timedOut,
-                    "the change is in the log but was not confirmed in time; esper cluster status shows what came of it",
+                    "the change was begun but not confirmed in time; esper cluster status shows what came of it",
                     .unknown)
             }
         }

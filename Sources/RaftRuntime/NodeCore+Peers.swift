@@ -325,10 +325,16 @@ extension NodeCore: PeerDelegate {
 }
 
 extension PendingQuestion {
-    /// What to ask now: with the time that is left, and whether somebody was asked before.
+    /// Whether somebody may have begun to do what is asked for.
+    var mayBeBegun: Bool {
+        guard case .changeMembers(let order) = question else { return wasAsked }
+        return wasAsked || order.isRepeat
+    }
+
+    /// What to ask now: with the time that is left, and whether it may be begun.
     fileprivate func words(_ now: Instant) -> PeerQuestion {
         guard case .changeMembers(var order) = question else { return question }
-        order.isRepeat = wasAsked
+        order.isRepeat = mayBeBegun
         order.patience = max(caller.deadline - now, .zero)
         return .changeMembers(order)
     }

@@ -332,7 +332,7 @@ extension NodeCore {
         }
         for number in expired {
             guard let question = questions.remove(number) else { continue }
-            if question.wasAsked || !question.question.changesMembers {
+            if question.mayBeBegun || !question.question.changesMembers {
                 fail(question.caller, .timedOut, "the node that was asked did not answer in time", .unknown)
             } else {
                 let who = question.addressee.map { member($0)?.name ?? $0.description } ?? "the leader"
