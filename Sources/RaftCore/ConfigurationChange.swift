@@ -55,6 +55,8 @@ public enum ConfigurationRefusal: Error, Hashable, Sendable {
     case storageStalled
     /// The driver paused admission.
     case paused
+    /// The leader's disk is full, and the change before, if there was one, is committed.
+    case storageFull
     /// The changes leave everything as it is.
     case unchanged
     /// Two of the changes are about this node.

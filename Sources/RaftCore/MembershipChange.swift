@@ -36,9 +36,10 @@ extension RaftNode {
         guard role == .leader else { throw .notLeader(hint: leader) }
         if isDriverStalled || lastStallAttempt != nil { throw .storageStalled }
         if transfer != nil { throw .transferring }
-        if isPaused || isStorageFull { throw .paused }
+        if isPaused { throw .paused }
         guard commit >= termStart else { throw .termNotCommitted }
         guard log.configuration.index <= commit else { throw .changePending(log.configuration.index) }
+        if isStorageFull { throw .storageFull }
         let current = log.configuration.configuration
         switch request {
         case .leaveJoint:

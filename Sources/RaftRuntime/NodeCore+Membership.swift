@@ -91,6 +91,13 @@ extension NodeCore {
         advanceMembership(token)
     }
 
+    /// The leader takes no admissions: a change that waits for one ends, unless it may be begun already and has to be found out
+    /// about.
+    func admissionRefused(_ token: UInt64, _ code: ServiceFailure.Code, _ message: String) {
+        guard memberships[token]?.order.isRepeat == false else { return }
+        endMembership(token, failing: code, message)
+    }
+
     /// Hands every change that waits to the core, which says whether its time has come.
     func advanceMemberships() {
         for token in memberships.keys.sorted() { advanceMembership(token) }
@@ -238,6 +245,7 @@ extension NodeCore {
             return (.changePending, "the change at index \(index) is not committed yet; try again")
         case .joint, .termNotCommitted, .transferring, .notLeader, .paused, .storageStalled:
             return (.changePending, "another change or a hand-over is under way; try again")
+        case .storageFull: return (.storageFull, Self.storageFullMessage)
         case .notJoint, .unchanged: return (.changeRefused, "there is nothing to change")
         case .repeated(let id): return (.changeRefused, "two of the changes are about \(name(id))")
         case .notMember(let id): return (.unknownMember, "\(name(id)) is no member")

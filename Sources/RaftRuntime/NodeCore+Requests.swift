@@ -254,9 +254,7 @@ extension NodeCore {
         case .overloaded, .paused:
             end(othersThanOwn(numbers, now), .overloaded, "the leader has too much to write; try again")
         case .storageFull:
-            end(
-                othersThanOwn(numbers, now), .storageFull,
-                "the leader's disk is full: it writes nothing until there is space again")
+            end(othersThanOwn(numbers, now), .storageFull, Self.storageFullMessage)
         case .oversized:
             end(numbers, .oversized, "the command is larger than an entry may be")
         }
@@ -272,11 +270,14 @@ extension NodeCore {
         for number in numbers {
             guard let proposal = proposals.remove(number) else { continue }
             if proposal.isBarrier { needsBarrier = true }
+            if let token = proposal.membership { admissionRefused(token, code, message) }
             guard let caller = proposal.caller else { continue }
             if proposal.claim != nil { cancellable[CallerKey(caller.sink, caller.token)] = nil }
             fail(caller, code, message, .notCommitted)
         }
     }
+
+    static var storageFullMessage: String { "the leader's disk is full: it writes nothing until there is space again" }
 
     static var foreignMark: UInt64 { 1 << 63 }
 

@@ -168,7 +168,7 @@ import Testing
         #expect(cluster[leader].outcomes[again] == [.refused(.notJoint)])
     }
 
-    @Test func `no change during a transfer, a stall, or a pause`() {
+    @Test func `no change during a transfer, a stall, or a pause, or on a full disk`() {
         let (cluster, leader) = cluster()
         func refusal() -> ConfigurationOutcome? {
             let token = cluster.change([.addLearner(NodeID(4))], on: leader)
@@ -176,7 +176,9 @@ import Testing
         }
         cluster.turn(cluster[leader], [.admission(paused: true)])
         #expect(refusal() == .refused(.paused))
-        cluster.turn(cluster[leader], [.admission(paused: false)])
+        cluster.turn(cluster[leader], [.admission(paused: false), .storageFull(true)])
+        #expect(refusal() == .refused(.storageFull))
+        cluster.turn(cluster[leader], [.storageFull(false)])
         cluster.drops = { message, _, _ in if case .timeoutNow = message { true } else { false } }
         cluster.turn(cluster[leader], [.transferLeadership(to: nil)])
         #expect(refusal() == .refused(.transferring))
