@@ -116,17 +116,19 @@ extension NodeCore {
             return answer(
                 pending.asker, MembershipReply(index: status.configurationIndex, members: pending.subjects))
         }
+        memberships[token]?.phase = .changing
         step(.changeConfiguration(token: token, .change(changes, autoLeave: true)))
     }
 
     func configurationChange(_ token: UInt64, _ outcome: ConfigurationOutcome) {
         guard let pending = memberships[token] else { return }
         switch outcome {
-        case .accepted:
-            memberships[token]?.phase = .changing
-            recordChanges(pending)
+        case .accepted: recordChanges(pending)
         case .refused(let refusal):
-            if refusal.passes || pending.order.isRepeat && refusal.isOfAnotherChange { return }
+            if refusal.passes || pending.order.isRepeat && refusal.isOfAnotherChange {
+                memberships[token]?.phase = .waiting
+                return
+            }
             let (code, message) = explain(refusal)
             endMembership(token, failing: code, message)
         case .done(_, let index):

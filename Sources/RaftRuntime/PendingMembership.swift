@@ -18,7 +18,7 @@ struct PendingMembership {
         case admitting(Int)
         /// To be handed to the core, now or when it can take it.
         case waiting
-        /// In the log.
+        /// Handed to the core: in the log, unless it says in the same turn why not.
         case changing
     }
 

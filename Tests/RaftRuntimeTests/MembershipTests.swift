@@ -266,4 +266,15 @@ struct MembershipTests {
             }
         }
     }
+
+    @Test func `a change that is asked for as a leader begins is made once, and answered with what came of it`()
+        async throws
+    {
+        // Its admission is applied together with the first entries of the term, or soon after.
+        for _ in 0..<5 {
+            try await TestCluster.run(1, spares: 1) { cluster in
+                #expect(try await cluster.change([.add(cluster.newMember("n2"))], on: "n1").members == [NodeID(2)])
+            }
+        }
+    }
 }
