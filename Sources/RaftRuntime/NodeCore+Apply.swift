@@ -118,8 +118,8 @@ extension NodeCore {
         metrics.resent.increment(by: lost.count)
         for number in lost {
             guard let proposal = proposals[number] else { continue }
-            // What nobody waits for any more: an abandoned claim, a barrier that another one has replaced.
-            if proposal.caller == nil, proposal.claim != nil || proposal.isBarrier {
+            // What nobody waits for any more: an abandoned command, a barrier that another one has replaced.
+            if proposal.isAbandoned || proposal.isBarrier {
                 _ = proposals.remove(number)
             } else {
                 proposals[number]?.state = .waiting

@@ -247,7 +247,13 @@ extension NodeCore {
     func ownRefused(_ numbers: [UInt64], _ reason: RefusalReason, _ now: Instant) {
         metrics.refused.increment(by: numbers.count)
         let numbers = forgetExpiries(numbers)
-        for number in numbers { proposals[number]?.state = .waiting }
+        for number in numbers {
+            if proposals[number]?.isAbandoned == true {
+                _ = proposals.remove(number)
+            } else {
+                proposals[number]?.state = .waiting
+            }
+        }
         switch reason {
         case .notLeader, .transferring, .storageStalled, .quorumUnreachable, .leadershipLost, .unconfirmed:
             hold(numbers, now)
@@ -355,10 +361,15 @@ extension NodeCore {
             fail(caller, code, "no leader took the command in time; it was not written", .notCommitted)
         case .sent:
             // The entry may still be committed: only the caller is gone.
-            proposals[number]?.caller = nil
+            abandon(number)
             fail(
                 caller, .timedOut, "the command was sent but not confirmed in time; it may still take effect", .unknown)
         }
+    }
+
+    private func abandon(_ number: UInt64) {
+        proposals[number]?.caller = nil
+        proposals[number]?.isAbandoned = true
     }
 
     private func expireRead(_ number: UInt64) {
@@ -382,7 +393,7 @@ extension NodeCore {
             if proposals[number]?.state == .waiting {
                 _ = proposals.remove(number)
             } else {
-                proposals[number]?.caller = nil
+                abandon(number)
             }
         case .claim(let claim)?:
             claims[claim] = nil

@@ -24,7 +24,7 @@ struct PendingProposal {
         case sent(Term, epoch: UInt64)
     }
 
-    /// Nil for the node's own commands, which nobody waits for.
+    /// Nil for the node's own commands, which nobody waits for, and for what is abandoned.
     var caller: Caller?
     var state: State
     /// Encoded with this node as the origin; the leader's time is stamped into it when it is appended.
@@ -35,6 +35,8 @@ struct PendingProposal {
     var waitsUntil = Instant.distantFuture
     /// Set for the command that takes a claim out of its queue.
     var withdraws: ClaimKey?
+    /// The caller has gone, or was told that what becomes of it is unknown: it is not sent again.
+    var isAbandoned = false
     /// Once applied, what was sent to its leader in earlier epochs and was not is known to be lost.
     var isBarrier = false
     /// Set for admissions: the change of members that waits for the new node's ID.
@@ -45,7 +47,7 @@ struct PendingProposal {
 
     /// What the node itself has to say and nobody would say in its place: that a claim is given up, say, or a record for the
     /// audit trail.
-    var isOwn: Bool { caller == nil && claim == nil && !isBarrier && membership == nil }
+    var isOwn: Bool { caller == nil && !isAbandoned && !isBarrier && membership == nil }
 }
 
 /// A session's place in the queue of a lock or an election.

@@ -355,7 +355,7 @@ struct RuntimeTests {
         }
     }
 
-    @Test(.knownFault) func `a command is not sent again once its caller was told that what became of it is unknown`()
+    @Test func `a command is not sent again once its caller was told that what became of it is unknown`()
         async throws
     {
         var options = RuntimeOptions()
