@@ -207,7 +207,7 @@ extension NodeCore: PeerDelegate {
         default: break
         }
         if answer == .notLeader {
-            // Asked again when the next leader is known.
+            // Asked again when the next leader is known, and with the next report.
             questions[token]?.asked = nil
             return
         }

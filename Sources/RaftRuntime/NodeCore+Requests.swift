@@ -382,7 +382,9 @@ extension NodeCore {
             fail(caller, .timedOut, "the keys were not read in time; ask for fewer at once", .notCommitted)
         case .keepAlive(_, let caller):
             fail(caller, .unconfirmed, "no quorum confirmed the leader in time", .unknown)
-        case .peerKeepAlive, .peerTimeToLive: break
+        // The peer waits longer than this, and asks again.
+        case .peerKeepAlive(_, let peer, let token), .peerTimeToLive(_, let peer, let token):
+            answer(.notLeader, token, peer)
         }
     }
 

@@ -63,7 +63,7 @@ struct LeasedSessionTests {
         }
     }
 
-    @Test(.knownFault) func `what a follower asks for its callers is answered once a new leader may commit`()
+    @Test func `what a follower asks for its callers is answered once a new leader may commit`()
         async throws
     {
         var options = RuntimeOptions()
