@@ -314,7 +314,10 @@ extension NodeCore {
         replies.removeAll(keepingCapacity: true)
     }
 
-    /// Answers every request whose time is over, and finds the next deadline.
+    /// All that waits is looked through for whose time is over, so not for each by itself; an answer may be late by so much.
+    private static var expiryInterval: Duration { .milliseconds(5) }
+
+    /// Answers every request whose time is over, and finds when to look again.
     func expireRequests(_ now: Instant) {
         var next = Instant.distantFuture
         var expired: [UInt64] = []
@@ -348,7 +351,7 @@ extension NodeCore {
                     "\(who) could not be reached; nothing was changed", .notCommitted)
             }
         }
-        nextExpiry = min(next, expireClaims(now))
+        nextExpiry = max(min(next, expireClaims(now)), now + Self.expiryInterval)
     }
 
     private func expireProposal(_ number: UInt64) {

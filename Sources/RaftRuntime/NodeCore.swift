@@ -130,7 +130,7 @@ final class NodeCore {
     var timerDeadline = Instant.distantFuture
     var nextReport = Instant.zero
     var nextRetry = Instant.distantFuture
-    /// No pending request's deadline lies before this.
+    /// When to look for requests whose deadline has passed.
     var nextExpiry = Instant.distantFuture
     /// What ``position`` was told last.
     var toldPosition: (Term, LogIndex)

@@ -4,7 +4,8 @@ public import EsperTypes
 /// What a front door asks of the node, whichever protocol it came by.
 ///
 /// Doors hand over whole batches through ``NodeHandle/submit(_:from:)``; every request is answered exactly once
-/// through its ``ReplySink`` (a watch any number of times, then once with its end), at the deadline at the latest.
+/// through its ``ReplySink`` (a watch any number of times, then once with its end), some milliseconds after the deadline at
+/// the latest.
 public struct ServiceRequest: Sendable {
     /// Chosen by the sink; names the request in replies and in ``Operation/cancel``.
     public var token: UInt64

@@ -379,7 +379,7 @@ struct RuntimeTests {
         }
     }
 
-    @Test(.knownFault) func `many deadlines that lie close together are looked after together`() async throws {
+    @Test func `many deadlines that lie close together are looked after together`() async throws {
         try await TestCluster.run(3) { cluster in
             let leader = try await cluster.leader()
             for name in cluster.names where name != leader { await cluster.stop(name) }

@@ -306,7 +306,7 @@ struct SessionAndLockTests {
         }
     }
 
-    @Test(.knownFault)
+    @Test
     func `a place that is given up while nothing reaches the leader is given up once something does`() async throws {
         var options = RuntimeOptions()
         options.raft.electionTimeout = .seconds(1)
