@@ -55,7 +55,12 @@ import Testing
         #expect(holds.evidence(of: digest(2)) == nil)
         holds.note([digest(1): archive], under: again)
         #expect(holds.evidence(of: digest(1)) == archive)
-        // The oldest claim of a blob counts.
+    }
+
+    @Test func `the oldest claim of a blob counts`() {
+        var holds = BlobHolds()
+        let first = holds.claim([digest(1)], now: at(2))
+        holds.note([digest(1): archive], under: first)
         let last = holds.claim([digest(1)], now: at(900))
         holds.note([digest(1): BlobHolding(tiers: TierSet(.catalog))], under: last)
         #expect(holds.evidence(of: digest(1))?.tiers == [TierSet(.catalog), TierSet(.archive)])
