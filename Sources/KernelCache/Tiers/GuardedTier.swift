@@ -10,7 +10,7 @@ internal import Synchronization
 /// - Every call ends by its deadline, and by the tier's own limit, even when the tier does not come back.
 /// - A breaker keeps calls from a tier that fails, and ``run()`` probes until it is back: a tier that is down at the start,
 ///   breaks in between or flaps costs its callers nothing but refusals, and returns without a restart.
-/// - Calls at once and operations per second are bounded; calls given up that still run count.
+/// - Calls at once are bounded; calls given up that still run count. The probes are one more, at most.
 /// - Bytes are checked against their digest. Wrong ones are dropped, counted, discarded in the tier, and reported as absent.
 public final class GuardedTier: BlobTier {
     public struct Settings: Sendable {
@@ -25,10 +25,6 @@ public final class GuardedTier: BlobTier {
         public var maximumCalls = 256
         /// Digests of one question: a larger one is asked in parts, each with its own limit, so that only the tier's own slowness counts.
         public var digestsAtOnce = 1024
-        /// Digests per second, asked or written; nil: as many as come.
-        public var operationsPerSecond: Double?
-        /// Digests at once beyond the rate.
-        public var burst: Double = 4096
 
         public init() {}
     }
@@ -44,9 +40,11 @@ public final class GuardedTier: BlobTier {
 
     private struct Guard {
         var breaker: CircuitBreaker
-        var bucket: TokenBucket?
         var calls = 0
+        /// Whether ``run()`` makes the trials.
         var isProbed = false
+        /// One of its probes has not ended yet, be it given up or not.
+        var isProbing = false
         /// What last spoke against the tier.
         var reason = ""
     }
@@ -65,10 +63,7 @@ public final class GuardedTier: BlobTier {
         logger[metadataKey: "cache.tier"] = "\(self.label)"
         self.logger = logger
         metrics = TierMetrics(tier: self.label)
-        state = Mutex(
-            Guard(
-                breaker: CircuitBreaker(settings: settings.breaker, seed: seed),
-                bucket: settings.operationsPerSecond.map { TokenBucket(perSecond: $0, burst: settings.burst) }))
+        state = Mutex(Guard(breaker: CircuitBreaker(settings: settings.breaker, seed: seed)))
     }
 
     /// Of the breaker.
@@ -93,25 +88,26 @@ public final class GuardedTier: BlobTier {
     public var isSuspended: Bool { health != .closed }
 
     /// Probes the tier at once, and afterwards whenever its breaker allows a trial, until the task is cancelled. While it runs
-    /// no caller's request is the trial.
+    /// no caller's request is the trial. A probe that hangs is the only one: nothing would bound those left behind.
     public func run() async {
         state.withLock { $0.isProbed = true }
         defer { state.withLock { $0.isProbed = false } }
-        var isFirst = true
+        var isDue = true
         while !Task.isCancelled {
-            let (isClosed, trial) = state.withLock { ($0.breaker.state == .closed, $0.breaker.nextTrial) }
-            if isFirst || (!isClosed && trial.map { NodeClock.now() >= $0 } ?? false) {
-                isFirst = false
+            if isDue {
                 // What it came to stands in the breaker.
-                try? await call(operations: 0, limit: settings.callLimit, deadline: .distantFuture, isProbe: true) {
+                try? await call(limit: settings.callLimit, deadline: .distantFuture, isProbe: true) {
                     tier, deadline throws(TierFailure) in try await tier.probe(deadline: deadline)
                 }
-                continue
             }
-            let now = NodeClock.now()
-            let wait = min(trial.map { max($0 - now, .zero) } ?? Self.look, Self.look) + .milliseconds(1)
+            // A pause that is over by now was no pause: the probe hangs, or has told nothing of the tier.
+            let pause = state.withLock { $0.breaker.nextTrial }.map { $0 - NodeClock.now() } ?? .zero
+            let wait = pause > .zero ? min(pause, Self.look) + .milliseconds(1) : Self.look
             // Cancelled: the loop ends.
             try? await Task.sleep(for: wait, clock: .continuous)
+            isDue = state.withLock { state in
+                !state.isProbing && state.breaker.nextTrial.map { NodeClock.now() >= $0 } ?? false
+            }
         }
     }
 
@@ -125,7 +121,7 @@ public final class GuardedTier: BlobTier {
         let start = NodeClock.now()
         var found: [Digest: [UInt8]] = [:]
         for part in digests.parts(of: settings.digestsAtOnce) {
-            let some = try await call(operations: part.count, limit: settings.callLimit, deadline: deadline) {
+            let some = try await call(limit: settings.callLimit, deadline: deadline) {
                 tier, deadline throws(TierFailure) in try await tier.get(part, deadline: deadline)
             }
             found.merge(some) { $1 }
@@ -148,7 +144,7 @@ public final class GuardedTier: BlobTier {
     public func put(_ blobs: [Blob], deadline: Instant) async throws(TierFailure) {
         if blobs.isEmpty { return }
         let start = NodeClock.now()
-        try await call(operations: blobs.count, limit: settings.writeLimit, deadline: deadline) {
+        try await call(limit: settings.writeLimit, deadline: deadline) {
             tier, deadline throws(TierFailure) in try await tier.put(blobs, deadline: deadline)
         }
         metrics.writeDuration.recordNanoseconds((NodeClock.now() - start).nanoseconds)
@@ -159,7 +155,7 @@ public final class GuardedTier: BlobTier {
     public func has(_ digests: [Digest], deadline: Instant) async throws(TierFailure) -> Set<Digest> {
         var found: Set<Digest> = []
         for part in digests.parts(of: settings.digestsAtOnce) {
-            let some = try await call(operations: part.count, limit: settings.callLimit, deadline: deadline) {
+            let some = try await call(limit: settings.callLimit, deadline: deadline) {
                 tier, deadline throws(TierFailure) in try await tier.has(part, deadline: deadline)
             }
             found.formUnion(some)
@@ -170,7 +166,7 @@ public final class GuardedTier: BlobTier {
     public func keep(_ digests: [Digest], deadline: Instant) async throws(TierFailure) -> Set<Digest> {
         var found: Set<Digest> = []
         for part in digests.parts(of: settings.digestsAtOnce) {
-            let some = try await call(operations: part.count, limit: settings.callLimit, deadline: deadline) {
+            let some = try await call(limit: settings.callLimit, deadline: deadline) {
                 tier, deadline throws(TierFailure) in try await tier.keep(part, deadline: deadline)
             }
             found.formUnion(some)
@@ -181,7 +177,7 @@ public final class GuardedTier: BlobTier {
     public func peek(_ digests: [Digest], deadline: Instant) async throws(TierFailure) -> [Digest: [UInt8]] {
         var found: [Digest: [UInt8]] = [:]
         for part in digests.parts(of: settings.digestsAtOnce) {
-            let some = try await call(operations: part.count, limit: settings.callLimit, deadline: deadline) {
+            let some = try await call(limit: settings.callLimit, deadline: deadline) {
                 tier, deadline throws(TierFailure) in try await tier.peek(part, deadline: deadline)
             }
             found.merge(some) { $1 }
@@ -192,7 +188,7 @@ public final class GuardedTier: BlobTier {
     public func idle(
         for idle: Duration, after last: Digest?, limit: Int, deadline: Instant
     ) async throws(TierFailure) -> IdleBlobs {
-        try await call(operations: 1, limit: settings.callLimit, deadline: deadline) {
+        try await call(limit: settings.callLimit, deadline: deadline) {
             tier, deadline throws(TierFailure) in
             try await tier.idle(for: idle, after: last, limit: limit, deadline: deadline)
         }
@@ -202,7 +198,7 @@ public final class GuardedTier: BlobTier {
         _ digests: [Digest], idleFor idle: Duration, deadline: Instant
     ) async throws(TierFailure) -> Set<Digest> {
         if digests.isEmpty { return [] }
-        return try await call(operations: digests.count, limit: settings.writeLimit, deadline: deadline) {
+        return try await call(limit: settings.writeLimit, deadline: deadline) {
             tier, deadline throws(TierFailure) in
             try await tier.remove(digests, idleFor: idle, deadline: deadline)
         }
@@ -210,20 +206,20 @@ public final class GuardedTier: BlobTier {
 
     public func delete(_ digests: [Digest], deadline: Instant) async throws(TierFailure) {
         if digests.isEmpty { return }
-        try await call(operations: digests.count, limit: settings.writeLimit, deadline: deadline) {
+        try await call(limit: settings.writeLimit, deadline: deadline) {
             tier, deadline throws(TierFailure) in try await tier.delete(digests, deadline: deadline)
         }
     }
 
     public func discard(damaged digests: [Digest], deadline: Instant) async throws(TierFailure) {
         if digests.isEmpty { return }
-        try await call(operations: digests.count, limit: settings.writeLimit, deadline: deadline) {
+        try await call(limit: settings.writeLimit, deadline: deadline) {
             tier, deadline throws(TierFailure) in try await tier.discard(damaged: digests, deadline: deadline)
         }
     }
 
     public func probe(deadline: Instant) async throws(TierFailure) {
-        try await call(operations: 0, limit: settings.callLimit, deadline: deadline) {
+        try await call(limit: settings.callLimit, deadline: deadline) {
             tier, deadline throws(TierFailure) in try await tier.probe(deadline: deadline)
         }
     }
@@ -246,14 +242,16 @@ public final class GuardedTier: BlobTier {
     // MARK: Bounds
 
     private func call<Value: Sendable>(
-        operations: Int, limit: Duration, deadline: Instant, isProbe: Bool = false,
+        limit: Duration, deadline: Instant, isProbe: Bool = false,
         _ body: @escaping @Sendable (any BlobTier, Instant) async throws(TierFailure) -> Value
     ) async throws(TierFailure) -> Value {
         let start = NodeClock.now()
         let end = min(deadline, start + limit)
         guard start < end else { throw TierFailure(tier, .timedOut, "no time is left to ask") }
-        let pass = try admit(operations, isProbe: isProbe, at: start)
-        let outcome = await finish(by: end) { [inner] () throws(TierFailure) in try await body(inner, end) }
+        let pass = try admit(isProbe: isProbe, at: start)
+        let outcome = await finish(by: end, isProbe: isProbe) { [inner] () throws(TierFailure) in
+            try await body(inner, end)
+        }
         let now = NodeClock.now()
         switch outcome {
         case .success(let value):
@@ -279,20 +277,17 @@ public final class GuardedTier: BlobTier {
         }
     }
 
-    private func admit(_ operations: Int, isProbe: Bool, at now: Instant) throws(TierFailure) -> CircuitBreaker.Pass {
+    private func admit(isProbe: Bool, at now: Instant) throws(TierFailure) -> CircuitBreaker.Pass {
         let result = state.withLock { state -> Result<CircuitBreaker.Pass, TierFailure> in
-            guard state.calls < settings.maximumCalls else {
+            // Calls that hang must not keep the probe away that finds the tier back.
+            guard isProbe || state.calls < settings.maximumCalls else {
                 return .failure(TierFailure(tier, .overloaded, "\(state.calls) calls are under way already"))
             }
             switch state.breaker.admit(at: now, trials: isProbe || !state.isProbed) {
             case .refused:
                 return .failure(TierFailure(tier, .suspended, "it failed of late and is not asked for a while"))
             case .passed(let pass):
-                guard operations == 0 || state.bucket?.take(operations, at: now) ?? true else {
-                    state.breaker.withdrawn(pass)
-                    return .failure(TierFailure(tier, .overloaded, "more is asked per second than its settings allow"))
-                }
-                state.calls += 1
+                if isProbe { state.isProbing = true } else { state.calls += 1 }
                 return .success(pass)
             }
         }
@@ -303,7 +298,7 @@ public final class GuardedTier: BlobTier {
     /// The outcome of `body`, or a failure at the time given. A body that does not end is cancelled and left behind; it goes on
     /// counting as a call.
     private func finish<Value: Sendable>(
-        by end: Instant, _ body: @escaping @Sendable () async throws(TierFailure) -> Value
+        by end: Instant, isProbe: Bool, _ body: @escaping @Sendable () async throws(TierFailure) -> Value
     ) async -> Result<Value, TierFailure> {
         let first = FirstOutcome<Result<Value, TierFailure>>()
         // Both are cancelled below, when the first of them has ended.
@@ -314,7 +309,7 @@ public final class GuardedTier: BlobTier {
             } catch {
                 result = .failure(error)
             }
-            self.state.withLock { $0.calls -= 1 }
+            self.state.withLock { if isProbe { $0.isProbing = false } else { $0.calls -= 1 } }
             first.set(result)
         }
         let timer = Task { [tier] in

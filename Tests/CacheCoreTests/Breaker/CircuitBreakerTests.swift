@@ -142,19 +142,4 @@ import Testing
         var second = first
         #expect(try open(&first, at: at(9)) == open(&second, at: at(9)))
     }
-
-    @Test func `a bucket gives its burst, then its rate`() {
-        var bucket = TokenBucket(perSecond: 10, burst: 5)
-        func take(_ count: Int, _ milliseconds: Int) -> Bool { bucket.take(count, at: at(milliseconds)) }
-        #expect(take(5, 0))
-        #expect(!take(1, 0))
-        #expect(!take(1, 99))
-        #expect(take(1, 100))
-        // Larger than the whole: taken from a full one, which is then in debt.
-        #expect(take(15, 10_000))
-        #expect(!take(1, 11_000))
-        #expect(take(1, 11_100))
-        // A clock that is asked out of order gives nothing twice.
-        #expect(!take(5, 11_000))
-    }
 }

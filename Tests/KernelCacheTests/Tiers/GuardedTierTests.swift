@@ -119,24 +119,72 @@ import Testing
         }
     }
 
+    @Test func `calls that hang do not keep the probe away that finds the tier back`() async throws {
+        let tier = ScriptedTier()
+        tier.behave(.hang)
+        let guarded = guarded(tier) {
+            $0.maximumCalls = 2
+            $0.patience = .milliseconds(1)
+        }
+        for _ in 0..<2 {
+            _ = try? await guarded.has([Blob.sample(1).digest], deadline: NodeClock.now() + .milliseconds(20))
+        }
+        #expect(guarded.isSuspended)
+        // Those two go on hanging.
+        tier.behave(.work)
+        let runner = Task { await guarded.run() }
+        defer {
+            runner.cancel()
+            tier.release()
+        }
+        try await until("the tier to be back", within: .seconds(5)) { guarded.health == .closed }
+    }
+
+    @Test func `a probe that hangs is the only one until it ends`() async throws {
+        let tier = ScriptedTier()
+        tier.behave(.hang)
+        let guarded = guarded(tier) {
+            $0.breaker.failures = 1
+            $0.callLimit = .milliseconds(20)
+            $0.patience = .milliseconds(1)
+            $0.maximumCalls = 4
+        }
+        let runner = Task { await guarded.run() }
+        defer {
+            runner.cancel()
+            tier.release()
+        }
+        try await until("the breaker to open", within: .seconds(5)) { guarded.isSuspended }
+        // Some fifteen pauses of the breaker.
+        await pause(.milliseconds(300))
+        #expect(tier.calls == 1)
+        #expect(guarded.statistics.failures == 1)
+        tier.behave(.work)
+        tier.release()
+        try await until("the tier to be back", within: .seconds(5)) { guarded.health == .closed }
+    }
+
+    @Test func `a trial that tells nothing of the tier is not repeated at once`() async throws {
+        let tier = ScriptedTier()
+        tier.behave(.fail(.unavailable))
+        let guarded = guarded(tier) { $0.breaker.failures = 1 }
+        let runner = Task { await guarded.run() }
+        defer { runner.cancel() }
+        try await until("the breaker to open", within: .seconds(5)) { guarded.isSuspended }
+        tier.behave(.fail(.overloaded))
+        let before = tier.calls
+        await pause(.milliseconds(300))
+        #expect(tier.calls - before < 10)
+        tier.behave(.work)
+        try await until("the tier to be back", within: .seconds(5)) { guarded.health == .closed }
+    }
+
     @Test func `a full tier still serves reads`() async throws {
         let tier = ScriptedTier()
         tier.behave(.fail(.full))
         let guarded = guarded(tier)
         for _ in 0..<10 { _ = try? await guarded.put([.sample(1)], deadline: .soon) }
         #expect(guarded.health == .closed)
-    }
-
-    @Test func `a rate is kept`() async throws {
-        let guarded = guarded(ScriptedTier()) {
-            $0.operationsPerSecond = 0.001
-            $0.burst = 2
-        }
-        _ = try await guarded.has([Blob.sample(1).digest, Blob.sample(2).digest], deadline: .soon)
-        let failure = await #expect(throws: TierFailure.self) {
-            try await guarded.has([Blob.sample(1).digest], deadline: .soon)
-        }
-        #expect(failure?.code == .overloaded)
     }
 
     @Test func `a caller that is cancelled is let go at once`() async throws {
