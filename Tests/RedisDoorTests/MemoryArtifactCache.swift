@@ -125,6 +125,9 @@ final class MemoryArtifactCache: ArtifactCache, Sendable {
             if case .version(let version) = request.condition, current?.binding.version != version {
                 throw CacheFailure(.conflict, "another version", current: current?.binding)
             }
+            if let kept = current?.binding, kept.kind == .action {
+                return StoreReply(binding: kept, isStored: false, tiers: kept.tiers)
+            }
             state.version += 1
             let binding = Binding(
                 kind: request.kind, manifest: Digest(words: state.version, 1, 1, 1),
@@ -148,7 +151,7 @@ final class MemoryArtifactCache: ArtifactCache, Sendable {
             state.bindings[request.name] = nil
             state.version += 1
             if current != nil { state.observer?(request.name, LogIndex(state.version)) }
-            return EvictReply(previous: current?.binding)
+            return EvictReply(previous: current?.binding, version: current.map { _ in LogIndex(state.version) })
         }
     }
 

@@ -216,6 +216,22 @@ enum RedisCommandLines {
         HSET h a
         HSET h a 1 b
         HSET h a 1 b 2
+        SET h 1 EX 100
+        GETDEL h
+        TYPE h
+        HSET h a 1 b 2
+        SETEX h 100 1
+        GETDEL h
+        TYPE h
+        HSET h a 1 b 2
+        MSET h 1 x 2
+        GETDEL h
+        TYPE h
+        DEL x
+        HSET h a 1 b 2
+        SET h 1 PXAT 1
+        TYPE h
+        HSET h a 1 b 2
         HSET h a 3 c 4
         HGET h a
         HGET h missing

@@ -201,6 +201,91 @@ import Testing
         }
     }
 
+    @Test func `whoever does not hear of its own changes hears of those of others`() async throws {
+        try await TestDoor.with { served in
+            let client = try served.client()
+            let writer = try served.client()
+            _ = try client.ask("HELLO 3")
+            #expect(try client.ask("CLIENT TRACKING ON NOLOOP") == "+OK")
+            // Nothing to delete, and then something that it does not track: neither is news to it, nor silences later news.
+            #expect(try client.ask("DEL a") == ":0")
+            #expect(try client.ask("SET b 1") == "+OK")
+            #expect(try client.ask("DEL b") == ":1")
+            for key in ["a", "b"] {
+                #expect(try client.ask("GET \(key)") == "_")
+                #expect(try writer.ask("SET \(key) 1") == "+OK")
+                #expect(try client.answer() == ">2 [$10 invalidate, *1 [$1 \(key)]]")
+            }
+        }
+    }
+
+    @Test func `of too many tracked keys the one that was read first goes`() async throws {
+        try await TestDoor.with(change: { $0.trackedKeys = 2 }) { served in
+            let client = try served.client()
+            let writer = try served.client()
+            _ = try client.ask("HELLO 3")
+            #expect(try client.ask("CLIENT TRACKING ON") == "+OK")
+            #expect(try client.ask("GET a") == "_")
+            #expect(try writer.ask("SET a 1") == "+OK")
+            #expect(try client.answer() == ">2 [$10 invalidate, *1 [$1 a]]")
+            #expect(try client.ask("GET b") == "_")
+            #expect(try client.ask("GET a") == "$1 1")
+            try client.send("GET c\r\n")
+            #expect(Set([try client.answer(), try client.answer()]) == ["_", ">2 [$10 invalidate, *1 [$1 b]]"])
+        }
+    }
+
+    private static let attempts = ["SET a 2", "SET a 2 EX 10", "SETEX a 10 2", "MSET b 1 a 2"]
+
+    private func storeAction(_ name: String, in cache: MemoryArtifactCache) async throws {
+        let reply = try await cache.store(
+            StoreRequest(
+                name: Array(name.utf8), kind: .action,
+                manifest: Manifest(
+                    writer: "a compiler", files: [.init(name: "", content: .inline([UInt8(ascii: "1")]))]),
+                principal: "a compiler", deadline: .distantFuture))
+        #expect(reply.isStored)
+    }
+
+    @Test func `a store says that an action is not replaced`() async throws {
+        try await TestDoor.with([RedisUser(name: "default", tenant: "t", kind: .store)]) { served in
+            try await storeAction("t/a", in: served.cache)
+            let client = try served.client()
+            let others = ["SET a 2 XX", "GETSET a 2", "INCR a", "APPEND a x", "EXPIRE a 10", "SETRANGE a 0 x"]
+            for line in Self.attempts + others {
+                let answer = try client.ask(line)
+                #expect(answer.hasPrefix("-ERR conflict: an action is stored under this key"), "\(line): \(answer)")
+            }
+            #expect(try client.ask("SETNX a 2") == ":0")
+            #expect(try client.ask("GET a") == "$1 1")
+            #expect(try client.ask("DEL a") == ":1")
+            #expect(try client.ask("SET a 2") == "+OK")
+            #expect(try client.ask("GET a") == "$1 2")
+        }
+    }
+
+    @Test func `a cache keeps an action and says nothing of it`() async throws {
+        try await TestDoor.with { served in
+            try await storeAction("default/a", in: served.cache)
+            let client = try served.client()
+            for line in Self.attempts { #expect(try client.ask(line) == "+OK") }
+            #expect(try client.ask("SET a 2 XX") == "$-1")
+            #expect(try client.ask("GET a") == "$1 1")
+        }
+    }
+
+    @Test func `no hash rises again when the string in its place is gone`() async throws {
+        try await TestDoor.with([RedisUser(name: "default", tenant: "t", kind: .store)]) { served in
+            let client = try served.client()
+            for line in ["SET h 1", "SET h 1 EX 100", "SETEX h 100 1", "PSETEX h 100000 1", "MSET h 1"] {
+                #expect(try client.ask("HSET h field value") == ":1")
+                #expect(try client.ask(line) == "+OK")
+                #expect(try client.ask("GETDEL h") == "$1 1")
+                #expect(try client.ask("TYPE h") == "+none", "\(line)")
+            }
+        }
+    }
+
     @Test func `connections beyond the bound are told so`() async throws {
         try await TestDoor.with(change: { $0.maximumConnections = 1 }) { served in
             let first = try served.client()

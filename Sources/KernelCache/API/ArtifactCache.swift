@@ -257,12 +257,15 @@ public struct EvictRequest: Sendable {
 public struct EvictReply: Sendable {
     /// What was bound before, when the name was evicted; nil: there was nothing.
     public var previous: Binding?
+    /// Of what is left of the name since; nil: there was nothing.
+    public var version: LogIndex?
     /// Copies dropped, and their bytes.
     public var copies: Int
     public var bytes: UInt64
 
-    public init(previous: Binding? = nil, copies: Int = 0, bytes: UInt64 = 0) {
+    public init(previous: Binding? = nil, version: LogIndex? = nil, copies: Int = 0, bytes: UInt64 = 0) {
         self.previous = previous
+        self.version = version
         self.copies = copies
         self.bytes = bytes
     }

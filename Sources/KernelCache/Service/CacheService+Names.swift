@@ -14,14 +14,15 @@ extension CacheService {
     }
 
     private func evictName(_ request: EvictRequest, _ version: LogIndex?) async throws(CacheFailure) -> EvictReply {
-        let result = try await names.change(
+        let (result, index) = try await names.change(
             .evict(request.name, version: version), request: request.request, principal: request.principal,
             deadline: request.deadline)
         switch result {
         case .evicted(let previous):
             counters.evictions.add()
             let bytes = memory.drop(name: request.name)
-            return EvictReply(previous: previous, copies: bytes > 0 ? 1 : 0, bytes: bytes)
+            return EvictReply(
+                previous: previous, version: previous.map { _ in index }, copies: bytes > 0 ? 1 : 0, bytes: bytes)
         case .conflict(let current):
             throw CacheFailure(.conflict, "the name has another version", current: current)
         case .bound, .kept, .quarantined, .full: throw CacheFailure(.invalid, "an answer to another question")

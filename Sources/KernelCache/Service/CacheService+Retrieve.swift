@@ -172,7 +172,7 @@ extension CacheService {
     static let hotBytes: UInt64 = 64 << 10
 
     private func quarantine(_ name: [UInt8], _ binding: Binding, deadline: Instant) async throws(CacheFailure) {
-        let result = try await names.change(
+        let (result, _) = try await names.change(
             .quarantine(name, version: binding.version), request: nil, principal: "node/" + options.node,
             deadline: deadline)
         // A conflict: somebody has stored it anew, or marked it already.

@@ -138,7 +138,7 @@ extension CacheService {
             name: request.name, kind: request.kind, manifest: manifest.digest, size: request.manifest.size,
             costMilliseconds: request.costMilliseconds, mode: request.mode, tiers: tiers, lineage: request.lineage,
             expiry: request.lifetime.map { .after($0) } ?? .never, condition: condition)
-        let result = try await names.change(
+        let (result, _) = try await names.change(
             .bind(bind), request: request.request, principal: request.principal, deadline: request.deadline)
         switch result {
         case .bound(let binding):

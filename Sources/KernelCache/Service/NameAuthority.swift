@@ -28,9 +28,10 @@ public protocol NameAuthority: AnyObject, Sendable {
     /// Linearizable; nil: nothing is bound.
     func look(_ name: [UInt8], principal: String, deadline: Instant) async throws(CacheFailure) -> Binding?
 
+    /// - Returns: with the index of the entry that made the change, which is the version of what it left.
     func change(
         _ change: CacheChange, request: CacheRequestName?, principal: String, deadline: Instant
-    ) async throws(CacheFailure) -> CacheChangeResult
+    ) async throws(CacheFailure) -> (result: CacheChangeResult, index: LogIndex)
 
     func list(
         prefix: [UInt8], after: [UInt8]?, limit: Int, principal: String, deadline: Instant

@@ -109,7 +109,7 @@ public final class NodeNames: NameAuthority {
 
     public func change(
         _ change: CacheChange, request: CacheRequestName?, principal: String, deadline: Instant
-    ) async throws(CacheFailure) -> CacheChangeResult {
+    ) async throws(CacheFailure) -> (result: CacheChangeResult, index: LogIndex) {
         let identity = request.map {
             RequestID(client: $0.client, sequence: $0.sequence, acknowledgedThrough: $0.acknowledgedThrough)
         }
@@ -120,7 +120,7 @@ public final class NodeNames: NameAuthority {
             switch reply.result {
             case .cache(.changed(let results)):
                 guard let result = results.first else { throw Self.nonsense }
-                return result
+                return (result, reply.index)
             case .refused(let refusal): throw CacheFailure(refusal)
             default: throw Self.nonsense
             }

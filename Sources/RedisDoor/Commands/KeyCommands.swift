@@ -23,11 +23,7 @@ extension RedisSession {
     func delete(_ arguments: [[UInt8]]) -> Outcome {
         ask { keyspace, deadline async throws(CacheFailure) in
             var count = 0
-            for key in arguments.dropFirst() {
-                let wasString = try await keyspace.delete(key, version: nil, by: deadline) != nil
-                let wasHash = try await keyspace.dropHash(key, by: deadline)
-                if wasString || wasHash { count += 1 }
-            }
+            for key in arguments.dropFirst() where try await keyspace.clear(key, by: deadline) { count += 1 }
             return .count(count)
         }
     }

@@ -41,8 +41,7 @@ extension RedisSession {
         }
         guard options.isPlain else { return setWithOptions(key, value, options) }
         return ask(payload: value.count, instead: .ok, isWrite: true) { keyspace, deadline async throws(CacheFailure) in
-            _ = try await keyspace.write(key, value, lifetime: nil, when: .byKind, by: deadline)
-            try await keyspace.dropHash(key, by: deadline)
+            try await keyspace.replace(key, with: value, by: deadline)
             return .ok
         }
     }
@@ -55,9 +54,9 @@ extension RedisSession {
                 // Whatever was there: no need to know it.
                 let left = keyspace.duration(options.lifetime, after: nil)
                 if let left, left > .zero {
-                    _ = try await keyspace.write(key, value, lifetime: left, when: .byKind, by: deadline)
+                    try await keyspace.replace(key, with: value, lifetime: left, by: deadline)
                 } else {
-                    _ = try await keyspace.delete(key, version: nil, by: deadline)
+                    try await keyspace.clear(key, by: deadline)
                 }
                 return .ok
             }
@@ -203,8 +202,7 @@ extension RedisSession {
         return ask(payload: size, instead: .ok, isWrite: true) { keyspace, deadline async throws(CacheFailure) in
             // In order: of a key that is given twice the last value counts.
             for index in stride(from: 1, to: arguments.count, by: 2) {
-                _ = try await keyspace.write(
-                    arguments[index], arguments[index + 1], lifetime: nil, when: .byKind, by: deadline)
+                try await keyspace.replace(arguments[index], with: arguments[index + 1], by: deadline)
             }
             return .ok
         }

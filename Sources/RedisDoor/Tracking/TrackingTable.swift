@@ -17,19 +17,16 @@ final class TrackingTable: Sendable {
     }
 
     private struct State {
-        var keys: [[UInt8]: [UInt64: DoorLoop.Inbox]] = [:]
-        /// In the order in which they were first asked for; some are gone by now.
-        var order = Deque<[UInt8]>()
+        var keys: BoundedNames<[UInt64: DoorLoop.Inbox]>
         var broadcasts: [UInt64: Broadcast] = [:]
         /// Everybody who tracks.
         var clients: [UInt64: DoorLoop.Inbox] = [:]
     }
 
-    private let state = Mutex(State())
+    private let state: Mutex<State>
     private let interested = Atomic<Int>(0)
-    private let limit: Int
 
-    init(limit: Int) { self.limit = limit }
+    init(limit: Int) { state = Mutex(State(keys: BoundedNames(limit: limit))) }
 
     /// Whether anybody would hear of a change. Sequentially consistent: who begins to track after this was false reads what was
     /// in force before it.
@@ -50,30 +47,18 @@ final class TrackingTable: Sendable {
         state.withLock { state in
             state.clients[client] = nil
             state.broadcasts[client] = nil
-            if state.clients.isEmpty {
-                state.keys = [:]
-                state.order = []
-            }
+            if state.clients.isEmpty { state.keys.removeAll() }
             interested.store(state.clients.count, ordering: .sequentiallyConsistent)
         }
     }
 
     /// To be called before the key is read: a change after that is told.
     func track(_ name: [UInt8], for client: UInt64, _ inbox: DoorLoop.Inbox) {
-        let dropped: ([UInt8], [UInt64: DoorLoop.Inbox])? = state.withLock { state in
-            if state.keys[name] == nil { state.order.append(name) }
-            state.keys[name, default: [:]][client] = inbox
-            if state.order.count > 2 * limit { state.order.removeAll { state.keys[$0] == nil } }
-            guard state.keys.count > limit else { return nil }
-            while let oldest = state.order.popFirst() {
-                if let clients = state.keys.removeValue(forKey: oldest) { return (oldest, clients) }
-            }
-            return nil
-        }
+        let dropped = state.withLock { state in state.keys.update(name, from: [:]) { $0[client] = inbox } }
         guard let dropped else { return }
         // What is no longer watched over must not be kept.
-        for (client, inbox) in dropped.1 {
-            inbox.add(.changed(connection: client, [Change(name: dropped.0, version: .zero)]))
+        for (client, inbox) in dropped.value {
+            inbox.add(.changed(connection: client, [Change(name: dropped.name, version: .zero)]))
         }
     }
 
@@ -82,7 +67,7 @@ final class TrackingTable: Sendable {
         var told: [UInt64: (inbox: DoorLoop.Inbox, changes: [Change])] = [:]
         state.withLock { state in
             for change in changes {
-                for (client, inbox) in state.keys.removeValue(forKey: change.name) ?? [:] {
+                for (client, inbox) in state.keys.remove(change.name) ?? [:] {
                     told[client, default: (inbox, [])].changes.append(change)
                 }
                 for (client, broadcast) in state.broadcasts
@@ -97,8 +82,7 @@ final class TrackingTable: Sendable {
     /// Any name may have changed: everything that clients keep is void.
     func changedAll() {
         let clients = state.withLock { state in
-            state.keys = [:]
-            state.order = []
+            state.keys.removeAll()
             return state.clients
         }
         for (client, inbox) in clients { inbox.add(.changed(connection: client, nil)) }
@@ -113,12 +97,12 @@ struct TrackingMode {
     var isNoLoop = false
 }
 
-/// What a connection changed itself, by the versions that came of it: bounded, the oldest are forgotten.
+/// What a connection changed itself, by the versions that came of it: bounded, the oldest are forgotten. News of a change waits
+/// for the answers that were begun before, so that a version is known here when it is told.
 final class OwnWrites: Sendable {
     private struct State {
         var versions: Set<LogIndex> = []
         var order = Deque<LogIndex>()
-        var deleted: [[UInt8]: Int] = [:]
     }
 
     private static let limit = 1024
@@ -132,22 +116,7 @@ final class OwnWrites: Sendable {
         }
     }
 
-    /// A name that is about to be deleted: the version that comes of it is not told.
-    func deletes(_ name: [UInt8]) {
-        state.withLock { state in
-            if state.deleted.count < Self.limit { state.deleted[name, default: 0] += 1 }
-        }
-    }
-
-    /// Whether this change is the connection's own; each deletion counts once.
-    func contains(_ change: TrackingTable.Change) -> Bool {
-        state.withLock { state in
-            if state.versions.contains(change.version) { return true }
-            guard let count = state.deleted[change.name] else { return false }
-            state.deleted[change.name] = count > 1 ? count - 1 : nil
-            return true
-        }
-    }
+    func contains(_ change: TrackingTable.Change) -> Bool { state.withLock { $0.versions.contains(change.version) } }
 }
 
 extension RedisSession {

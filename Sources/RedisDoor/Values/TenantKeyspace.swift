@@ -130,6 +130,14 @@ struct TenantKeyspace: Sendable {
 
     // MARK: Writing
 
+    /// Puts a string in the place of whatever is there.
+    func replace(
+        _ key: [UInt8], with value: [UInt8], lifetime: Duration? = nil, by deadline: Instant
+    ) async throws(CacheFailure) {
+        _ = try await write(key, value, lifetime: lifetime, when: .byKind, by: deadline)
+        try await dropHash(key, by: deadline)
+    }
+
     /// - Returns: nil when the condition did not hold.
     func write(
         _ key: [UInt8], _ value: [UInt8], lifetime: Duration?, when condition: StoreRequest.Condition,
@@ -147,16 +155,19 @@ struct TenantKeyspace: Sendable {
         guard name.count <= CacheLimits.nameBytes else {
             throw CacheFailure(.oversized, "a key has at most \(CacheLimits.nameBytes - prefix.count) bytes")
         }
+        let binding: Binding
         do {
-            let reply = try await cache.store(
+            binding = try await cache.store(
                 StoreRequest(
                     name: name, kind: .alias, manifest: manifest, mode: mode, condition: condition,
-                    costMilliseconds: cost, lifetime: lifetime, principal: principal, deadline: deadline))
-            ownWrites?.wrote(reply.binding.version)
-            return reply.isStored ? reply.binding : nil
+                    costMilliseconds: cost, lifetime: lifetime, principal: principal, deadline: deadline)
+            ).binding
         } catch  where error.code == .conflict {
             return nil
         }
+        guard binding.kind == .alias else { throw .actionStays }
+        ownWrites?.wrote(binding.version)
+        return binding
     }
 
     private func manifest(of value: [UInt8], by deadline: Instant) async throws(CacheFailure) -> Manifest {
@@ -231,15 +242,23 @@ struct TenantKeyspace: Sendable {
         }
     }
 
+    /// Takes away whatever is there: whether there was anything.
+    @discardableResult
+    func clear(_ key: [UInt8], by deadline: Instant) async throws(CacheFailure) -> Bool {
+        let wasString = try await delete(key, version: nil, by: deadline) != nil
+        let wasHash = try await dropHash(key, by: deadline)
+        return wasString || wasHash
+    }
+
     /// Nil: there was nothing, or another version.
     func delete(_ key: [UInt8], version: LogIndex?, by deadline: Instant) async throws(CacheFailure) -> Binding? {
         let name = name(of: key)
         guard name.count <= CacheLimits.nameBytes else { return nil }
-        ownWrites?.deletes(name)
         do {
-            return try await cache.evict(
-                EvictRequest(name: name, subject: .name(version: version), principal: principal, deadline: deadline)
-            ).previous
+            let reply = try await cache.evict(
+                EvictRequest(name: name, subject: .name(version: version), principal: principal, deadline: deadline))
+            if let left = reply.version { ownWrites?.wrote(left) }
+            return reply.previous
         } catch  where error.code == .conflict {
             return nil
         }
@@ -284,6 +303,8 @@ struct TenantKeyspace: Sendable {
 
 extension CacheFailure {
     static let wrongType = CacheFailure(.invalid, "WRONGTYPE")
+    static let actionStays = CacheFailure(
+        .conflict, "an action is stored under this key and is never replaced; delete it first")
     static let noRoom = CacheFailure(
         .overloaded, "as many long values as the door has memory for are on their way; try again")
 }

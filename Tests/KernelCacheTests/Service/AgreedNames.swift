@@ -63,7 +63,9 @@ final class Agreement: Sendable {
     func apply(_ command: CacheCommand, _ principal: String) -> CommandResult { apply(.cache(command), principal) }
 
     @discardableResult
-    func apply(_ command: Command, _ principal: String) -> CommandResult {
+    func apply(_ command: Command, _ principal: String) -> CommandResult { reply(to: command, principal).result }
+
+    func reply(to command: Command, _ principal: String) -> CommandReply {
         state.withLock { state in
             state.index += 1
             let envelope = Envelope(
@@ -73,7 +75,7 @@ final class Agreement: Sendable {
             var output = ApplyOutput()
             state.machine.apply(
                 index: LogIndex(state.index), term: Term(1), payload: envelope.encoded(), into: &output)
-            return output.results.last?.reply.result ?? .recorded
+            return output.results.last!.reply
         }
     }
 }
@@ -152,10 +154,11 @@ final class AgreedNames: NameAuthority {
 
     func change(
         _ change: CacheChange, request: CacheRequestName?, principal: String, deadline: Instant
-    ) async throws(CacheFailure) -> CacheChangeResult {
+    ) async throws(CacheFailure) -> (result: CacheChangeResult, index: LogIndex) {
         try checkQuorum()
-        switch agreement.apply(.cache(.change([change])), principal) {
-        case .cache(.changed(let results)) where !results.isEmpty: return results[0]
+        let reply = agreement.reply(to: .cache(.change([change])), principal)
+        switch reply.result {
+        case .cache(.changed(let results)) where !results.isEmpty: return (results[0], reply.index)
         case .refused(.outboxFull): throw CacheFailure(.outboxFull, "refused")
         default: throw CacheFailure(.invalid, "refused")
         }
