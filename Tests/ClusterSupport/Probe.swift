@@ -37,4 +37,12 @@ public struct Probe: Sendable {
         guard let status = text.split(separator: " ").dropFirst().first.flatMap({ Int($0) }) else { return nil }
         return Probe(status: status, body: parts.count > 1 ? String(parts[1]) : "")
     }
+
+    /// What a metric, with its labels, stands at.
+    ///
+    /// - Returns: nil when nothing answers, or the node has no such metric.
+    public static func metric(_ name: String, port: Int) -> Double? {
+        let line = get("/metrics", port: port)?.body.split(separator: "\n").first { $0.hasPrefix(name + " ") }
+        return line?.split(separator: " ").last.flatMap { Double($0) }
+    }
 }

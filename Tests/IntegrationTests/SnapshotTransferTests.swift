@@ -126,9 +126,7 @@ struct SnapshotTransferTests {
 
     private func metric(_ name: String, of node: String, _ cluster: LocalCluster) async throws -> Double {
         let port = cluster.member(node).probePort
-        let body = try await onThread { Probe.get("/metrics", port: port)?.body } ?? ""
-        let line = try #require(body.split(separator: "\n").first { $0.hasPrefix(name + " ") }, "\(name) of \(node)")
-        return try #require(line.split(separator: " ").last.flatMap { Double($0) })
+        return try #require(try await onThread { Probe.metric(name, port: port) }, "\(name) of \(node)")
     }
 
     private func put(_ numbers: Range<UInt32>, _ client: EsperClient) async throws {

@@ -2,6 +2,7 @@ import ClusterSupport
 import EsperClient
 import Foundation
 import Glibc
+import Simulation
 import TestSupport
 import Testing
 
@@ -44,7 +45,9 @@ struct StorageFaultTests {
     private func flipBits(in path: String, _ range: Range<UInt64>, count: Int = 50) throws {
         let file = try FileHandle(forUpdating: URL(fileURLWithPath: path))
         defer { try? file.close() }
-        var generator = SystemRandomNumberGenerator()
+        let seed = UInt64.random(in: 0 ... .max)
+        print("bits of \(path) flipped by seed \(seed)")
+        var generator = SeededRandom(seed: seed)
         for _ in 0..<count {
             let offset = UInt64.random(in: range, using: &generator)
             try file.seek(toOffset: offset)
@@ -99,6 +102,10 @@ struct StorageFaultTests {
             // On the disks of the leader and the victim alone.
             try await put(0..<200, client)
             await cluster.kill([leader, victim])
+            func wins() -> [Int] {
+                [victim, late].map { cluster.log(of: $0).components(separatedBy: "electionWon").count }
+            }
+            let before = wins()
             try flipBits(in: try #require(try segments(cluster, victim).first), 8192..<40_000)
             try cluster.start(victim)
             try cluster.start(late)
@@ -107,8 +114,21 @@ struct StorageFaultTests {
                 try await onThread { Probe.get("/ready", port: port)?.body.contains("storage was damaged") } ?? false
             }
             #expect(try await onThread { Probe.get("/health", port: port)?.status } == 200)
-            let elections = { cluster.log(of: victim).contains("electionWon") || self.leads(cluster, late) }
-            #expect(!elections())
+            // It tries to be elected, and goes on trying while a question waits that only a leader could answer: for more than
+            // four of its election timeouts, which are 300 ms at most.
+            let latePort = cluster.member(late).probePort
+            try await until("an attempt of \(late)") {
+                let attempts = "esper_raft_role_changes_total{reason=\"timeout\"}"
+                return try await onThread { Probe.metric(attempts, port: latePort) } ?? 0 > 0
+            }
+            var options = ClientOptions()
+            options.timeout = .seconds(2)
+            let asker = try EsperClient(settingsFile: cluster.clientFile, options: options)
+            defer { asker.close() }
+            let asked = ContinuousClock.now
+            await #expect(throws: EsperError.self) { try await asker.get(Array("key/0".utf8)) }
+            #expect(ContinuousClock.now - asked > .milliseconds(4 * 300))
+            #expect(wins() == before)
             try cluster.start(leader)
             try await waitUntilReady(cluster, victim)
             #expect(try await missing(of: 0..<200, client).isEmpty)
@@ -135,8 +155,8 @@ struct StorageFaultTests {
                     && !FileManager.default.fileExists(atPath: segment)
             }
             let port = cluster.member(victim).probePort
-            let metrics = try await onThread { Probe.get("/metrics", port: port)?.body } ?? ""
-            #expect(metrics.contains("esper_storage_scrub_damages_total"))
+            let damages = try await onThread { Probe.metric("esper_storage_scrub_damages_total", port: port) }
+            #expect(try #require(damages) > 0)
             await cluster.kill(victim)
             try cluster.start(victim)
             try await waitUntilReady(cluster, victim)
