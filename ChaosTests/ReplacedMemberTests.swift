@@ -27,8 +27,9 @@ struct ReplacedMemberTests {
             killer.retire()
             let killed = try await kills
             // One for every four that are replaced is far less than what the pauses between them allow.
-            #expect(killed >= replaced / 4, "\(killed) leaders killed while \(replaced) members were replaced")
-            return "\(replaced) members replaced, \(killed) leaders killed (seed \(killer.seed))"
+            #expect(killed.leaders >= replaced / 4, "\(killed) while \(replaced) members were replaced")
+            #expect(killed.changing > 0, "no leader died with a change that was not committed, or joint")
+            return "\(replaced) members replaced, \(killed) (seed \(killer.seed))"
         }
     }
 
@@ -88,7 +89,7 @@ struct ReplacedMemberTests {
     }
 }
 
-/// Kills whoever leads, at moments drawn from a seed, and starts it again: one at a time.
+/// Kills whoever leads, at moments drawn from a seed and as soon as members change, in turns, and starts it again: one at a time.
 private final class LeaderKiller: Sendable {
     let seed: UInt64
     private let loaded: LoadedCluster
@@ -104,16 +105,25 @@ private final class LeaderKiller: Sendable {
 
     func dismiss(_ name: String) { isRetired.withLock { _ in loaded.cluster.dismiss(name) } }
 
-    /// - Returns: how many were killed, when it is retired; every node that has not left runs then.
-    func work() async throws -> Int {
+    struct Kills: CustomStringConvertible {
+        var leaders = 0
+        /// Of those, how many said last that a configuration was not committed, or joint.
+        var changing = 0
+
+        var description: String { "\(leaders) leaders killed, \(changing) of them while members changed" }
+    }
+
+    /// - Returns: who was killed, when it is retired; every node that has not left runs then.
+    func work() async throws -> Kills {
         var dice = SeededRandom(seed: seed)
-        var kills = 0
+        var kills = Kills()
         while !isRetired.withLock({ $0 }) {
             await pause(.milliseconds(dice.int(in: 20...500)))
             let start = loaded.recorder.now()
-            let leader = try await loaded.observatory.leader()
+            let (leader, isChanging) = try await victim(awaitingChange: kills.leaders % 2 == 0)
             await loaded.cluster.kill(leader)
-            kills += 1
+            kills.leaders += 1
+            kills.changing += isChanging ? 1 : 0
             await pause(.milliseconds(dice.int(in: 20...400)))
             let isMember = try isRetired.withLock { _ in
                 guard loaded.cluster.members.contains(where: { $0.name == leader }) else { return false }
@@ -125,6 +135,21 @@ private final class LeaderKiller: Sendable {
             if isMember { try await comeBack(leader) }
         }
         return kills
+    }
+
+    /// Whoever leads, now or as soon as it says that members change, for which it is asked for some seconds; and whether it says so.
+    private func victim(awaitingChange: Bool) async throws -> (leader: String, isChanging: Bool) {
+        let end = ContinuousClock.now + .seconds(awaitingChange ? 5 : 0)
+        while true {
+            let leader = try await loaded.observatory.leader()
+            while let status = await loaded.observatory.status(of: leader), status.leader == leader {
+                let isChanging = !status.pendingChange.isEmpty
+                if isChanging || ContinuousClock.now >= end || isRetired.withLock({ $0 }) {
+                    return (leader, isChanging)
+                }
+                await pause(.milliseconds(1))
+            }
+        }
     }
 
     /// Waits until the node has caught up, or has left.
