@@ -283,7 +283,7 @@ extension NodeCore {
         }
     }
 
-    static var storageFullMessage: String { "the leader's disk is full: it writes nothing until there is space again" }
+    static var storageFullMessage: String { "the leader's disk is full; free space there, or hand leadership over" }
 
     static var foreignMark: UInt64 { 1 << 63 }
 
