@@ -74,6 +74,9 @@ final class RawClient: Sendable {
 
     func send(_ bytes: [UInt8]) { channel.writeAndFlush(ByteBuffer(bytes: bytes), promise: nil) }
 
+    /// From now on what comes stays where it is.
+    func stopReading() async throws { try await channel.setOption(.autoRead, value: false).get() }
+
     func close() { channel.close(promise: nil) }
 
     /// Everything received until the text appears; fails when the connection ends without it.

@@ -32,6 +32,7 @@ final class TestDoor: Sendable {
     let node: NodeHandle
     let cache: MemoryCache
     let cacheDoor: CacheDoor
+    let httpDoor: HTTPDoor
     private let directory: DataDirectory
     private let group: MultiThreadedEventLoopGroup
     /// The node's own loop, which a test may stall.
@@ -40,12 +41,14 @@ final class TestDoor: Sendable {
 
     /// Runs `body` with a node that leads itself; stops it and removes its files, also when it fails.
     ///
-    /// - Parameter servesGRPC: otherwise h2 connections are told who they are, and closed.
+    /// - Parameters:
+    ///   - servesGRPC: otherwise h2 connections are told who they are, and closed.
+    ///   - silence: of the cache's callers.
     static func run(
-        servesGRPC: Bool = false, _ change: (inout APIOptions) -> Void = { _ in },
+        servesGRPC: Bool = false, silence: Duration = .seconds(60), _ change: (inout APIOptions) -> Void = { _ in },
         _ body: (TestDoor) async throws -> Void
     ) async throws {
-        let door = try await TestDoor(servesGRPC, change)
+        let door = try await TestDoor(servesGRPC, silence, change)
         do {
             try await door.waitUntilReady()
             try await body(door)
@@ -56,7 +59,9 @@ final class TestDoor: Sendable {
         await door.stop()
     }
 
-    private init(_ servesGRPC: Bool, _ change: (inout APIOptions) -> Void) async throws {
+    private init(
+        _ servesGRPC: Bool, _ silence: Duration, _ change: (inout APIOptions) -> Void
+    ) async throws {
         _ = Self.registry
         path = NSTemporaryDirectory() + "/esper-door-\(UInt64.random(in: 0 ... .max))"
         authority = try CertificateAuthority(newFor: "test.local", validFor: 3600, now: Date())
@@ -86,10 +91,10 @@ final class TestDoor: Sendable {
         node = try await NodeHandle.start(parts, on: coreGroup.next(), observer: SilentObserver())
         health = Health()
         cache = MemoryCache()
-        cacheDoor = CacheDoor(cache: cache)
+        cacheDoor = CacheDoor(cache: cache, silence: silence)
         var options = APIOptions(host: "127.0.0.1", port: 0)
         change(&options)
-        let door = HTTPDoor(
+        httpDoor = HTTPDoor(
             node: node, health: health, registry: Self.registry,
             facts: { NodeFacts(catalog: .disabled) }, options: options,
             cache: cache, logger: logger)
@@ -102,7 +107,7 @@ final class TestDoor: Sendable {
             ], options: GRPCDoor.transportOptions)
         grpcServer = grpc
         listener = try await APIListener.start(
-            options, credentials: credentials, door: door, on: group, logger: logger, date: { Date() },
+            options, credentials: credentials, door: httpDoor, on: group, logger: logger, date: { Date() },
             attachHTTP2: { channel, principal in
                 if servesGRPC { return try grpc.attach(to: channel, principal: principal) }
                 // Stands for gRPC: tells who was let in.

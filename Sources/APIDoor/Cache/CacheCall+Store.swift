@@ -12,9 +12,6 @@ extension CacheCall {
     private static let blobTime = Duration.seconds(30)
     /// From the end of the stream to the answer, when the caller names no deadline.
     private static let bindingTime = Duration.seconds(15)
-    /// A caller who is silent for so long has gone.
-    private static let silence = TimeAmount.seconds(60)
-
     /// Takes the header, the files and the end; then binds.
     func store() async throws(CacheFailure) {
         try transfers.enter()
@@ -54,8 +51,9 @@ extension CacheCall {
 
     /// - Returns: nil when there are no more.
     private func nextRequest() async throws(CacheFailure) -> ProtoStoreRequest? {
-        let timer = handle.connection.eventLoop.scheduleTask(in: Self.silence) {
-            self.finish(CacheFailure(.timedOut, "nothing came for \(Self.silence.nanoseconds / 1_000_000_000) s"))
+        let silence = silence
+        let timer = handle.connection.eventLoop.scheduleTask(in: silence) {
+            self.finish(CacheFailure(.timedOut, "nothing came for \(silence.nanoseconds / 1_000_000_000) s"))
             self.end()
         }
         let bytes = await next()

@@ -40,6 +40,7 @@ final class CacheCall: Sendable {
 
     var cache: any ArtifactCache { door.cache }
     var transfers: TransferBound { door.transfers }
+    var silence: TimeAmount { door.silence }
 
     /// Waits for something else than its caller.
     var isWaiting: Bool { state.withLock { $0.isWaiting && method != .store } }

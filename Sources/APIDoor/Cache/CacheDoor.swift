@@ -14,6 +14,7 @@ public final class CacheDoor: GRPCService {
     let cache: any ArtifactCache
     private let calls = Mutex<[CallHandle: CacheCall]>([:])
     let transfers: TransferBound
+    let silence: TimeAmount
 
     /// What the server needs to route calls.
     public static var methods: MethodTable {
@@ -32,10 +33,13 @@ public final class CacheDoor: GRPCService {
         return table
     }
 
-    /// - Parameter maximumTransfers: streams of blobs under way, both ways together; 2 MiB each.
-    public init(cache: any ArtifactCache, maximumTransfers: Int = 128) {
+    /// - Parameters:
+    ///   - maximumTransfers: streams of blobs under way, both ways together; 2 MiB each.
+    ///   - silence: a caller who sends nothing, or takes nothing of what it asked for, for so long has gone.
+    public init(cache: any ArtifactCache, maximumTransfers: Int = 128, silence: Duration = .seconds(60)) {
         self.cache = cache
         transfers = TransferBound(maximumTransfers)
+        self.silence = TimeAmount(silence)
     }
 
     /// Calls under way.
@@ -104,6 +108,8 @@ final class TransferBound: Sendable {
         }
         if isFull { throw CacheFailure(.overloaded, "\(limit) transfers are under way, as many as this node takes") }
     }
+
+    var current: Int { count.withLock { $0 } }
 
     func leave() { count.withLock { $0 -= 1 } }
 }

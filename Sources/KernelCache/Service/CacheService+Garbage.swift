@@ -12,7 +12,7 @@ extension CacheService {
     ///
     /// Names are read first: a binding that is made meanwhile is of a store that holds its blobs, here too, since the gate of
     /// its closure asked this node or wrote here.
-    func collectGarbage() async {
+    package func collectGarbage() async {
         guard let disk else { return }
         let old = disk.entries().filter { $0.idle >= options.garbageGrace }
         if old.isEmpty { return }

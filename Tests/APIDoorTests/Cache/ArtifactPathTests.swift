@@ -127,6 +127,19 @@ struct ArtifactPathTests {
         }
     }
 
+    @Test(KnownFault()) func `a client that takes nothing for too long is let go`() async throws {
+        try await TestDoor.run({ $0.idleTimeout = .milliseconds(300) }) { (door) async throws in
+            door.cache.plant("default/big", blob: [UInt8](repeating: 65, count: CacheLimits.blobBytes), times: 64)
+            let client = try await door.connect(try door.clientTLS())
+            client.send("GET /v1/cache/artifacts/big HTTP/1.1\r\nHost: test\r\n\r\n")
+            _ = try await client.received(containing: "HTTP/1.1 200")
+            try await client.stopReading()
+            #expect(door.httpDoor.openTransfers == 1)
+            try await until("the transfer to end", within: .seconds(10)) { door.httpDoor.openTransfers == 0 }
+            client.close()
+        }
+    }
+
     @Test func `a transfer that fails midway ends short, not with other bytes`() async throws {
         try await TestDoor.run { (door) async throws in
             door.cache.plant("default/broken", blob: [UInt8](repeating: 65, count: CacheLimits.blobBytes), times: 3)

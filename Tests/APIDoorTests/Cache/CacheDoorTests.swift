@@ -217,6 +217,27 @@ struct CacheDoorTests {
         }
     }
 
+    @Test(KnownFault()) func `a reader who takes nothing for too long is let go`() async throws {
+        try await TestDoor.run(servesGRPC: true, silence: .milliseconds(300)) { (door) async throws in
+            door.cache.plant("default/big", blob: Self.bytes(CacheLimits.blobBytes), times: 64)
+            let connection = try await door.grpc()
+            let request = ProtoRetrieveRequest.with { $0.name.name = Data("big".utf8) }
+            let isEnded = Mutex(false)
+            _ = connection.open(
+                ClientCall(
+                    path: ProtoCacheMethod.retrieve.path, message: try request.serializedBytes(), timeout: nil),
+                endsWithFirstMessage: true
+            ) { event in
+                if case .ended = event { isEnded.withLock { $0 = true } }
+            }
+            try await until("a call") { door.cacheDoor.openCalls == 1 }
+            try await until("its end", within: .seconds(10)) { door.cacheDoor.openCalls == 0 }
+            try await until("word of it", within: .seconds(10)) { isEnded.withLock { $0 } }
+            #expect(door.grpcServer.queuedMessageBytes == 0)
+            connection.close()
+        }
+    }
+
     @Test func `a transfer that breaks goes on where it stopped`() async throws {
         try await run { door, client in
             let blob = Self.bytes(CacheLimits.blobBytes)

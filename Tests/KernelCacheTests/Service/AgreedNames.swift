@@ -143,6 +143,9 @@ final class AgreedNames: NameAuthority {
     /// Called when names have been listed, before whoever asked hears of them.
     let afterList = Mutex<(@Sendable () -> Void)?>(nil)
 
+    /// Called when a change has been asked for, before it is made.
+    let beforeChange = Mutex<(@Sendable (CacheChange) -> Void)?>(nil)
+
     private func checkQuorum() throws(CacheFailure) {
         guard hasQuorum.load(ordering: .relaxed) else { throw CacheFailure(.unconfirmed, "no quorum") }
     }
@@ -156,6 +159,7 @@ final class AgreedNames: NameAuthority {
         _ change: CacheChange, request: CacheRequestName?, principal: String, deadline: Instant
     ) async throws(CacheFailure) -> (result: CacheChangeResult, index: LogIndex) {
         try checkQuorum()
+        if let hook = beforeChange.withLock({ $0 }) { hook(change) }
         let reply = agreement.reply(to: .cache(.change([change])), principal)
         switch reply.result {
         case .cache(.changed(let results)) where !results.isEmpty: return (results[0], reply.index)

@@ -10,10 +10,10 @@ import Testing
 /// Blobs on a node's own disk.
 struct BlobDirectoryTests {
     private func withDirectory(
-        stall: Duration = .seconds(5), _ body: (BlobDirectory, String) async throws -> Void
+        threads: Int = 2, stall: Duration = .seconds(5), _ body: (BlobDirectory, String) async throws -> Void
     ) async throws {
         let path = NSTemporaryDirectory() + "/esper-blobs-\(UInt64.random(in: 0 ... .max))"
-        let directory = try BlobDirectory(path: path, stall: stall)
+        let directory = try BlobDirectory(path: path, threads: threads, stall: stall)
         do { try await body(directory, path) } catch {
             await directory.close()
             try? FileManager.default.removeItem(atPath: path)
@@ -57,6 +57,26 @@ struct BlobDirectoryTests {
             try await until("the disk to be back") {
                 (try? await directory.get([blobs[2].digest])) == [blobs[2].digest: blobs[2].bytes]
             }
+        }
+    }
+
+    @Test(KnownFault(), .timeLimit(.minutes(1))) func `a read that nobody waits for any more stops at the next blob`()
+        async throws
+    {
+        try await withDirectory(threads: 1) { directory, path in
+            let (first, second, other) = (blob(1000), blob(1000), blob(1000))
+            try await directory.put([first, second, other], isSynced: true)
+            let file = try HungFile(first.place(in: path))
+            defer { file.release() }
+            // Whoever reads it removes it.
+            try Data(count: 1000).write(to: URL(fileURLWithPath: second.place(in: path)))
+            await #expect(throws: PeerFailure.self) {
+                try await directory.get(
+                    [first.digest, second.digest], deadline: NodeClock.now() + .milliseconds(100))
+            }
+            file.release()
+            #expect(try await directory.get([other.digest]) == [other.digest: other.bytes])
+            #expect(directory.has(second.digest))
         }
     }
 

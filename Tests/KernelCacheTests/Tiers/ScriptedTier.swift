@@ -42,7 +42,7 @@ final class ScriptedTier: BlobTier {
         var behaviour = Behaviour.work
         var calls = 0
         var hanging: [CheckedContinuation<Void, Never>] = []
-        var log: [String] = []
+        var largestPut = 0
         /// The call with this number, counted from 1, fails.
         var failingCall: Int?
         /// Says that it has whatever it is asked for, this many times.
@@ -62,6 +62,8 @@ final class ScriptedTier: BlobTier {
     func failCall(_ number: Int?) { state.withLock { ($0.failingCall, $0.calls) = (number, 0) } }
     func lie(times: Int) { state.withLock { $0.lies = times } }
     var discarded: [Digest] { state.withLock { $0.discarded } }
+    /// Blobs.
+    var largestPut: Int { state.withLock { $0.largestPut } }
     var calls: Int { state.withLock { $0.calls } }
     var asked: Int { state.withLock { $0.asked } }
     var isClosed: Bool { state.withLock { $0.isClosed } }
@@ -96,6 +98,7 @@ final class ScriptedTier: BlobTier {
     func put(_ blobs: [Blob], deadline: Instant) async throws(TierFailure) {
         try await enter()
         state.withLock { state in
+            state.largestPut = max(state.largestPut, blobs.count)
             for blob in blobs where state.blobs[blob.digest] == nil { state.blobs[blob.digest] = blob.bytes }
         }
     }

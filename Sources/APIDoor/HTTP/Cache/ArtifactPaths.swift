@@ -25,7 +25,7 @@ struct ArtifactPaths: Sendable {
 
     private let cache: any ArtifactCache
     private let options: APIOptions
-    private let transfers = TransferBound(128)
+    let transfers = TransferBound(128)
     private static let blobTime = Duration.seconds(30)
     /// From the end of the body to the answer.
     private static let bindingTime = Duration.seconds(15)

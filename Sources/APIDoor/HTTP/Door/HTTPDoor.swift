@@ -22,6 +22,8 @@ public final class HTTPDoor: Sendable {
     private let gateway: (any HTTPGateway)?
     private let cache: (any ArtifactCache)?
     private let artifacts: ArtifactPaths?
+    /// Bodies of artifacts under way, both ways together.
+    package var openTransfers: Int { artifacts?.transfers.current ?? 0 }
     private let logger: Logger
     private let routes: [String: [Route]]
     private let duration = Metrics.Timer(label: "api.http.request.duration")
