@@ -42,7 +42,8 @@ public final class CachePeers: PeerExchange {
             }
             if state.isClosed { return gone }
             for member in members where member.id != me && state.links[member.id] == nil {
-                state.links[member.id] = PeerLink(member, on: group)
+                state.links[member.id] = PeerLink(
+                    member, on: group, seed: me.rawValue &* 31 &+ member.id.rawValue)
             }
             return gone
         }
@@ -76,6 +77,16 @@ public final class CachePeers: PeerExchange {
     // MARK: Calls
 
     public func fetch(
+        _ digests: [Digest], from node: NodeID, isUse: Bool, deadline: Instant
+    ) async throws(PeerFailure) -> [Digest: [UInt8]] {
+        // Whoever looks at everything has time.
+        guard isUse else { return try await fetchAll(digests, from: node, isUse: false, deadline: deadline) }
+        return try await member(node).read { () async throws(PeerFailure) in
+            try await fetchAll(digests, from: node, isUse: true, deadline: deadline)
+        }
+    }
+
+    private func fetchAll(
         _ digests: [Digest], from node: NodeID, isUse: Bool, deadline: Instant
     ) async throws(PeerFailure) -> [Digest: [UInt8]] {
         var found: [Digest: [UInt8]] = [:]
@@ -299,9 +310,16 @@ public final class CachePeers: PeerExchange {
 
     // MARK: Performing them
 
+    private func member(_ node: NodeID) throws(PeerFailure) -> PeerLink {
+        guard let link = state.withLock({ $0.links[node] }) else {
+            throw PeerFailure("\(node) is no member", isUnsent: true)
+        }
+        return link
+    }
+
     private func link(_ node: NodeID, _ deadline: Instant) async throws(PeerFailure) -> (PeerLink, ClientConnection) {
-        let (link, tls) = state.withLock { ($0.links[node], $0.tls) }
-        guard let link else { throw PeerFailure("\(node) is no member", isUnsent: true) }
+        let link = try member(node)
+        let tls = state.withLock { $0.tls }
         do throws(PeerFailure) { return (link, try await link.connection(tls, deadline: deadline)) } catch {
             link.counts.failures.add(1, ordering: .relaxed)
             throw error

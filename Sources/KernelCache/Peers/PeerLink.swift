@@ -7,6 +7,7 @@ import RaftRuntime
 import Synchronization
 
 /// The connection to one other node: made when it is needed, made again after pauses that double, used by many calls at once.
+/// A breaker keeps reads from a node that takes them and does not answer in time.
 final class PeerLink: Sendable {
     private struct State {
         var connection: ClientConnection?
@@ -14,16 +15,20 @@ final class PeerLink: Sendable {
         var failures = 0
         var notBefore = Instant.zero
         var isClosed = false
+        /// Of reads.
+        var breaker: CircuitBreaker
     }
 
     let member: CacheMember
     let counts = PeerCounts()
     private let group: any EventLoopGroup
-    private let state = Mutex(State())
+    private let state: Mutex<State>
 
-    init(_ member: CacheMember, on group: any EventLoopGroup) {
+    /// - Parameter seed: of the breaker's pauses; different for every pair of nodes.
+    init(_ member: CacheMember, on group: any EventLoopGroup, seed: UInt64) {
         self.member = member
         self.group = group
+        state = Mutex(State(breaker: CircuitBreaker(seed: seed)))
     }
 
     var isConnected: Bool { state.withLock { $0.connection?.isUsable ?? false } }
@@ -68,6 +73,32 @@ final class PeerLink: Sendable {
                 by: deadline, on: future.eventLoop,
                 otherwise: .failure(PeerFailure("\(name): no connection in time", isUnsent: true))
             ).get()
+        }
+    }
+
+    /// A failure that was quicker than this has cost its caller nothing.
+    private static let patience: Duration = .milliseconds(100)
+
+    /// Reads, unless reads of this node took long and failed of late: it is refused at once then, and can go on elsewhere.
+    func read<Value>(_ body: () async throws(PeerFailure) -> Value) async throws(PeerFailure) -> Value {
+        let start = NodeClock.now()
+        guard case .passed(let pass) = state.withLock({ $0.breaker.admit(at: start) }) else {
+            throw PeerFailure("\(member.name) answers too late and is not asked for a while", isUnsent: true)
+        }
+        do throws(PeerFailure) {
+            let value = try await body()
+            state.withLock { _ = $0.breaker.succeeded(pass, at: NodeClock.now()) }
+            return value
+        } catch {
+            let now = NodeClock.now()
+            state.withLock { state in
+                if now - start >= Self.patience {
+                    _ = state.breaker.failed(pass, at: now)
+                } else {
+                    state.breaker.withdrawn(pass)
+                }
+            }
+            throw error
         }
     }
 

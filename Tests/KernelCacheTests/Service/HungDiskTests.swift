@@ -67,6 +67,23 @@ import Testing
         }
     }
 
+    @Test func `a node that takes reads and does not answer is left alone until it does`() async throws {
+        try await CacheCluster.run(2) { cluster in
+            let blob = Blob.sample(0, size: 77)
+            func read() async throws {
+                _ = try await cluster[0].peers.fetch(
+                    [blob.digest], from: NodeID(2), isUse: true, deadline: NodeClock.now() + .milliseconds(120))
+            }
+            try await withHungDisk(cluster[1]) { () async throws in
+                let start = NodeClock.now()
+                for _ in 0..<30 { await #expect(throws: PeerFailure.self) { try await read() } }
+                // Five until the breaker opens, and a few trials; all of them take more than three seconds.
+                #expect(NodeClock.now() - start < .seconds(2))
+            }
+            try await until("the node to be asked again") { (try? await read()) != nil }
+        }
+    }
+
     @Test func `what the disk does not take in time goes to an outer tier`() async throws {
         let archive = ScriptedTier(.archive)
         try await CacheCluster.run(1, outer: [archive]) { cluster in
