@@ -362,6 +362,8 @@ struct RuntimeTests {
         options.raft.electionTimeout = .seconds(1)
         try await TestCluster.run(3, options: options) { cluster in
             let (leader, follower) = (try await cluster.leader(), try await cluster.follower())
+            // The follower knows its leader.
+            try await cluster.put("before", "0", on: follower)
             try await cluster.isolate(leader)
             let put = Command.put(.init(key: Array("lost".utf8), value: [1]))
             let failure = await #expect(throws: ServiceFailure.self) {
