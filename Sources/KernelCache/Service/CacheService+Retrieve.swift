@@ -69,7 +69,8 @@ extension CacheService {
                     return RetrieveReply(result: .found(binding, manifest, tier: tier), isStale: isStale)
                 case .lost:
                     counters.lost.add()
-                    try await quarantine(request.name, binding, deadline: request.deadline)
+                    // Otherwise the name stands for something else by now.
+                    guard try await quarantine(request.name, binding, deadline: request.deadline) else { continue }
                 case .refused: throw .tooManyLoads
                 case .unreached:
                     if state.withLock({ $0.isDraining }) {
@@ -171,16 +172,19 @@ extension CacheService {
 
     static let hotBytes: UInt64 = 64 << 10
 
-    private func quarantine(_ name: [UInt8], _ binding: Binding, deadline: Instant) async throws(CacheFailure) {
+    /// - Returns: false when somebody has stored it anew, evicted it or marked it already.
+    private func quarantine(
+        _ name: [UInt8], _ binding: Binding, deadline: Instant
+    ) async throws(CacheFailure) -> Bool {
         let (result, _) = try await names.change(
             .quarantine(name, version: binding.version), request: nil, principal: "node/" + options.node,
             deadline: deadline)
-        // A conflict: somebody has stored it anew, or marked it already.
-        guard case .quarantined = result else { return }
+        guard case .quarantined = result else { return false }
         counters.quarantined.add()
         logger.warning(
             "the bytes of a name were found in no tier; it is quarantined until it is made again",
             metadata: ["cache.version": "\(binding.version)"])
+        return true
     }
 
     // MARK: Blobs

@@ -80,8 +80,15 @@ extension CacheSimulator {
                 case .lost:
                     simulator.change(.quarantine(name, version: binding.version), at: node, by: deadline) {
                         simulator, result in
-                        guard result != nil else { return done(&simulator, .failed) }
-                        absent(&simulator)
+                        switch result {
+                        case nil: return done(&simulator, .failed)
+                        case .conflict:
+                            // The name stands for something else by now.
+                            simulator.look(name, at: node, wantsToMake, from: start, by: deadline, done)
+                        default:
+                            simulator.checkRead(name, from: start, nil)
+                            absent(&simulator)
+                        }
                     }
                 case .unreached: done(&simulator, .failed)
                 }

@@ -44,9 +44,7 @@ import Testing
         }
     }
 
-    @Test(KnownFault()) func `what is lost is not told to be absent when its name is bound anew meanwhile`()
-        async throws
-    {
+    @Test func `what is lost is not told to be absent when its name is bound anew meanwhile`() async throws {
         try await CacheCluster.run(1) { cluster in
             _ = try await cluster.founded()
             let node = cluster[0]
