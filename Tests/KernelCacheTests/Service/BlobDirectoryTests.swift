@@ -60,9 +60,7 @@ struct BlobDirectoryTests {
         }
     }
 
-    @Test(KnownFault(), .timeLimit(.minutes(1))) func `a read that nobody waits for any more stops at the next blob`()
-        async throws
-    {
+    @Test(.timeLimit(.minutes(1))) func `a read that nobody waits for any more stops at the next blob`() async throws {
         try await withDirectory(threads: 1) { directory, path in
             let (first, second, other) = (blob(1000), blob(1000), blob(1000))
             try await directory.put([first, second, other], isSynced: true)
