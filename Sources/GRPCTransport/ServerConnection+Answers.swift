@@ -122,6 +122,16 @@ extension ServerConnection {
         finish(stream, status, trailers)
     }
 
+    /// Ends a call at once, for a caller who has stopped reading: what is queued for it never leaves, nor does a status.
+    public func abandon(_ call: CallHandle) {
+        eventLoop.preconditionInEventLoop()
+        guard let stream = streams[call.stream], stream.answering != .finished else { return }
+        stream.answering = .finished
+        metrics.ended(stream.route, .deadlineExceeded)
+        reset(call.stream, .cancel)
+        flush()
+    }
+
     /// Lets the caller send as much again as a request of `messageBytes` took of its window.
     public func acknowledge(_ call: CallHandle, messageBytes: Int) {
         eventLoop.preconditionInEventLoop()

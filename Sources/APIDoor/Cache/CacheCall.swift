@@ -96,9 +96,15 @@ final class CacheCall: Sendable {
 
     func finish() { ServerConnection.deliver([.finish(handle, .ok)]) }
 
-    /// Sends one of several messages; returns when there is room for another, or nobody listens any more.
+    /// Sends one of several messages; returns when there is room for another, or nobody listens any more. A caller who takes nothing for
+    /// so long has gone: what is queued for it is given up.
     func send(_ message: [UInt8]) async throws(CacheFailure) {
         let connection = handle.connection
+        let timer = connection.eventLoop.scheduleTask(in: silence) {
+            connection.abandon(self.handle)
+            self.end()
+        }
+        defer { timer.cancel() }
         await withCheckedContinuation { (continuation: CheckedContinuation<Void, Never>) in
             let isEnded = state.withLock { state in
                 state.isWaiting = false

@@ -13,7 +13,7 @@ public struct APIOptions: Sendable {
     public var acceptsTLS12 = false
     /// From the connection to the end of its TLS handshake.
     public var handshakeTimeout = Duration.seconds(5)
-    /// An http/1.1 connection without a request for this long is closed.
+    /// An http/1.1 connection without a request for this long is closed, and one that does not take a blob of an artifact in this time.
     public var idleTimeout = Duration.seconds(60)
     /// A JSON body. The largest command has 64 KiB; base64 and escapes at most sextuple it.
     public var maximumBodyBytes = 512 << 10

@@ -127,7 +127,7 @@ struct ArtifactPathTests {
         }
     }
 
-    @Test(KnownFault()) func `a client that takes nothing for too long is let go`() async throws {
+    @Test func `a client that takes nothing for too long is let go`() async throws {
         try await TestDoor.run({ $0.idleTimeout = .milliseconds(300) }) { (door) async throws in
             door.cache.plant("default/big", blob: [UInt8](repeating: 65, count: CacheLimits.blobBytes), times: 64)
             let client = try await door.connect(try door.clientTLS())

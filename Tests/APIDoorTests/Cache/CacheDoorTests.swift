@@ -217,7 +217,7 @@ struct CacheDoorTests {
         }
     }
 
-    @Test(KnownFault()) func `a reader who takes nothing for too long is let go`() async throws {
+    @Test func `a reader who takes nothing for too long is let go`() async throws {
         try await TestDoor.run(servesGRPC: true, silence: .milliseconds(300)) { (door) async throws in
             door.cache.plant("default/big", blob: Self.bytes(CacheLimits.blobBytes), times: 64)
             let connection = try await door.grpc()

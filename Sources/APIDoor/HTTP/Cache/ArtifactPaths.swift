@@ -99,7 +99,14 @@ struct ArtifactPaths: Sendable {
             var body = try await writer.writeHead(HTTPResponse(status: .ok, headerFields: fields))
             if !inline.isEmpty { try await body.write(ByteBuffer(bytes: inline)) }
             do {
-                try await stream(blobs) { try await body.write(ByteBuffer(bytes: $0)) }
+                try await stream(blobs) { bytes in
+                    // A client that does not take one in that time has gone.
+                    let timer = channel.eventLoop.scheduleTask(in: TimeAmount(options.idleTimeout)) {
+                        channel.close(promise: nil)
+                    }
+                    defer { timer.cancel() }
+                    try await body.write(ByteBuffer(bytes: bytes))
+                }
             } catch {
                 // The client sees a body that is too short.
                 channel.close(promise: nil)
