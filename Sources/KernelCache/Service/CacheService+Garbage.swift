@@ -16,10 +16,11 @@ extension CacheService {
         guard let disk else { return }
         let old = disk.entries().filter { $0.idle >= options.garbageGrace }
         if old.isEmpty { return }
-        guard let referenced = await References(self).read() else { return }
-        // Looked at again: a store may have come while the names were read.
-        let candidates = disk.entries().map { (digest: $0.digest, idle: $0.idle) }
         let sizes = Dictionary(old.map { ($0.digest, $0.size) }) { $1 }
+        let references = References(self, to: { sizes[$0] != nil })
+        guard let referenced = await references.read(pause: options.listPause) else { return }
+        // Looked at again: a store may have come while the names were read. What got old meanwhile was not asked for.
+        let candidates = disk.entries().filter { sizes[$0.digest] != nil }.map { (digest: $0.digest, idle: $0.idle) }
         let garbage = state.withLock { state in
             state.holds.garbage(candidates, referenced: Set(referenced.keys), grace: options.garbageGrace)
         }
@@ -49,12 +50,14 @@ extension CacheService {
     }
 
     private func collectGarbage(in tier: any BlobTier) async throws(TierFailure) {
-        let references = References(self)
+        let shards = Set((0..<ShardID.count).compactMap { ShardID($0) }.filter(coordinates))
+        let references = References(self, to: { shards.contains(ShardID(of: $0)) })
         var referenced: [Digest: TierSet]?
         try await walk(tier, idleFor: options.garbageGrace, pause: options.listPause) { page in
-            let own = page.filter { coordinates(ShardID(of: $0.digest)) }
+            let own = page.map { ($0, ShardID(of: $0.digest)) }.filter { shards.contains($1) && coordinates($1) }.map(
+                \.0)
             if own.isEmpty { return true }
-            if referenced == nil { referenced = await references.read() }
+            if referenced == nil { referenced = await references.read(pause: options.listPause) }
             guard let known = referenced else { return false }
             let garbage = own.filter { known[$0.digest] == nil }
             return await garbage.isEmpty ? true : collect(garbage, in: tier, references)

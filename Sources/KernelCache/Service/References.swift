@@ -6,9 +6,14 @@ import Synchronization
 /// What names refer to: asked for again and again, with each manifest read once.
 final class References: Sendable {
     private let service: CacheService
+    private let isWanted: @Sendable (Digest) -> Bool
     private let closures = Mutex<[Digest: [Digest]]>([:])
 
-    init(_ service: CacheService) { self.service = service }
+    /// - Parameter isWanted: of which digests to tell; nothing is kept of the others.
+    init(_ service: CacheService, to isWanted: @escaping @Sendable (Digest) -> Bool = { _ in true }) {
+        self.service = service
+        self.isWanted = isWanted
+    }
 
     /// Manifests and the blobs that they name, of everything that is bound at some moment after the call, each with the tiers that
     /// had it when one of its names was bound; nil when a manifest could not be read, or not by the deadline: then nothing is known not to
@@ -32,10 +37,13 @@ final class References: Sendable {
             guard loaded.unreached.isEmpty else { return nil }
             closures.withLock { closures in
                 for (digest, blob) in loaded.found {
-                    closures[digest] = (try? Manifest(decoding: blob.bytes))?.blobs.map(\.digest) ?? []
+                    closures[digest] = (try? Manifest(decoding: blob.bytes))?.blobs.map(\.digest).filter(isWanted) ?? []
                 }
                 for binding in page.bindings.map(\.binding) {
-                    for digest in [binding.manifest] + (closures[binding.manifest] ?? []) {
+                    if isWanted(binding.manifest) {
+                        referenced[binding.manifest, default: []].formUnion(binding.tiers)
+                    }
+                    for digest in closures[binding.manifest] ?? [] {
                         referenced[digest, default: []].formUnion(binding.tiers)
                     }
                 }
