@@ -90,16 +90,27 @@ extension CacheService {
     private func loadAll(
         _ blobs: Set<BlobReference>, _ binding: Binding, _ deadline: Instant, _ reply: inout WarmReply
     ) async -> Bool {
-        var (part, bytes): ([Digest], UInt64) = ([], 0)
-        for blob in blobs {
-            part.append(blob.digest)
-            bytes += UInt64(blob.size)
-            guard bytes >= options.prefetchBytes else { continue }
+        for part in parts(of: blobs) {
             guard await load(part, binding, deadline, &reply) != nil else { return false }
-            (part, bytes) = ([], 0)
         }
-        return await load(part, binding, deadline, &reply) != nil
+        return true
     }
+
+    /// Each of some ``CacheOptions/prefetchBytes``, by what is said of their sizes, and of no more blobs than that takes when it is wrong.
+    func parts(of blobs: Set<BlobReference>) -> [[Digest]] {
+        var (parts, bytes): ([[Digest]], UInt64) = ([], 0)
+        for blob in blobs {
+            if parts.isEmpty || bytes >= options.prefetchBytes || parts[parts.count - 1].count == Self.blobsInPart {
+                parts.append([])
+                bytes = 0
+            }
+            parts[parts.count - 1].append(blob.digest)
+            bytes += UInt64(blob.size)
+        }
+        return parts
+    }
+
+    private static let blobsInPart = 64
 
     private func load(
         _ digests: [Digest], _ binding: Binding, _ deadline: Instant, _ reply: inout WarmReply

@@ -35,6 +35,9 @@ extension CacheService {
         guard let binding else { return nil }
         let loaded = await loader.load([binding.manifest], deadline: request.deadline)
         if !loaded.refused.isEmpty { throw .tooManyLoads }
+        if !loaded.unreached.isEmpty {
+            throw CacheFailure(.tierUnavailable, "a tier that may have the manifest does not answer; try again")
+        }
         let manifest = loaded.found[binding.manifest].flatMap { try? Manifest(decoding: $0.bytes) }
         let blobs = Set(manifest?.blobs.map(\.digest) ?? []).subtracting([binding.manifest])
         return (binding, [binding.manifest] + blobs.sorted())
@@ -57,8 +60,9 @@ extension CacheService {
         if kind == .memory { return try await evictCopy(request) }
         guard let closure = try await closure(request) else { return EvictReply() }
         // Nothing else has what leaves the catalog: its bytes are looked at.
-        let archived = kind == .catalog ? await verified(closure.digests, deadline: request.deadline) : []
-        let (holdings, _) = await locate(closure.digests, counts: true, deadline: request.deadline)
+        let (archived, isRead) =
+            kind == .catalog ? await verified(closure.digests, deadline: request.deadline) : ([], true)
+        let (holdings, isCertain) = await locate(closure.digests, counts: true, deadline: request.deadline)
         let safe = closure.digests.filter { digest in
             guard let holding = holdings[digest] else { return false }
             return switch kind {
@@ -70,6 +74,9 @@ extension CacheService {
             }
         }
         guard safe.count == closure.digests.count else {
+            if kind < .archive, !isRead || !isCertain {
+                throw CacheFailure(.tierUnavailable, "not every tier below \(kind.name) answers; try again")
+            }
             throw CacheFailure(
                 .closureIncomplete,
                 "the tier below \(kind.name) has not got \(closure.digests.count - safe.count) of the blobs")
@@ -95,17 +102,17 @@ extension CacheService {
         return reply
     }
 
-    /// Those whose bytes the archive has told, and they were right.
-    private func verified(_ digests: [Digest], deadline: Instant) async -> Set<Digest> {
-        guard let archive = tier(.archive) else { return [] }
+    /// Those whose bytes the archive has told, and they were right; and whether it has answered.
+    private func verified(_ digests: [Digest], deadline: Instant) async -> (Set<Digest>, isWhole: Bool) {
+        guard let archive = tier(.archive) else { return ([], true) }
         var verified: Set<Digest> = []
         for start in stride(from: 0, to: digests.count, by: 16) {
             let part = Array(digests[start..<min(start + 16, digests.count)])
-            // What cannot be read now is not there.
-            guard let found = try? await archive.get(part, deadline: deadline) else { break }
+            // What cannot be read now does not count.
+            guard let found = try? await archive.get(part, deadline: deadline) else { return (verified, false) }
             verified.formUnion(found.keys)
         }
-        return verified
+        return (verified, true)
     }
 
     public func list(_ request: ListRequest) async throws(CacheFailure) -> ListReply {

@@ -87,16 +87,9 @@ extension CacheService {
         }
         if !lacking.isEmpty {
             // Somewhere, though not where the mode wants it.
-            let loaded = await loader.load(lacking, deadline: request.deadline)
-            let blobs = loaded.found.map { Blob(digest: $0.key, bytes: $0.value.bytes) }
-            note(await distribute(blobs, mode: request.mode, deadline: request.deadline), in: &gate)
-            if !loaded.refused.isEmpty { throw .tooManyLoads }
-            if let absent = lacking.first(where: { loaded.found[$0] == nil }) {
-                try Self.checkTime(request.deadline)
-                counters.closureFailures.add()
-                throw CacheFailure(
-                    .closureIncomplete, "the blob \(absent) of the manifest is nowhere; send it first")
-            }
+            let wanted = Set(lacking)
+            let blobs = Set(request.manifest.blobs.filter { wanted.contains($0.digest) })
+            for part in parts(of: blobs) { try await bring(part, request, &gate) }
         }
         guard gate.isOpen else {
             counters.closureFailures.add()
@@ -105,6 +98,25 @@ extension CacheService {
                 "\(gate.lacking.count) of \(closure.count) blobs are held by too few for mode \(request.mode.name)")
         }
         return gate.tiers
+    }
+
+    /// Loads blobs from wherever they are, and gives them to those whom the mode wants to have them.
+    private func bring(
+        _ digests: [Digest], _ request: StoreRequest, _ gate: inout ClosureGate
+    ) async throws(CacheFailure) {
+        let loaded = await loader.load(digests, deadline: request.deadline)
+        let blobs = loaded.found.map { Blob(digest: $0.key, bytes: $0.value.bytes) }
+        note(await distribute(blobs, mode: request.mode, deadline: request.deadline), in: &gate)
+        if !loaded.refused.isEmpty { throw .tooManyLoads }
+        guard blobs.count < digests.count else { return }
+        try Self.checkTime(request.deadline)
+        counters.closureFailures.add()
+        if let absent = loaded.lost.min() {
+            throw CacheFailure(.closureIncomplete, "the blob \(absent) of the manifest is nowhere; send it first")
+        }
+        throw CacheFailure(
+            .tierUnavailable,
+            "a tier that may have \(loaded.unreached.count) blobs of the manifest does not answer; try again")
     }
 
     private func note(_ holdings: [Digest: BlobHolding], in gate: inout ClosureGate) {
@@ -165,7 +177,7 @@ extension CacheService {
         let name = request.name
         _ = decide(PeerTokenRequest(name: name, holder: options.node, action: .stored(binding.version), epoch: 0))
         if placements.coordinator(of: Self.homeShard(of: name)) != names.nodeID {
-            background.start { [weak self] in
+            news.start { [weak self] in
                 _ = await self?.exchange(name, .stored(binding.version), deadline: NodeClock.now() + .seconds(1))
             }
         }

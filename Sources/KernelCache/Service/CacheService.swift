@@ -72,6 +72,8 @@ public final class CacheService: ArtifactCache, PeerResponder {
     let loader: BlobLoader
     let rebalancer: Rebalancer
     let background = BackgroundWork()
+    /// Of stores, for those who coordinate their names: many, of which each may be lost, and none keeps a copy from being made.
+    let news = BackgroundWork()
     let making: MakeQueue
     let state: Mutex<State>
     /// Cancelled and awaited by ``stop()``.
@@ -132,6 +134,7 @@ public final class CacheService: ArtifactCache, PeerResponder {
         task?.cancel()
         await task?.value
         await background.close()
+        await news.close()
         await keepHotList()
         await peers.close()
         await disk?.close()

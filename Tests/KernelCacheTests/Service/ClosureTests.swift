@@ -31,7 +31,7 @@ import Testing
         } catch { return error as? CacheFailure }
     }
 
-    @Test(KnownFault()) func `a blob that a silent tier may have is not told to be nowhere`() async throws {
+    @Test func `a blob that a silent tier may have is not told to be nowhere`() async throws {
         let archive = ScriptedTier(.archive)
         try await CacheCluster.run(1, outer: [archive]) { cluster in
             _ = try await cluster.founded()
@@ -47,7 +47,7 @@ import Testing
         }
     }
 
-    @Test(KnownFault()) func `an eviction from a tier says whether the one below lacks it or is silent`() async throws {
+    @Test func `an eviction from a tier says whether the one below lacks it or is silent`() async throws {
         let (catalog, archive) = (ScriptedTier(.catalog), ScriptedTier(.archive))
         try await CacheCluster.run(1, outer: [catalog, archive]) { cluster in
             _ = try await cluster.founded()
@@ -70,7 +70,7 @@ import Testing
         }
     }
 
-    @Test(KnownFault()) func `what is held elsewhere goes where the mode wants it in parts`() async throws {
+    @Test func `what is held elsewhere goes where the mode wants it in parts`() async throws {
         let (catalog, archive) = (ScriptedTier(.catalog), ScriptedTier(.archive))
         var options = CacheOptions.quick
         options.prefetchBytes = 1000

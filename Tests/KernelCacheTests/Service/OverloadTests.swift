@@ -77,7 +77,7 @@ import Testing
         }
     }
 
-    @Test(KnownFault()) func `whoever looks for garbage reads names at the pace that was set`() async throws {
+    @Test func `whoever looks for garbage reads names at the pace that was set`() async throws {
         var options = CacheOptions.quick
         options.garbageGrace = .zero
         options.listPause = .milliseconds(300)
@@ -103,7 +103,7 @@ import Testing
 
     private final class Times: Sendable { let all = Mutex<[Instant]>([]) }
 
-    @Test(KnownFault()) func `word of stores that nobody takes keeps no copy from being made`() async throws {
+    @Test func `word of stores that nobody takes keeps no copy from being made`() async throws {
         let (redis, catalog) = (ScriptedTier(.redis), ScriptedTier(.catalog))
         var options = CacheOptions.quick
         options.copyLimit = .milliseconds(100)
