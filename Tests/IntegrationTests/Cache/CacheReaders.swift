@@ -11,19 +11,16 @@ final class CacheReaders: Sendable {
     /// What came of the reads of a part of the time.
     struct Tally: CustomStringConvertible {
         var reads = 0
-        var found = 0
         /// Found in the memory of the node that was asked.
         var inMemory = 0
         var absent: [String] = []
         /// Failures, wrong bytes, calls that took longer than they may.
         var problems: [String] = []
 
-        /// Of reads that found something, in percent.
-        var hitRatio: Double { 100 * Double(found) / Double(max(1, reads)) }
+        /// Of all reads, in percent.
+        var memoryRatio: Double { 100 * Double(inMemory) / Double(max(1, reads)) }
 
-        var description: String {
-            "\(reads) reads, \(hitRatio) % found, \(100 * inMemory / max(1, reads)) % in memory, \(absent.count) absent"
-        }
+        var description: String { "\(reads) reads, \(memoryRatio) % in memory, \(absent.count) absent" }
     }
 
     private let cluster: LocalCluster
@@ -124,7 +121,7 @@ final class CacheReaders: Sendable {
         tally.withLock { tally in
             tally.reads += 1
             if let problem { tally.problems.append(problem) }
-            if isFound { tally.found += 1 } else if problem == nil { tally.absent.append(name) }
+            if !isFound, problem == nil { tally.absent.append(name) }
             if tier == .memory { tally.inMemory += 1 }
         }
     }
