@@ -44,6 +44,9 @@ struct Disk {
     /// Whether the node has, or had before damage that it knows of, an entry.
     func holds(_ id: EntryID) -> Bool { image.holds(id) || damaged?.holds(id) ?? false }
 
+    /// The last index of what is durable. What was lost to damage is not.
+    var end: LogIndex { image.last.index }
+
     mutating func append(_ batch: WriteBatch) { waiting.append(batch) }
 
     /// Begins to write everything that waits.

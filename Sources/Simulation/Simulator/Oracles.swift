@@ -125,6 +125,16 @@ struct Oracles {
         }
     }
 
+    /// What a node says is durable is on its disk now, whatever it has had before damage.
+    static func sent(_ message: Message, by node: SimulatedNode) throws(SimulationFailure) {
+        guard case .appendEntriesResponse(let response) = message,
+            case .matched(let durable, _) = response.outcome, durable > node.disk.end
+        else { return }
+        throw SimulationFailure(
+            .committedIsDurable,
+            "n\(node.index + 1) says that it has everything to \(durable), and has it to \(node.disk.end)")
+    }
+
     private mutating func commits(
         _ node: SimulatedNode, _ index: LogIndex, among nodes: [SimulatedNode]
     ) throws(SimulationFailure) {

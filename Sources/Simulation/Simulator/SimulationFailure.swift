@@ -12,7 +12,7 @@ public struct SimulationFailure: Error, Hashable, Sendable, CustomStringConverti
         /// Machines that applied the same entries are in the same state.
         case stateHash
         case committedNeverChanges
-        /// Committed means durable on a quorum.
+        /// Committed means durable on a quorum, and acknowledged means durable.
         case committedIsDurable
         /// What a leader commits ends with an entry of its own term (§5.4.2).
         case commitsOwnTerm

@@ -4,13 +4,13 @@ import RaftCore
 /// The operator: asks for changes of membership at random moments, whatever else is going on.
 extension Simulator {
     /// Another request, now and then; after the faults only what ends a joint configuration that does not end by itself.
-    func changeMembership() {
+    func changeMembership() throws(SimulationFailure) {
         guard let membership = plan.membership else { return }
         clock.schedule(
             .membership,
             after: isHealed ? UInt64(membership.interval) : UInt64(random.int(in: 0...membership.interval * 2)))
         guard let leader = currentLeader else { return }
-        if mutant == .removedNodesCampaign { removedNodesCampaign(against: nodes[leader]) }
+        if mutant == .removedNodesCampaign { try removedNodesCampaign(against: nodes[leader]) }
         let configuration = nodes[leader].raft.configuration
         if isHealed {
             guard configuration.isJoint, !configuration.autoLeave, mutant != .forgetsToLeave else { return }

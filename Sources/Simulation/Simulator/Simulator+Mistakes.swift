@@ -73,11 +73,11 @@ extension Simulator {
     }
 
     /// Nodes that were members once ask everybody for votes, in a term above the leader's.
-    func removedNodesCampaign(against leader: Node) {
+    func removedNodesCampaign(against leader: Node) throws(SimulationFailure) {
         for node in nodes where node.isUp && !leader.raft.configuration.contains(node.id) {
             guard let last = node.disk.image.entries.last?.id else { continue }
             let request = RequestVote(term: leader.raft.currentTerm.next, last: last, isTransfer: true)
-            for voter in leader.raft.configuration.voters { send(.requestVote(request), from: node, to: voter) }
+            for voter in leader.raft.configuration.voters { try send(.requestVote(request), from: node, to: voter) }
         }
     }
 

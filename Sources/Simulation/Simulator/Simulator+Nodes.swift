@@ -101,7 +101,7 @@ extension Simulator {
             if mutant == .leasesCountFromReceipt { stretch(lease, by: event, node, now) }
         case .durable(let sequence):
             node.durableThrough = max(node.durableThrough, sequence)
-            for held in node.held where held.after <= sequence { send(held.message, from: node, to: held.to) }
+            for held in node.held where held.after <= sequence { try send(held.message, from: node, to: held.to) }
             node.held.removeAll { $0.after <= sequence }
             step(node, .persisted(through: sequence), now)
         case .write(let request):
@@ -158,7 +158,7 @@ extension Simulator {
             if let after, after > node.durableThrough, !(mutant?.releases(message) ?? false) {
                 node.held.append((after, message, to))
             } else {
-                send(message, from: node, to: to)
+                try send(message, from: node, to: to)
             }
         case .apply(let entries): try apply(entries, node, now)
         case .proposalsAppended(let tokens, let first):
@@ -211,11 +211,12 @@ extension Simulator {
         return mutant == .graceShorterThanLease ? grace : max(grace, plan.raft.readLease)
     }
 
-    func send(_ message: Message, from node: Node, to: NodeID) {
+    func send(_ message: Message, from node: Node, to: NodeID) throws(SimulationFailure) {
         let target = Int(to.rawValue) - 1
         // Nodes that only a broken cluster has.
         guard target < nodes.count else { return }
         guard let message = forged(message, from: node, to: nodes[target]) else { return }
+        try Oracles.sent(message, by: node)
         if mutant == .leaseSurvivesTransfer, case .timeoutNow = message { node.raft.isLeaseForsaken = false }
         steps?.send(message, from: node, to: to, at: clock.now)
         let arrivals = network.arrivals(from: node.index, to: target, now: clock.now, isHealed: isHealed)

@@ -177,7 +177,7 @@ final class Simulator {
         case .reserve(let node, let life): if nodes[node].life == life { reserve(nodes[node]) }
         case .resume(let node): resume(nodes[node])
         case .fault: try injectFault()
-        case .membership: changeMembership()
+        case .membership: try changeMembership()
         case .housekeeping: keepHouse()
         case .endOfFault(let number): endFault(number)
         case .heal: try heal()

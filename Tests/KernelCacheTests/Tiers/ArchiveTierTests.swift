@@ -153,7 +153,7 @@ import Testing
     }
 
     @Test func `one call has few objects under way`() async throws {
-        let store = CountingStore(failing: nil)
+        let store = CountingStore(failing: nil, meeting: 3)
         let tier = ArchiveTier(store, parallelism: 3)
         try await tier.put((0..<40).map { Blob.sample($0) }, deadline: .soon)
         #expect(store.calls == 40)
@@ -170,9 +170,14 @@ private final class CountingStore: ObjectStore {
     }
 
     private let failing: ObjectStoreError.Code?
+    /// The first calls wait for one another until so many have met.
+    private let meeting: Int
     private let state = Mutex(State())
 
-    init(failing: ObjectStoreError.Code?) { self.failing = failing }
+    init(failing: ObjectStoreError.Code?, meeting: Int = 1) {
+        self.failing = failing
+        self.meeting = meeting
+    }
 
     var calls: Int { state.withLock { $0.calls } }
     /// At once.
@@ -184,7 +189,8 @@ private final class CountingStore: ObjectStore {
             state.running += 1
             state.most = max(state.most, state.running)
         }
-        // The others get their turn.
+        while most < meeting, !Task.isCancelled { await Task.yield() }
+        // One too many gets its turn.
         for _ in 0..<10 { await Task.yield() }
         state.withLock { $0.running -= 1 }
         if let failing { throw ObjectStoreError(failing, "as the script says") }
