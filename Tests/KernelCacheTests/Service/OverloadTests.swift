@@ -103,34 +103,6 @@ import Testing
 
     private final class Times: Sendable { let all = Mutex<[Instant]>([]) }
 
-    @Test func `word of stores that nobody takes keeps no copy from being made`() async throws {
-        let (redis, catalog) = (ScriptedTier(.redis), ScriptedTier(.catalog))
-        var options = CacheOptions.quick
-        options.copyLimit = .milliseconds(100)
-        let silent = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
-            .bind(host: "127.0.0.1", port: 0).get()
-        try await CacheCluster.run(2, outer: [redis, catalog], options: options) { cluster in
-            let map = try await cluster.map("settled") { $0.isSettled && $0.hosts.count == 2 }
-            try await cluster[0].applied(map.epoch)
-            let port = try #require(silent.localAddress?.port)
-            cluster[0].peers.update(
-                [CacheMember(id: NodeID(2), name: "n2", api: HostPort(host: "127.0.0.1", port: port))])
-            let others = (0..<400).map { "name\($0)" }.filter {
-                map[ShardID(of: Digest(hashing: name($0)))].coordinator == NodeID(2)
-            }.prefix(80)
-            try #require(others.count == 80)
-            try await withThrowingTaskGroup(of: Void.self) { group in
-                for text in others {
-                    group.addTask { _ = try await cluster[0].store(text, noise(100), kind: .alias) }
-                }
-                try await group.waitForAll()
-            }
-            let last = try await cluster[0].store("last", noise(100), kind: .alias).binding.manifest
-            try await until("the copy in Redis", within: .seconds(3)) { redis.digests.contains(last) }
-        }
-        try await silent.close()
-    }
-
     @Test func `warming asks each node for as many as are wanted, however many`() async throws {
         try await CacheCluster.run(2) { cluster in
             for number in 0..<6000 {
