@@ -217,6 +217,8 @@ import Testing
         var options = CacheOptions()
         options.tokens.lifetimes = .milliseconds(300) ... .seconds(60)
         try await CacheCluster.run(3, options: options) { cluster in
+            // A name that goes to another coordinator takes no tokens with it.
+            _ = try await cluster.founded()
             guard case .make(let first) = try await cluster[0].retrieve("dead", wantsToMake: true).result else {
                 Issue.record("not to be made")
                 return

@@ -113,6 +113,8 @@ import Testing
         try await CacheCluster.run(2, options: options) { cluster in
             _ = try await cluster.map("settled") { $0.isSettled && $0.hosts.count == 2 }
             let kept = try await cluster[0].store("kept", noise(100)).binding.manifest
+            // A store that is not done yet would write it too.
+            try await until("a copy on both") { cluster[0].disk.has(kept) && cluster[1].disk.has(kept) }
             for _ in 0..<2 {
                 await cluster[1].disk.delete([kept])
                 try await until("the copy to be back") { cluster[1].disk.has(kept) }
