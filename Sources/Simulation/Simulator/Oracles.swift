@@ -125,9 +125,10 @@ struct Oracles {
         }
     }
 
-    /// What a node says is durable is on its disk now, whatever it has had before damage.
+    /// What a node says is durable is on its disk now, whatever it has had before damage. What it says late of an earlier term may
+    /// have been cut off since.
     static func sent(_ message: Message, by node: SimulatedNode) throws(SimulationFailure) {
-        guard case .appendEntriesResponse(let response) = message,
+        guard case .appendEntriesResponse(let response) = message, response.term == node.raft.currentTerm,
             case .matched(let durable, _) = response.outcome, durable > node.disk.end
         else { return }
         throw SimulationFailure(
