@@ -133,6 +133,23 @@ final class CacheCluster: Sendable {
         return try #require(agreement.map)
     }
 
+    /// Until every node acts by the map as it is, and whoever coordinates the name decides about it.
+    func coordinated(_ name: [UInt8]) async throws {
+        try await until("the name to be coordinated") {
+            guard let map = agreement.map else { return false }
+            let owner = map[ShardID(of: Digest(hashing: name))].coordinator
+            let request = PeerTokenRequest(
+                name: name, holder: "nobody", action: .renew(number: 0), epoch: map.epoch.rawValue)
+            return nodes.withLock({ $0 }).allSatisfy { node in
+                switch node.service.token(request) {
+                case .renewed(nil): node.names.nodeID == owner
+                case .notOwner(_, let told): node.names.nodeID != owner && told == owner
+                default: false
+                }
+            }
+        }
+    }
+
     /// The process is gone, with its memory and its connections; the files stay.
     func kill(_ number: Int) async throws {
         try await cutOff(number)

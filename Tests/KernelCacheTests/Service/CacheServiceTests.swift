@@ -217,6 +217,10 @@ import Testing
         var options = CacheOptions()
         options.tokens.lifetimes = .milliseconds(300) ... .seconds(60)
         try await CacheCluster.run(3, options: options) { cluster in
+            // Where nobody coordinates, and where shards move, every node decides for itself.
+            _ = try await cluster.founded()
+            _ = try await cluster.map("settled") { $0.isSettled && $0.hosts.count == 3 }
+            try await cluster.coordinated(name("dead"))
             guard case .make(let first) = try await cluster[0].retrieve("dead", wantsToMake: true).result else {
                 Issue.record("not to be made")
                 return

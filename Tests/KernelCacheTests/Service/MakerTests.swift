@@ -9,21 +9,11 @@ import Testing
 @Suite(.serialized, .timeLimit(.minutes(1))) struct MakerTests {
     private func name(_ text: String) -> [UInt8] { Array("default/\(text)".utf8) }
 
-    /// Until the node acts by the map as it is, and decides about the name.
-    private func untilItCoordinates(_ name: [UInt8], _ node: CacheCluster.Node, _ cluster: CacheCluster) async throws {
-        try await until("the node to coordinate") {
-            let request = PeerTokenRequest(
-                name: name, holder: "nobody", action: .renew(number: 0),
-                epoch: cluster.agreement.map?.epoch.rawValue ?? 0)
-            return node.service.token(request) == .renewed(nil)
-        }
-    }
-
     @Test func `word of a store that comes late ends no newer right`() async throws {
         try await CacheCluster.run(1) { cluster in
             let (service, name) = (cluster[0].service, name("again"))
             _ = try await cluster.founded()
-            try await untilItCoordinates(name, cluster[0], cluster)
+            try await cluster.coordinated(name)
             let stored = try await cluster[0].store("again", noise(10)).binding.version
             _ = try await service.evict(
                 EvictRequest(
