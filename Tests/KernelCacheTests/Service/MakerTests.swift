@@ -46,7 +46,7 @@ import Testing
                 (0..<1000).map { "k\($0)" }.first {
                     map[ShardID(of: Digest(hashing: name($0)))].coordinator == NodeID(1)
                 })
-            try await untilItCoordinates(name(text), cluster[0], cluster)
+            try await cluster.coordinated(name(text))
             try await cluster[1].applied(map.epoch)
             guard case .make = try await cluster[1].retrieve(text, wantsToMake: true).result else {
                 Issue.record("no right to make it")
