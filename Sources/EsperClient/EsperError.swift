@@ -78,6 +78,9 @@ struct FailureReading {
     /// next attempt needs another one.
     var isRemembered: Bool { Self.rememberedRefusals.contains(error.code) }
 
+    /// What the cluster itself has decided; nil when there was no decision, or no time for one.
+    var refusal: EsperError? { isJudged && error.code != EsperError.Code.timedOut ? error : nil }
+
     private static let rememberedRefusals: Set = ["lock_held", "outbox_full", "stale_term"]
 
     init(_ failure: CallFailure, isMutating: Bool) {

@@ -35,11 +35,21 @@ struct OperationTests {
         }
     }
 
-    @Test(arguments: ["storage_full", "outbox_full", "overloaded"])
+    @Test(arguments: ["storage_full", "outbox_full", "overloaded", "tier_unavailable"])
     func `a refusal that lasts as long as the operation is its error`(code: String) async throws {
         try await ScriptedServer.run({ _, _, _ in .refuse(code, .notCommitted, retryable: true) }) { server, client in
             let error = await #expect(throws: EsperError.self) { try await client.put([1], [2]) }
             #expect(error?.code == code && error?.outcome == .notCommitted && error?.isRetryable == true)
+            #expect(server.service.requests(.put).count > 1)
+        }
+    }
+
+    @Test func `a last attempt with too little time left does not hide the refusal before`() async throws {
+        try await ScriptedServer.run({ _, _, number in
+            .refuse(number == 1 ? "outbox_full" : "timed_out", .notCommitted, retryable: true)
+        }) { server, client in
+            let error = await #expect(throws: EsperError.self) { try await client.put([1], [2]) }
+            #expect(error?.code == "outbox_full" && error?.outcome == .notCommitted, "\(error as Any)")
             #expect(server.service.requests(.put).count > 1)
         }
     }

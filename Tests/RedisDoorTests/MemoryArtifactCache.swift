@@ -103,7 +103,9 @@ final class MemoryArtifactCache: ArtifactCache, Sendable {
         return CachedBlob(bytes: bytes, tier: .memory)
     }
 
-    func missing(_ blobs: [BlobReference], deadline: Instant) async throws(CacheFailure) -> [BlobReference] {
+    func missing(
+        _ blobs: [BlobReference], mode: StoreMode, deadline: Instant
+    ) async throws(CacheFailure) -> [BlobReference] {
         state.withLock { state in blobs.filter { state.blobs[$0.digest] == nil } }
     }
 

@@ -43,7 +43,8 @@ extension CacheCall {
         }
         var blobs: [BlobReference] = []
         for blob in message.blobs { blobs.append(try BlobReference(blob)) }
-        let missing = try await cache.missing(blobs, deadline: deadline(orWithin: Self.usualTime))
+        let missing = try await cache.missing(
+            blobs, mode: try StoreMode(message.mode), deadline: deadline(orWithin: Self.usualTime))
         return .with { $0.missing = missing.map(ProtoCacheBlob.init) }
     }
 

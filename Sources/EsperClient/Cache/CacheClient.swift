@@ -138,12 +138,15 @@ public struct CacheClient: Sendable {
         return CacheStat(response)
     }
 
-    /// Which of some blobs no durable tier is known to have.
-    public func missing(_ blobs: [BlobReference]) async throws(EsperError) -> Set<BlobReference> {
+    /// Which of some blobs have to be sent: they are not known to be held as a store in the given mode asks.
+    public func missing(
+        _ blobs: [BlobReference], mode: StoreMode = .durable
+    ) async throws(EsperError) -> Set<BlobReference> {
         var missing: Set<BlobReference> = []
         var rest = blobs[...]
         while !rest.isEmpty {
             let request = ProtoFindMissingRequest.with {
+                $0.mode = ProtoCacheMode(mode)
                 $0.blobs = rest.prefix(Self.blobsPerRequest).map { blob in
                     .with {
                         $0.sha256 = blob.digest.data

@@ -92,7 +92,7 @@ struct CacheUpload {
             let reading = FailureReading(failure, isMutating: true)
             let error = reading.error
             lastError = error
-            if reading.isJudged { lastRefusal = error }
+            if let refusal = reading.refusal { lastRefusal = refusal }
             if error.code == "client_unknown", !isOpen {
                 client.engine.forget(id)
                 id = try await identity()
@@ -241,7 +241,7 @@ struct CacheUpload {
             throw EsperError(code: EsperError.Code.file, message: "\(error)", outcome: .notCommitted)
         }
         // Whoever cannot be asked is sent everything.
-        guard let missing = try? await CacheClient(client: client).missing(all) else { return [] }
+        guard let missing = try? await CacheClient(client: client).missing(all, mode: options.mode) else { return [] }
         return Set(all).subtracting(missing)
     }
 }

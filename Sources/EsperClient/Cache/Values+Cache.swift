@@ -99,6 +99,16 @@ extension MakeToken {
     }
 }
 
+extension ProtoCacheMode {
+    init(_ mode: StoreMode) {
+        switch mode {
+        case .memory: self = .memory
+        case .durable: self = .durable
+        case .archived: self = .archived
+        }
+    }
+}
+
 extension StoreOptions {
     /// - Parameter request: makes a repeat have no second effect.
     func header(_ name: ArtifactName, _ request: ProtoRequestID) -> ProtoStoreHeader {
@@ -109,11 +119,7 @@ extension StoreOptions {
             case .action: $0.kind = .action
             case .alias: $0.kind = .alias
             }
-            switch mode {
-            case .memory: $0.mode = .memory
-            case .durable: $0.mode = .durable
-            case .archived: $0.mode = .archived
-            }
+            $0.mode = ProtoCacheMode(mode)
             switch condition {
             case .byKind: break
             case .version(let version): $0.condition = .expectVersion(version)

@@ -772,6 +772,9 @@ public nonisolated struct ProtoFindMissingRequest: Sendable {
   /// At most 4096.
   public var blobs: [ProtoCacheBlob] = []
 
+  /// Of the store that will come. For `memory` the answer is that for `durable`.
+  public var mode: ProtoCacheMode = .durable
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -2809,7 +2812,7 @@ nonisolated extension ProtoStoreResponse: SwiftProtobuf.Message, SwiftProtobuf._
 
 nonisolated extension ProtoFindMissingRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".FindMissingRequest"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}blobs\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}blobs\0\u{1}mode\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2818,6 +2821,7 @@ nonisolated extension ProtoFindMissingRequest: SwiftProtobuf.Message, SwiftProto
       // enabled. https://github.com/apple/swift-protobuf/issues/1034
       switch fieldNumber {
       case 1: try { try decoder.decodeRepeatedMessageField(value: &self.blobs) }()
+      case 2: try { try decoder.decodeSingularEnumField(value: &self.mode) }()
       default: break
       }
     }
@@ -2827,11 +2831,15 @@ nonisolated extension ProtoFindMissingRequest: SwiftProtobuf.Message, SwiftProto
     if !self.blobs.isEmpty {
       try visitor.visitRepeatedMessageField(value: self.blobs, fieldNumber: 1)
     }
+    if self.mode != .durable {
+      try visitor.visitSingularEnumField(value: self.mode, fieldNumber: 2)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: ProtoFindMissingRequest, rhs: ProtoFindMissingRequest) -> Bool {
     if lhs.blobs != rhs.blobs {return false}
+    if lhs.mode != rhs.mode {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -19,8 +19,11 @@ public protocol ArtifactCache: AnyObject, Sendable {
     /// lease or a quorum: bytes under a digest are never stale.
     func blob(_ reference: BlobReference, deadline: Instant) async throws(CacheFailure) -> CachedBlob
 
-    /// Those that no durable tier is known to have: what a writer must send before it stores.
-    func missing(_ blobs: [BlobReference], deadline: Instant) async throws(CacheFailure) -> [BlobReference]
+    /// Those that are not known to be held as the mode asks: what a writer must send before it stores. For mode `memory` as for
+    /// `durable`, since what only memories hold may be gone by then.
+    func missing(
+        _ blobs: [BlobReference], mode: StoreMode, deadline: Instant
+    ) async throws(CacheFailure) -> [BlobReference]
 
     /// Takes one blob of an artifact that will be stored, and gives it to its owner and replica.
     ///

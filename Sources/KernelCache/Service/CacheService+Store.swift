@@ -6,13 +6,13 @@ import Synchronization
 
 extension CacheService {
     public func missing(
-        _ blobs: [BlobReference], deadline: Instant
+        _ blobs: [BlobReference], mode: StoreMode, deadline: Instant
     ) async throws(CacheFailure) -> [BlobReference] {
         try Self.checkTime(deadline)
         try await checkMembers()
         let digests = Array(Set(blobs.map(\.digest)))
         let claim = try await claim(digests, deadline: deadline)
-        let gate = makeGate([], mode: .durable)
+        let gate = makeGate([], mode: mode == .memory ? .durable : mode)
         let (holdings, _) = await locate(digests, counts: true, enough: gate, deadline: deadline)
         state.withLock { $0.holds.note(holdings, under: claim) }
         return blobs.filter { blob in !gate.isSatisfied(by: holdings[blob.digest] ?? BlobHolding()) }
@@ -93,9 +93,12 @@ extension CacheService {
         }
         guard gate.isOpen else {
             counters.closureFailures.add()
-            throw CacheFailure(
-                .tierUnavailable,
-                "\(gate.lacking.count) of \(closure.count) blobs are held by too few for mode \(request.mode.name)")
+            let lack =
+                "\(gate.lacking.count) of \(closure.count) blobs are held by too few for mode \(request.mode.name)"
+            // The caller's haste or a tier's fault: nobody knows.
+            throw NodeClock.now() < request.deadline
+                ? CacheFailure(.tierUnavailable, lack)
+                : CacheFailure(.timedOut, "when the time given was over, \(lack)")
         }
         return gate.tiers
     }

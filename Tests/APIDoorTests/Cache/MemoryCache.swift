@@ -135,7 +135,9 @@ final class MemoryCache: ArtifactCache {
         return CachedBlob(bytes: bytes, tier: .memory)
     }
 
-    func missing(_ blobs: [BlobReference], deadline: Instant) async throws(CacheFailure) -> [BlobReference] {
+    func missing(
+        _ blobs: [BlobReference], mode: StoreMode, deadline: Instant
+    ) async throws(CacheFailure) -> [BlobReference] {
         state.withLock { state in blobs.filter { state.blobs[$0.digest] == nil } }
     }
 

@@ -127,8 +127,9 @@ struct CacheTierTests {
                     stored.append(name)
                 } catch { refusal = error }
             }
-            #expect(refusal?.code == "outbox_full")
-            #expect(refusal?.outcome == .notCommitted)
+            // Unknown when the last attempt had no answer in time.
+            #expect(
+                refusal?.code == "outbox_full" && refusal?.outcome != .committed, "\(String(describing: refusal))")
             #expect(stored.count > 10)
             #expect(try await nodes.store("kept in memory", at: "n3", mode: .memory).isStored)
             // What is on disks outlives every node and its memory.

@@ -47,6 +47,21 @@ import Testing
         }
     }
 
+    @Test func `a store whose time is over says so, and not that a tier is away`() async throws {
+        let archive = ScriptedTier(.archive)
+        let guarded = GuardedTier(archive, seed: 1, logger: silent)
+        try await CacheCluster.run(1, outer: [guarded]) { cluster in
+            _ = try await cluster.founded()
+            archive.behave(.hang)
+            defer { archive.release() }
+            let late = await failure {
+                try await cluster[0].store("late", noise(100), mode: .archived, within: .milliseconds(200))
+            }
+            #expect(late?.code == .timedOut && late?.outcome == .notCommitted, "\(late as Any)")
+            #expect(late?.message.contains("mode archived") == true, "\(late as Any)")
+        }
+    }
+
     @Test func `an eviction from a tier says whether the one below lacks it or is silent`() async throws {
         let (catalog, archive) = (ScriptedTier(.catalog), ScriptedTier(.archive))
         try await CacheCluster.run(1, outer: [catalog, archive]) { cluster in

@@ -149,7 +149,7 @@ import Testing
             try await tiers.age()
             let reference = BlobReference(digest: wanted.digest, size: UInt32(wanted.bytes.count))
             // Of the archive nobody notes a use: this word is all there is.
-            #expect(try await cluster[1].service.missing([reference], deadline: .soon).isEmpty)
+            #expect(try await cluster[1].service.missing([reference], mode: .durable, deadline: .soon).isEmpty)
             try await tiers.age()
             try await collect(cluster) { try await tiers.held([unwanted.digest]) == .nothing }
             #expect(try await tiers.held([wanted.digest]) == .both([wanted.digest]))
@@ -236,7 +236,8 @@ import Testing
             }
             func waits(_ service: CacheService) async -> Bool {
                 do throws(CacheFailure) {
-                    _ = try await service.missing([reference], deadline: NodeClock.now() + .milliseconds(100))
+                    _ = try await service.missing(
+                        [reference], mode: .durable, deadline: NodeClock.now() + .milliseconds(100))
                     return false
                 } catch { return error.code == .tierUnavailable }
             }

@@ -63,9 +63,9 @@ import Testing
             let blobs = (0..<3000).map { Blob.sample($0, size: 10) }
             for blob in blobs.prefix(1000) { catalog.plant(blob.digest, blob.bytes) }
             for blob in blobs.dropFirst(1000).prefix(100) { archive.plant(blob.digest, blob.bytes) }
-            func missing(_ blobs: some Collection<Blob>) async throws -> Int {
+            func missing(_ blobs: some Collection<Blob>, for mode: StoreMode = .durable) async throws -> Int {
                 try await cluster[0].service.missing(
-                    blobs.map { BlobReference(digest: $0.digest, size: 10) }, deadline: .soon
+                    blobs.map { BlobReference(digest: $0.digest, size: 10) }, mode: mode, deadline: .soon
                 ).count
             }
             #expect(try await missing(blobs.prefix(1000)) == 0)
@@ -74,6 +74,9 @@ import Testing
             #expect(archive.asked == 200)
             #expect(try await missing(blobs) >= 1900)
             #expect(archive.asked <= 200 + 1024)
+            // Whoever wants it archived has to send what the catalog alone has.
+            #expect(try await missing(blobs[990..<1010], for: .archived) == 10)
+            #expect(try await missing(blobs[990..<1010], for: .memory) == 0)
         }
     }
 

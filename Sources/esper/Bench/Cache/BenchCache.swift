@@ -6,7 +6,8 @@ struct BenchCache: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "cache", abstract: "The kernel cache: its memory alone, and as a cluster serves it.",
         subcommands: [
-            BenchCachePolicies.self, BenchCacheLocal.self, BenchCacheTrace.self, BenchCacheLoad.self,
+            BenchCachePolicies.self, BenchCacheLocal.self, BenchCacheMemory.self, BenchCacheTrace.self,
+            BenchCacheLoad.self,
             BenchCacheRead.self, BenchCacheRestart.self, BenchCacheRolling.self,
         ], defaultSubcommand: BenchCacheTrace.self)
 }
