@@ -14,6 +14,9 @@ extension NodeCore {
     private static let applyStride = 32
     /// Longer than the loop takes to come back to what is due at once: so it looks at its links first.
     private static let applyRest: TimeAmount = .microseconds(50)
+    /// A node that is so many entries behind what is committed does not show the names of each turn, since a table that is shared is
+    /// copied leaf by leaf as it changes; but it does so often.
+    private static let (longWay, longStep) = (4096, 65_536)
 
     func apply(_ entries: [Entry], _ now: Instant) {
         guard unapplied.isEmpty else {
@@ -46,17 +49,25 @@ extension NodeCore {
             }
             if entry.kind == .configuration { hasConfiguration = true }
         }
+        let before = appliedIndex
         appliedIndex = unapplied[unapplied.startIndex + count - 1].index
         unapplied = unapplied.dropFirst(count)
         appliedLog.trim(toBytes: options.retainedTailBytes)
         metrics.applied.increment(by: count)
-        names.applied(state)
+        let areNamesShown = showNamesIfDue()
         settleResults(now)
         settleSessions(now)
         for grant in output.grants { granted(grant) }
         if !claims.isEmpty { for departure in output.departures { departed(departure) } }
         watches.publish(output.events, through: state.revision, into: &deliveries)
-        if !output.cacheChanges.isEmpty { observer.namesChanged(output.cacheChanges) }
+        if areNamesShown {
+            if namesShownThrough < before {
+                observer.namesChanged(nil)
+            } else if !output.cacheChanges.isEmpty {
+                observer.namesChanged(output.cacheChanges)
+            }
+            namesShownThrough = appliedIndex
+        }
         if output.outboxGrew, role == .leader { observer.outboxGrew() }
         for index in output.malformedEntries {
             logger.error("an entry cannot be read and was skipped", metadata: ["raft.index": "\(index)"])
@@ -73,6 +84,18 @@ extension NodeCore {
         snapshotIfDue()
         compactHistoryIfDue()
         if !unapplied.isEmpty { applyMoreSoon() }
+    }
+
+    /// - Returns: whether they are shown now.
+    private func showNamesIfDue() -> Bool {
+        let isDue =
+            raft.committed.distance(from: appliedIndex) < Self.longWay
+            || appliedIndex.distance(from: namesShownThrough) >= Self.longStep
+            // Whoever gets an answer from what was applied just now may look at the names next.
+            || confirmedReads.contains { $0.index <= appliedIndex }
+            || output.results.contains { $0.proposal.origin == id && $0.proposal.boot == boot }
+        if isDue { names.applied(state) }
+        return isDue
     }
 
     private func applyMoreSoon() {

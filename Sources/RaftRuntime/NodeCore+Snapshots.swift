@@ -158,6 +158,7 @@ extension NodeCore {
         appliedIndex = state.applied.index
         appliedTerm = state.applied.term
         names.applied(state, isRestored: true)
+        namesShownThrough = appliedIndex
         observer.namesChanged(nil)
         agreement.stateRestored()
         // Watchers go on in the new state's history where they were.

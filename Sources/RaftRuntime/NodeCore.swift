@@ -65,6 +65,8 @@ final class NodeCore {
     var discarded: [[Entry]] = []
     /// Handed over by the core, in order; apply takes turns with links and timers.
     var unapplied: ArraySlice<Entry> = []
+    /// What the names that others see have in them.
+    var namesShownThrough: LogIndex = .zero
     var durableThrough: WriteSequence = .zero
     /// Messages that wait for their write, in order of the write.
     var heldMessages: Deque<(after: WriteSequence, message: Message, to: NodeID)> = []
@@ -202,6 +204,7 @@ final class NodeCore {
         sessions = SessionClock(sessions: parts.state.sessionGrants, at: now)
         replay = parts.replay.map { ($0, SessionClock(sessions: $0.state.sessionGrants, at: now)) }
         appliedIndex = parts.state.applied.index
+        namesShownThrough = appliedIndex
         appliedTerm = parts.state.applied.term
         transport = try PeerTransport(
             eventLoop: eventLoop,

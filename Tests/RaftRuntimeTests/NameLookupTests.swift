@@ -4,6 +4,7 @@ import EsperTypes
 import Foundation
 import RaftCore
 import RaftRuntime
+import Synchronization
 import TestSupport
 import Testing
 
@@ -96,6 +97,35 @@ struct NameLookupTests {
                 Issue.record("nothing is known")
                 return
             }
+        }
+    }
+
+    @Test func `a node that has a long way to go shows the names in steps, and in the end all of them`() async throws {
+        try await TestCluster.run(1, options: options) { cluster in
+            let count: UInt64 = 6000
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                for worker in 0..<60 as Range<UInt64> {
+                    group.addTask {
+                        for number in stride(from: worker, to: count, by: 60) {
+                            try await cluster.command(bind(number, Array("n/\(number)".utf8)), on: "n1")
+                        }
+                    }
+                }
+                try await group.waitForAll()
+            }
+            await cluster.stop("n1")
+            try await cluster.start("n1", replays: false)
+            try await until("a lease") { cluster["n1"].binding(name) == .absent }
+            for number in 0..<count {
+                guard case .found(let binding) = cluster["n1"].staleBinding(Array("n/\(number)".utf8)) else {
+                    Issue.record("\(number) is not there")
+                    continue
+                }
+                #expect(binding.manifest.prefix == number)
+            }
+            let told = cluster.observer(of: "n1").changedNames.withLock { $0 }
+            #expect(told.contains { $0 == nil }, "whoever keeps copies of names knows that any may have changed")
+            #expect(told.reduce(0) { $0 + ($1?.count ?? 0) } < Int(count), "nobody is told of each when there are many")
         }
     }
 

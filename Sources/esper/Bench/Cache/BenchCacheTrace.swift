@@ -35,7 +35,7 @@ struct BenchCacheTrace: AsyncParsableCommand {
             for policy in EvictionPolicy.named {
                 var model = CacheModel(
                     policy: policy, capacity: UInt64(size) << 20 / UInt64(ratio),
-                    overhead: UInt32(MemoryStripe.entryBytes + 16))
+                    overhead: UInt32(MemoryStripe.overheadBytes))
                 for request in requests { model.request(request) }
                 CacheModelReport(model.counts).add("\(size)", policy.description, to: &table, &rows)
             }
