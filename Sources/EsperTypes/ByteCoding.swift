@@ -29,7 +29,8 @@ public struct ByteWriter: Sendable {
 
     /// A 32-bit length in UTF-8 bytes, then those.
     public mutating func write(_ value: String) {
-        write([UInt8](value.utf8))
+        write(UInt32(value.utf8.count))
+        bytes.append(contentsOf: value.utf8)
     }
 
     /// A presence byte, then the value when there is one.

@@ -224,6 +224,7 @@ extension ProtoCacheStatistics {
             .with {
                 $0.name = peer.name
                 $0.connected = peer.isConnected
+                $0.breaker = peer.breaker
                 $0.fetchedBlobs = peer.fetchedBlobs
                 $0.fetchedBytes = peer.fetchedBytes
                 $0.pushedBlobs = peer.pushedBlobs

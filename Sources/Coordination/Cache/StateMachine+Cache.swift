@@ -32,9 +32,10 @@ extension StateMachine {
             cache.unprojected += 1
             return
         }
+        let text = String(validating: event.name, as: UTF8.self)
         append(
-            event.kind.outboxKind, String(decoding: event.name, as: UTF8.self), event.outboxFields, context.principal,
-            &context, &output)
+            event.kind.outboxKind, text ?? String(decoding: event.name, as: UTF8.self),
+            event.outboxFields(isText: text != nil), context.principal, &context, &output)
     }
 }
 
@@ -67,11 +68,9 @@ extension CacheEvent.Kind {
 extension CacheEvent {
     /// What the catalog makes its row of, each record by itself. The name is the record's subject; one that is no UTF-8 is
     /// also told in hexadecimal.
-    fileprivate var outboxFields: [OutboxRecord.Field] {
+    fileprivate func outboxFields(isText: Bool) -> [OutboxRecord.Field] {
         var fields = [OutboxRecord.Field("version", String(binding.version.rawValue))]
-        if String(validating: name, as: UTF8.self) == nil {
-            fields.append(.init("name_hex", Hexadecimal.text(name)))
-        }
+        if !isText { fields.append(.init("name_hex", Hexadecimal.text(name))) }
         if binding.state == .tombstone { return fields }
         fields += [
             .init("kind", binding.kind == .action ? "action" : "alias"),

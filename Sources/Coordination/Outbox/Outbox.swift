@@ -45,7 +45,7 @@ extension OutboxRecord.ID: TreeKey {
 
 extension OutboxRecord {
     func encodedBody() -> [UInt8] {
-        var writer = ByteWriter(capacity: 96)
+        var writer = ByteWriter(capacity: 96 + 32 * fields.count)
         writer.write(term)
         writer.write(time)
         writer.write(revision)

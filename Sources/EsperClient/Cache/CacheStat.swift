@@ -39,6 +39,8 @@ public struct CacheStat: Hashable, Sendable {
     public struct Peer: Hashable, Sendable {
         public let name: String
         public let isConnected: Bool
+        /// `closed`, or `open` or `half_open` while it is not read from since it took reads and answered too late.
+        public let breaker: String
         public let fetchedBlobs: UInt64
         public let fetchedBytes: UInt64
         public let pushedBlobs: UInt64
@@ -94,7 +96,7 @@ public struct CacheStat: Hashable, Sendable {
         }
         peers = statistics.peers.map { peer in
             Peer(
-                name: peer.name, isConnected: peer.connected, fetchedBlobs: peer.fetchedBlobs,
+                name: peer.name, isConnected: peer.connected, breaker: peer.breaker, fetchedBlobs: peer.fetchedBlobs,
                 fetchedBytes: peer.fetchedBytes, pushedBlobs: peer.pushedBlobs, pushedBytes: peer.pushedBytes,
                 failures: peer.failures, corrupt: peer.corrupt, latencyMicroseconds: peer.latencyUs)
         }

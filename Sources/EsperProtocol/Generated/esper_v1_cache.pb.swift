@@ -1505,6 +1505,9 @@ public nonisolated struct ProtoCacheStatistics: @unchecked Sendable {
     /// Blobs that it sent and that were not those of their digests.
     public var corrupt: UInt64 = 0
 
+    /// As that of a tier; open: it took reads and answered too late, so it is not read from for a while.
+    public var breaker: String = String()
+
     public var unknownFields = SwiftProtobuf.UnknownStorage()
 
     public init() {}
@@ -4061,7 +4064,7 @@ nonisolated extension ProtoCacheStatistics.Tier: SwiftProtobuf.Message, SwiftPro
 
 nonisolated extension ProtoCacheStatistics.Peer: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = ProtoCacheStatistics.protoMessageName + ".Peer"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}connected\0\u{3}fetched_blobs\0\u{3}fetched_bytes\0\u{3}pushed_blobs\0\u{3}pushed_bytes\0\u{1}failures\0\u{3}latency_us\0\u{1}corrupt\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}connected\0\u{3}fetched_blobs\0\u{3}fetched_bytes\0\u{3}pushed_blobs\0\u{3}pushed_bytes\0\u{1}failures\0\u{3}latency_us\0\u{1}corrupt\0\u{1}breaker\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -4078,6 +4081,7 @@ nonisolated extension ProtoCacheStatistics.Peer: SwiftProtobuf.Message, SwiftPro
       case 7: try { try decoder.decodeSingularUInt64Field(value: &self.failures) }()
       case 8: try { try decoder.decodeSingularUInt64Field(value: &self.latencyUs) }()
       case 9: try { try decoder.decodeSingularUInt64Field(value: &self.corrupt) }()
+      case 10: try { try decoder.decodeSingularStringField(value: &self.breaker) }()
       default: break
       }
     }
@@ -4111,6 +4115,9 @@ nonisolated extension ProtoCacheStatistics.Peer: SwiftProtobuf.Message, SwiftPro
     if self.corrupt != 0 {
       try visitor.visitSingularUInt64Field(value: self.corrupt, fieldNumber: 9)
     }
+    if !self.breaker.isEmpty {
+      try visitor.visitSingularStringField(value: self.breaker, fieldNumber: 10)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -4124,6 +4131,7 @@ nonisolated extension ProtoCacheStatistics.Peer: SwiftProtobuf.Message, SwiftPro
     if lhs.failures != rhs.failures {return false}
     if lhs.latencyUs != rhs.latencyUs {return false}
     if lhs.corrupt != rhs.corrupt {return false}
+    if lhs.breaker != rhs.breaker {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -52,6 +52,8 @@ public struct CacheStatistics: Sendable {
     public struct Peer: Sendable {
         public var name: String
         public var isConnected: Bool
+        /// A ``CircuitBreaker/State``'s name.
+        public var breaker: String
         public var fetchedBlobs: UInt64 = 0
         public var fetchedBytes: UInt64 = 0
         public var pushedBlobs: UInt64 = 0
@@ -62,9 +64,10 @@ public struct CacheStatistics: Sendable {
         /// The last exchange, in microseconds.
         public var microseconds: UInt64 = 0
 
-        public init(name: String, isConnected: Bool) {
+        public init(name: String, isConnected: Bool, breaker: String) {
             self.name = name
             self.isConnected = isConnected
+            self.breaker = breaker
         }
     }
 

@@ -62,7 +62,8 @@ public final class CachePeers: PeerExchange {
     public var statistics: [CacheStatistics.Peer] {
         let links = state.withLock { $0.links.values.sorted { $0.member.id < $1.member.id } }
         return links.map { link in
-            var peer = CacheStatistics.Peer(name: link.member.name, isConnected: link.isConnected)
+            var peer = CacheStatistics.Peer(
+                name: link.member.name, isConnected: link.isConnected, breaker: link.health.name)
             peer.fetchedBlobs = link.counts.fetchedBlobs.load(ordering: .relaxed)
             peer.fetchedBytes = link.counts.fetchedBytes.load(ordering: .relaxed)
             peer.pushedBlobs = link.counts.pushedBlobs.load(ordering: .relaxed)

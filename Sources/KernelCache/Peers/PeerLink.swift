@@ -1,4 +1,5 @@
 import CacheCore
+import CoreMetrics
 import EsperTypes
 import GRPCTransport
 import NIOCore
@@ -23,13 +24,20 @@ final class PeerLink: Sendable {
     let counts = PeerCounts()
     private let group: any EventLoopGroup
     private let state: Mutex<State>
+    /// 1 while the breaker is not closed.
+    private let isOpen: Gauge
 
     /// - Parameter seed: of the breaker's pauses; different for every pair of nodes.
     init(_ member: CacheMember, on group: any EventLoopGroup, seed: UInt64) {
         self.member = member
         self.group = group
         state = Mutex(State(breaker: CircuitBreaker(seed: seed)))
+        isOpen = Gauge(label: "cache.peer.open", dimensions: [("peer", member.name)])
+        isOpen.record(0)
     }
+
+    /// Of the breaker.
+    var health: CircuitBreaker.State { state.withLock { $0.breaker.state } }
 
     var isConnected: Bool { state.withLock { $0.connection?.isUsable ?? false } }
 
@@ -87,19 +95,22 @@ final class PeerLink: Sendable {
         }
         do throws(PeerFailure) {
             let value = try await body()
-            state.withLock { _ = $0.breaker.succeeded(pass, at: NodeClock.now()) }
+            tell(state.withLock { $0.breaker.succeeded(pass, at: NodeClock.now()) })
             return value
         } catch {
             let now = NodeClock.now()
-            state.withLock { state in
-                if now - start >= Self.patience {
-                    _ = state.breaker.failed(pass, at: now)
-                } else {
-                    state.breaker.withdrawn(pass)
-                }
+            let change: CircuitBreaker.Change? = state.withLock { state in
+                guard now - start < Self.patience else { return state.breaker.failed(pass, at: now) }
+                state.breaker.withdrawn(pass)
+                return nil
             }
+            tell(change)
             throw error
         }
+    }
+
+    private func tell(_ change: CircuitBreaker.Change?) {
+        if let change { isOpen.record(change.state == .closed ? 0 : 1) }
     }
 
     private func connected(_ result: Result<ClientConnection, any Error>) {

@@ -69,6 +69,7 @@ struct CacheStatCommand: AsyncParsableCommand {
                     stat.peers.map { peer in
                         .fields([
                             "name": .string(peer.name), "connected": .bool(peer.isConnected),
+                            "breaker": .string(peer.breaker),
                             "fetched_blobs": .unsigned(peer.fetchedBlobs),
                             "fetched_bytes": .unsigned(peer.fetchedBytes),
                             "pushed_blobs": .unsigned(peer.pushedBlobs), "pushed_bytes": .unsigned(peer.pushedBytes),
@@ -118,7 +119,8 @@ struct CacheStatCommand: AsyncParsableCommand {
                     + "\(tier.failures) failures, \(tier.corrupt) corrupt")
         }
         for peer in stat.peers {
-            lines.append("peer \(peer.name): \(peer.isConnected ? "connected" : "not connected")")
+            let late = peer.breaker == "closed" ? "" : ", answers too late (\(peer.breaker))"
+            lines.append("peer \(peer.name): \(peer.isConnected ? "connected" : "not connected")\(late)")
         }
         return lines.joined(separator: "\n")
     }

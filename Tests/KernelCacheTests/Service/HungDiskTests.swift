@@ -87,8 +87,13 @@ import Testing
                 for _ in 0..<30 { await #expect(throws: PeerFailure.self) { try await read() } }
                 // Five until the breaker opens, and a few trials; all of them take more than three seconds.
                 #expect(NodeClock.now() - start < .seconds(2))
+                #expect(cluster[0].peers.statistics.map(\.breaker) != ["closed"])
             }
             try await until("the node to be asked again") { (try? await read()) != nil }
+            try await until("nothing against it") {
+                _ = try? await read()
+                return cluster[0].peers.statistics.map(\.breaker) == ["closed"]
+            }
         }
     }
 
