@@ -42,12 +42,12 @@ struct BenchCacheMemory: AsyncParsableCommand {
         var largest: UInt64 = 0
         var put: UInt64 = 0
         var number = 0
-        // Less would not fill every stripe.
         while put < limitBytes * UInt64(turns + 1) {
             let size = valueBytes[number % valueBytes.count]
             let digest = Digest(words: generator.next(), generator.next(), generator.next(), generator.next())
-            tier.put([UInt8](repeating: UInt8(truncatingIfNeeded: number), count: size), under: digest)
-            put += UInt64(size)
+            let value = [UInt8](repeating: UInt8(truncatingIfNeeded: number), count: size)
+            tier.put(value, under: digest)
+            put += MemoryStripe.charge(value)
             number += 1
             if number % 4096 == 0 {
                 tier.maintain()
