@@ -340,7 +340,7 @@ final class CallEngine: @unchecked Sendable {
         let reading = FailureReading(failure, isMutating: run.operation.isMutating)
         let error = reading.error
         run.lastError = error
-        if let refusal = reading.refusal { run.lastRefusal = refusal }
+        run.lastRefusal = reading.refusal(after: run.lastRefusal, timeLeft: run.deadline - now)
         // A leader that refuses names itself: that is no other place to go.
         let hint = reading.leaderEndpoint.flatMap { HostPort(endpoint: $0) }.flatMap { $0 == endpoint ? nil : $0 }
         if let hint {

@@ -2,6 +2,7 @@ public import EsperTypes
 
 internal import EsperProtocol
 internal import GRPCTransport
+internal import NIOCore
 internal import SwiftProtobuf
 
 /// Why an operation did not do what it was asked, and what became of it.
@@ -78,8 +79,14 @@ struct FailureReading {
     /// next attempt needs another one.
     var isRemembered: Bool { Self.rememberedRefusals.contains(error.code) }
 
-    /// What the cluster itself has decided; nil when there was no decision, or no time for one.
-    var refusal: EsperError? { isJudged && error.code != EsperError.Code.timedOut ? error : nil }
+    /// The refusal that an operation remembers after this failure: the newest, but for a last attempt that had too little time for an
+    /// answer of its own.
+    func refusal(after earlier: EsperError?, timeLeft: TimeAmount) -> EsperError? {
+        if isJudged, error.code != EsperError.Code.timedOut { return error }
+        return timeLeft < Self.littleTime ? earlier : nil
+    }
+
+    private static let littleTime = TimeAmount.milliseconds(100)
 
     private static let rememberedRefusals: Set = ["lock_held", "outbox_full", "stale_term"]
 

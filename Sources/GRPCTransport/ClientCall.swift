@@ -54,20 +54,22 @@ public enum ClientStreamEvent: Sendable {
 
 /// A call under way. May be used from any thread.
 ///
-/// `@unchecked Sendable`: `connection`, `call` and the handlers are constants; every variable is touched only on the event
+/// `@unchecked Sendable`: `connection` and `call` are constants; every variable is touched only on the event
 /// loop of the connection.
 public final class ClientStream: @unchecked Sendable {
     enum Handler: Sendable {
         case unary(@Sendable (Result<ClientReply, CallFailure>) -> Void)
         case streaming(@Sendable (ClientStreamEvent) -> Void)
+        /// It has had its last word, and is let go of: it may hold the stream itself.
+        case over
     }
 
     let connection: ClientConnection
     let call: ClientCall
-    let handler: Handler
     let endsWithFirstMessage: Bool
 
     // Loop-confined from here on.
+    var handler: Handler
     var id: Int32 = 0
     var isEnded = false
     var wasSent = false

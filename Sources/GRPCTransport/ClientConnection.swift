@@ -227,6 +227,7 @@ public final class ClientConnection: HTTP2Connection, @unchecked Sendable {
         switch stream.handler {
         case .unary: replies.append((stream, result))
         case .streaming: events.append((stream, .ended(result.map { $0.metadata })))
+        case .over: break
         }
         scheduleFlush()
     }
@@ -267,10 +268,14 @@ public final class ClientConnection: HTTP2Connection, @unchecked Sendable {
             replies = []
             events = []
             for (stream, event) in happened {
-                if case .streaming(let handler) = stream.handler { handler(event) }
+                guard case .streaming(let handler) = stream.handler else { continue }
+                if case .ended = event { stream.handler = .over }
+                handler(event)
             }
             for (stream, result) in endedNow {
-                if case .unary(let completion) = stream.handler { completion(result) }
+                guard case .unary(let completion) = stream.handler else { continue }
+                stream.handler = .over
+                completion(result)
             }
         }
         return true

@@ -4,7 +4,7 @@ import EsperTypes
 import RaftCore
 import Synchronization
 
-/// The names of the cache as this node has applied them.
+/// The names of the cache as this node has applied them; while it catches up, as it had a second ago at most.
 final class NameTable: Sendable {
     let cache: CacheTable
     /// The replicated clock.

@@ -15,8 +15,10 @@ extension NodeCore {
     /// Longer than the loop takes to come back to what is due at once: so it looks at its links first.
     private static let applyRest: TimeAmount = .microseconds(50)
     /// A node that is so many entries behind what is committed does not show the names of each turn, since a table that is shared is
-    /// copied leaf by leaf as it changes; but it does so often.
-    private static let (longWay, longStep) = (4096, 65_536)
+    /// copied leaf by leaf as it changes.
+    private static let longWay = 4096
+    /// But it shows them so often, before it answers anybody, and when it can apply no more for now.
+    private static let longestHidden: Duration = .seconds(1)
 
     func apply(_ entries: [Entry], _ now: Instant) {
         guard unapplied.isEmpty else {
@@ -49,25 +51,18 @@ extension NodeCore {
             }
             if entry.kind == .configuration { hasConfiguration = true }
         }
-        let before = appliedIndex
         appliedIndex = unapplied[unapplied.startIndex + count - 1].index
         unapplied = unapplied.dropFirst(count)
         appliedLog.trim(toBytes: options.retainedTailBytes)
         metrics.applied.increment(by: count)
-        let areNamesShown = showNamesIfDue()
+        let isLate = now - namesShownAt >= Self.longestHidden
+        if unapplied.isEmpty || isLate || raft.committed.distance(from: appliedIndex) < Self.longWay { showNames() }
         settleResults(now)
         settleSessions(now)
         for grant in output.grants { granted(grant) }
         if !claims.isEmpty { for departure in output.departures { departed(departure) } }
         watches.publish(output.events, through: state.revision, into: &deliveries)
-        if areNamesShown {
-            if namesShownThrough < before {
-                observer.namesChanged(nil)
-            } else if !output.cacheChanges.isEmpty {
-                observer.namesChanged(output.cacheChanges)
-            }
-            namesShownThrough = appliedIndex
-        }
+        tellNames()
         if output.outboxGrew, role == .leader { observer.outboxGrew() }
         for index in output.malformedEntries {
             logger.error("an entry cannot be read and was skipped", metadata: ["raft.index": "\(index)"])
@@ -86,16 +81,24 @@ extension NodeCore {
         if !unapplied.isEmpty { applyMoreSoon() }
     }
 
-    /// - Returns: whether they are shown now.
-    private func showNamesIfDue() -> Bool {
-        let isDue =
-            raft.committed.distance(from: appliedIndex) < Self.longWay
-            || appliedIndex.distance(from: namesShownThrough) >= Self.longStep
-            // Whoever gets an answer from what was applied just now may look at the names next.
-            || confirmedReads.contains { $0.index <= appliedIndex }
-            || output.results.contains { $0.proposal.origin == id && $0.proposal.boot == boot }
-        if isDue { names.applied(state) }
-        return isDue
+    /// Whoever looks at names from now on sees them as they are in the state.
+    private func showNames() {
+        guard namesShownThrough < state.applied.index else { return }
+        names.applied(state)
+        namesShownThrough = state.applied.index
+        namesShownAt = NodeClock.now()
+    }
+
+    /// Tells which names have changed, once they are shown; where some were shown late, that any may have.
+    private func tellNames() {
+        if namesShownThrough < appliedIndex {
+            areNamesUntold = areNamesUntold || !output.cacheChanges.isEmpty
+        } else if areNamesUntold {
+            areNamesUntold = false
+            observer.namesChanged(nil)
+        } else if !output.cacheChanges.isEmpty {
+            observer.namesChanged(output.cacheChanges)
+        }
     }
 
     private func applyMoreSoon() {
@@ -119,7 +122,11 @@ extension NodeCore {
 
     private func settle(_ proposal: PendingProposal, _ reply: CommandReply, _ now: Instant) {
         if let key = proposal.claim { return settleClaim(key, proposal, reply, now) }
-        if let caller = proposal.caller { return self.reply(caller, .command(reply)) }
+        if let caller = proposal.caller {
+            // He may look at the names next.
+            showNames()
+            return self.reply(caller, .command(reply))
+        }
         if let key = proposal.withdraws { return settleWithdrawal(key, reply, now) }
         if let token = proposal.membership { return admitted(token, reply.result) }
         if proposal.isBarrier, case .sent(let term, let epoch) = proposal.state {
@@ -184,6 +191,8 @@ extension NodeCore {
     }
 
     private func answer(_ numbers: [UInt64], _ now: Instant) {
+        // Whoever is answered may look at the names next.
+        showNames()
         // One copy for all: each question to a property of a class would make its own.
         let state = state
         for number in numbers {

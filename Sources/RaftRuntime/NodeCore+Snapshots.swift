@@ -159,6 +159,7 @@ extension NodeCore {
         appliedTerm = state.applied.term
         names.applied(state, isRestored: true)
         namesShownThrough = appliedIndex
+        areNamesUntold = false
         observer.namesChanged(nil)
         agreement.stateRestored()
         // Watchers go on in the new state's history where they were.

@@ -65,8 +65,11 @@ final class NodeCore {
     var discarded: [[Entry]] = []
     /// Handed over by the core, in order; apply takes turns with links and timers.
     var unapplied: ArraySlice<Entry> = []
-    /// What the names that others see have in them.
+    /// What the names that others see have in them, and since when.
     var namesShownThrough: LogIndex = .zero
+    var namesShownAt = Instant.zero
+    /// Names have changed, and nobody was told which.
+    var areNamesUntold = false
     var durableThrough: WriteSequence = .zero
     /// Messages that wait for their write, in order of the write.
     var heldMessages: Deque<(after: WriteSequence, message: Message, to: NodeID)> = []

@@ -15,10 +15,11 @@ extension NodeHandle {
     /// - Returns: nil when this node cannot tell of all names at once: it holds no read lease, or some name is about to change.
     public func namePicture() -> NamePicture? { names.picture() }
 
-    /// What this node has applied of the name: once true, and perhaps not any more. For callers that allow that and say so.
+    /// What this node has applied of the name, or had a second ago while it catches up: once true, and perhaps not any more. For callers
+    /// that allow that and say so.
     public func staleBinding(_ name: [UInt8]) -> BindingLookup { names.staleLookup(name) }
 
-    /// All that this node has applied about names, placement included; as old as ``staleBinding(_:)``'s answers. O(1).
+    /// All that this node shows about names, placement included; as old as ``staleBinding(_:)``'s answers. O(1).
     public var cacheTable: CacheTable { names.table.cache }
 
     /// How this node stands with its read lease.

@@ -78,6 +78,22 @@ struct StreamingCallTests {
         }
     }
 
+    @Test(arguments: [true, false])
+    func `whoever holds his own call goes when it has ended`(isCancelled: Bool) async throws {
+        try await EchoServer.run { server in
+            let connection = try await server.connect()
+            func call() async throws -> @Sendable () -> Bool {
+                let recorder = StreamRecorder()
+                let stream = recorder.open(.chat, [1], single: false, on: connection)
+                if isCancelled { stream.cancel() } else { stream.halfClose() }
+                try await eventually { recorder.ending != nil }
+                return { [weak recorder] in recorder == nil }
+            }
+            let isGone = try await call()
+            try await eventually(isGone)
+        }
+    }
+
     @Test func `requests and answers flow both ways until the caller stops`() async throws {
         try await EchoServer.run { server in
             let recorder = StreamRecorder()

@@ -96,7 +96,9 @@ public struct CacheStat: Hashable, Sendable {
         }
         peers = statistics.peers.map { peer in
             Peer(
-                name: peer.name, isConnected: peer.connected, breaker: peer.breaker, fetchedBlobs: peer.fetchedBlobs,
+                name: peer.name, isConnected: peer.connected,
+                // Nodes of earlier versions say nothing.
+                breaker: peer.breaker.isEmpty ? "closed" : peer.breaker, fetchedBlobs: peer.fetchedBlobs,
                 fetchedBytes: peer.fetchedBytes, pushedBlobs: peer.pushedBlobs, pushedBytes: peer.pushedBytes,
                 failures: peer.failures, corrupt: peer.corrupt, latencyMicroseconds: peer.latencyUs)
         }

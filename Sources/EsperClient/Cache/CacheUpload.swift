@@ -92,7 +92,7 @@ struct CacheUpload {
             let reading = FailureReading(failure, isMutating: true)
             let error = reading.error
             lastError = error
-            if let refusal = reading.refusal { lastRefusal = refusal }
+            lastRefusal = reading.refusal(after: lastRefusal, timeLeft: deadline - .now())
             if error.code == "client_unknown", !isOpen {
                 client.engine.forget(id)
                 id = try await identity()

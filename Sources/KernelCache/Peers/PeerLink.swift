@@ -95,22 +95,28 @@ final class PeerLink: Sendable {
         }
         do throws(PeerFailure) {
             let value = try await body()
-            tell(state.withLock { $0.breaker.succeeded(pass, at: NodeClock.now()) })
+            state.withLock { state in
+                _ = state.breaker.succeeded(pass, at: NodeClock.now())
+                tell(state)
+            }
             return value
         } catch {
             let now = NodeClock.now()
-            let change: CircuitBreaker.Change? = state.withLock { state in
-                guard now - start < Self.patience else { return state.breaker.failed(pass, at: now) }
-                state.breaker.withdrawn(pass)
-                return nil
+            state.withLock { state in
+                if now - start >= Self.patience {
+                    _ = state.breaker.failed(pass, at: now)
+                } else {
+                    state.breaker.withdrawn(pass)
+                }
+                tell(state)
             }
-            tell(change)
             throw error
         }
     }
 
-    private func tell(_ change: CircuitBreaker.Change?) {
-        if let change { isOpen.record(change.state == .closed ? 0 : 1) }
+    /// Another link to the node may have taken the place of one that is closed.
+    private func tell(_ state: State) {
+        if !state.isClosed { isOpen.record(state.breaker.state == .closed ? 0 : 1) }
     }
 
     private func connected(_ result: Result<ClientConnection, any Error>) {
@@ -134,6 +140,7 @@ final class PeerLink: Sendable {
     func close() {
         let connection = state.withLock { state in
             state.isClosed = true
+            isOpen.record(0)
             defer { state.connection = nil }
             return state.connection
         }

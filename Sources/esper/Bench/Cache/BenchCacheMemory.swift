@@ -27,7 +27,7 @@ struct BenchCacheMemory: AsyncParsableCommand {
 
     func validate() throws {
         guard limit > 0, turns >= 0, valueBytes.allSatisfy({ $0 > 0 }) else {
-            throw ValidationError("all numbers are above zero")
+            throw ValidationError("all numbers are above zero, and --turns not below")
         }
         guard valueBytes.allSatisfy({ $0 <= CacheLimits.blobBytes }) else {
             throw ValidationError("--value-bytes takes up to \(CacheLimits.blobBytes)")
