@@ -156,7 +156,10 @@ struct CacheDoorTests {
             try await client.cache.store(ArtifactName("a"), bytes)
             let adds = door.cache.adds
             #expect(adds == 6)
-            try await client.cache.store(ArtifactName("b"), bytes + [9])
+            var options = StoreOptions()
+            options.mode = .archived
+            try await client.cache.store(ArtifactName("b"), bytes + [9], options: options)
+            #expect(door.cache.modesAsked == [.durable, .archived])
             // The tail alone.
             #expect(door.cache.adds == adds + 1)
             #expect(try await client.cache.value(of: ArtifactName("b")) == bytes + [9])

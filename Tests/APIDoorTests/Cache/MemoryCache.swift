@@ -19,6 +19,7 @@ final class MemoryCache: ArtifactCache {
         var retrieveFailures: [CacheFailure] = []
         var blobReads = 0
         var adds = 0
+        var modesAsked: [StoreMode] = []
         var token: UInt64?
         var makers: [CheckedContinuation<Void, Never>] = []
         var reports: [FailureReport] = []
@@ -32,6 +33,8 @@ final class MemoryCache: ArtifactCache {
 
     var blobReads: Int { state.withLock { $0.blobReads } }
     var adds: Int { state.withLock { $0.adds } }
+    /// Of ``missing(_:mode:deadline:)``.
+    var modesAsked: [StoreMode] { state.withLock { $0.modesAsked } }
     var stores: Int { state.withLock { $0.stores } }
     var reports: [FailureReport] { state.withLock { $0.reports } }
     var renewals: Int { state.withLock { $0.renewals } }
@@ -138,7 +141,10 @@ final class MemoryCache: ArtifactCache {
     func missing(
         _ blobs: [BlobReference], mode: StoreMode, deadline: Instant
     ) async throws(CacheFailure) -> [BlobReference] {
-        state.withLock { state in blobs.filter { state.blobs[$0.digest] == nil } }
+        state.withLock { state in
+            state.modesAsked.append(mode)
+            return blobs.filter { state.blobs[$0.digest] == nil }
+        }
     }
 
     func add(_ bytes: [UInt8], mode: StoreMode, deadline: Instant) async throws(CacheFailure) -> BlobReference {

@@ -162,6 +162,10 @@ class Context:
         self.opened.append(connection.close)
         return connection
 
+    def catch_up(self, index):
+        """Returns when a member has applied all that was written before: headers tell its own revision."""
+        self.cluster.connections[index].call("KV/Range", {"key": b"ready"}, timeout=10)
+
     def received(self, step, stream, timeout=10, ids="lease"):
         """Records the next message of a stream."""
         message = stream.next(timeout)

@@ -238,7 +238,9 @@ def resume(c):
     connection.close()
     for number in range(3, 6):
         c.put(str(number), b"1")
-    other = Watching(c, at=len(c.cluster.ports) - 1)
+    last = len(c.cluster.ports) - 1
+    c.catch_up(last)
+    other = Watching(c, at=last)
     other.create("at another one", start_revision=after, **c.everything)
     c.put("6", b"1")
     other.take("the rest", 4)
@@ -250,6 +252,7 @@ def members(c):
     """Watches at every member tell the same."""
     watches = [Watching(c, at=index, metadata=(("hasleader", "true"),)) for index in range(len(c.cluster.ports))]
     for index, watch in enumerate(watches, 1):
+        c.catch_up(index - 1)
         watch.create(f"at member {index}", **c.everything)
     for number in range(10):
         c.ask("KV/Put", at=number % len(watches), key=c.key(str(number % 3)), value=str(number).encode())

@@ -3,7 +3,7 @@ import Foundation
 import TestSupport
 import Testing
 
-/// What a node with all tiers tells of its cache, against docs/CACHE.md.
+/// What a node with all tiers and another node tells of its cache, against docs/CACHE.md.
 @Suite(
     .serialized, .timeLimit(.minutes(2)),
     .enabled(if: PrivatePostgreSQL.isInstalled, "PostgreSQL is not installed"))
@@ -33,7 +33,7 @@ struct CacheMetricsTests {
                 catalog: {url: "host=\(server.socketDirectory) port=\(server.port) user=esper dbname=esper"}
                 cache: {redis: "redis://127.0.0.1:1", archive: {directory: \(archive)}}
                 """
-            try await LocalCluster.run(1, settings: settings) { cluster in
+            try await LocalCluster.run(2, settings: settings) { cluster in
                 let port = cluster.members[0].probePort
                 func told() async throws -> Set<String> {
                     let body = try await onThread { Probe.get("/metrics", port: port)?.body } ?? ""
