@@ -226,7 +226,9 @@ public struct RebalanceDriver: Sendable {
             for stray in shard.strays {
                 let absorption = Absorption(shard: id, epoch: shard.epoch, stray: stray)
                 let live = shard.placement.members.filter(map.isUp)
-                if !live.isEmpty, live.allSatisfy({ reports[$0]?.absorbed.contains(absorption) ?? false }) {
+                // A stray that is a member has what it has; the others are to take it.
+                let others = live.filter { $0 != stray }
+                if !live.isEmpty, others.allSatisfy({ reports[$0]?.absorbed.contains(absorption) ?? false }) {
                     commands.append(.forgetStray(id, stray, epoch: shard.epoch))
                 }
             }

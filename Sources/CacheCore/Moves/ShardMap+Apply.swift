@@ -249,8 +249,8 @@ extension ShardMap {
         guard shard.epoch == revival.epoch, !shard.placement.members.contains(where: isUp), isPossible(revival.to),
             revival.to.members.allSatisfy(isUp)
         else { return false }
-        // Whoever was a member before the last one died may have what that one had: everybody is asked.
-        let strays = hosts.map(\.id).filter { !revival.to.contains($0) }
+        // Whoever was a member before the last one died may have what that one had, the new members too: everybody is asked.
+        let strays = hosts.map(\.id).filter { revival.to.members != [$0] }
         shards[number] = Shard(
             placement: revival.to, epoch: shard.epoch.next, step: .stable, move: nil, since: next, strays: strays)
         return true
@@ -258,9 +258,10 @@ extension ShardMap {
 }
 
 extension ShardMap.Shard {
-    /// While there are strays the members may lack what others have: whoever leaves may be the only one who has something.
+    /// While there are strays the members may lack what others have: whoever leaves may be the only one who has something, and so may a
+    /// stray that has become a member.
     fileprivate mutating func keepAsStrays(_ nodes: [NodeID]) {
         guard !strays.isEmpty else { return }
-        strays = Set(strays).union(nodes).subtracting(placement.members).sorted()
+        strays = Set(strays).union(nodes).sorted()
     }
 }

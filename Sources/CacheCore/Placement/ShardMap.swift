@@ -163,7 +163,7 @@ public struct ShardMap: Hashable, Sendable {
         /// The map's version when this shard changed last. A node whose map is at least that new has seen the step.
         public internal(set) var since: MapEpoch
         /// Former members that may hold blobs which the set lacks, because the shard was given to others while none of its
-        /// members was alive. They keep them until the set has them.
+        /// members was alive. They keep them until the set has them. One may be a member again, whose blobs the other members lack.
         public internal(set) var strays: [NodeID]
     }
 

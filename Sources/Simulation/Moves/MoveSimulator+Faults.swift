@@ -7,7 +7,7 @@ extension MoveSimulator {
             restart(node)
         }
         let members = nodes.indices.filter { nodes[$0].isMember }
-        switch random.int(in: 0...11) {
+        switch random.int(in: 0...12) {
         case 0...2: if let node = victim(members) { crash(node) }
         case 3:
             if let node = victim(members) { nodes[node].pausedUntil = now + random.int(in: 50...3000) }
@@ -28,6 +28,9 @@ extension MoveSimulator {
                 case .found, .admit, .remove, .setDraining, .setThrottle, .setCopies, .setManual: break
                 }
             }
+        case 11:
+            // It is heard, and hears nobody.
+            if let node = victim(members) { nodes[node].deafUntil = now + random.int(in: 100...3000) }
         default:
             if let leader, random.chance(1, in: 2) { crash(leader) }
         }
@@ -51,7 +54,7 @@ extension MoveSimulator {
         nodes[node].isUp = true
         nodes[node].boot += 1
         nodes[node].leaseEnd = -1
-        nodes[node].applied = max(0, nodes[node].applied - random.int(in: 0...12))
+        nodes[node].applied = max(0, nodes[node].applied - random.int(in: 0...(random.chance(1, in: 4) ? 80 : 12)))
         nodes[node].copied = []
         nodes[node].verified = []
         nodes[node].absorbed = []
@@ -104,6 +107,7 @@ extension MoveSimulator {
         for node in nodes.indices where nodes[node].isMember {
             nodes[node].pausedUntil = 0
             nodes[node].isolatedUntil = 0
+            nodes[node].deafUntil = 0
             if !nodes[node].isUp { restart(node) }
         }
     }

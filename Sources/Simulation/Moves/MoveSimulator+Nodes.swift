@@ -5,13 +5,12 @@ import EsperTypes
 extension MoveSimulator {
     mutating func act(_ node: Int) throws(MoveFailure) {
         // Some lag behind.
-        if nodes[node].applied < maps.count - 1, !random.chance(1, in: isCalm ? 2 : 4), now >= nodes[node].isolatedUntil
-        {
+        if nodes[node].applied < maps.count - 1, !random.chance(1, in: isCalm ? 2 : 4), isReachable(node) {
             nodes[node].applied += random.int(in: 1...min(3, maps.count - 1 - nodes[node].applied))
         }
         if random.chance(1, in: 3) { pull(node) }
         if random.chance(1, in: 10) { try free(node) }
-        guard now % 100 < Self.tick, isReachable(node), leader != nil, nodes[node].isMember else { return }
+        guard now % 100 < Self.tick, isHeard(node), leader != nil, nodes[node].isMember else { return }
         send(.askLease(node: node, boot: nodes[node].boot, asked: now))
         var said = RebalanceDriver.Report(
             map: map(of: node).epoch, copied: nodes[node].copied, verified: nodes[node].verified,

@@ -24,23 +24,25 @@ extension MoveSimulator {
             // Who died with its disk is out of the map as soon as its lease is over, and when nobody is left all others are asked.
             let members = shard.placement.members.map(index).filter { nodes[$0].isMember }
             if members.isEmpty { continue }
-            if shard.strays.isEmpty {
-                for member in members {
-                    let missing = acknowledged[number].subtracting(nodes[member].disk[number])
-                    guard missing.isEmpty else {
-                        throw MoveFailure(
-                            rule: .kept,
-                            story:
-                                "at \(now) ms \(nodes[member].id) lacks \(missing.count) blobs of shard \(number), \(shard)"
-                        )
-                    }
+            // What came since the shard was given to others, every member has; what is older may be with strays alone, while there are any.
+            let expected =
+                shard.strays.isEmpty
+                ? acknowledged[number] : acknowledged[number].filter { $0 > lastBeforeRevival[number] }
+            for member in members {
+                let missing = expected.subtracting(nodes[member].disk[number])
+                guard missing.isEmpty else {
+                    throw MoveFailure(
+                        rule: .kept,
+                        story:
+                            "at \(now) ms \(nodes[member].id) lacks \(missing.count) blobs of shard \(number), \(shard)"
+                    )
                 }
-            } else {
-                var held: Set<Int> = []
-                for member in members + shard.strays.map(index) { held.formUnion(nodes[member].disk[number]) }
-                guard acknowledged[number].isSubset(of: held) else {
-                    throw MoveFailure(rule: .kept, story: "at \(now) ms shard \(number) and its strays lack blobs")
-                }
+            }
+            if shard.strays.isEmpty { continue }
+            var held: Set<Int> = []
+            for holder in members + shard.strays.map(index) { held.formUnion(nodes[holder].disk[number]) }
+            guard acknowledged[number].isSubset(of: held) else {
+                throw MoveFailure(rule: .kept, story: "at \(now) ms shard \(number) and its strays lack blobs")
             }
         }
     }

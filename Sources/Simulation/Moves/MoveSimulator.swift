@@ -23,6 +23,8 @@ package struct MoveSimulator {
         var isUp = true
         var pausedUntil = 0
         var isolatedUntil = 0
+        /// Until then what is sent to it is lost; what it sends is not.
+        var deafUntil = 0
         var boot = 0
         /// Entries of the log that it has applied.
         var applied = 0
@@ -74,6 +76,8 @@ package struct MoveSimulator {
     var nextWrite = 0
     /// Blobs by shard that somebody was told are held.
     var acknowledged: [Set<Int>]
+    /// By shard: the newest blob when it was given to others because all members were dead.
+    var lastBeforeRevival: [Int]
     /// Leadership.
     var term = 0
     var leader: Int?
@@ -102,6 +106,7 @@ package struct MoveSimulator {
         random = SeededRandom(seed: seed)
         self.mutant = mutant
         acknowledged = Array(repeating: [], count: Self.shardCount)
+        lastBeforeRevival = Array(repeating: 0, count: Self.shardCount)
         driverOptions.debounce = .milliseconds(300)
         driverOptions.repairDelay = .milliseconds(4000)
         driverOptions.drainTime = .milliseconds(200)
@@ -152,7 +157,9 @@ package struct MoveSimulator {
 
     func isRunning(_ node: Int) -> Bool { nodes[node].isUp && now >= nodes[node].pausedUntil }
 
-    func isReachable(_ node: Int) -> Bool { isRunning(node) && now >= nodes[node].isolatedUntil }
+    func isHeard(_ node: Int) -> Bool { isRunning(node) && now >= nodes[node].isolatedUntil }
+
+    func isReachable(_ node: Int) -> Bool { isHeard(node) && now >= nodes[node].deafUntil }
 
     func map(of node: Int) -> ShardMap { maps[nodes[node].applied] }
 
@@ -251,6 +258,12 @@ package struct MoveSimulator {
         }
         _ = ShardMap.apply(command, to: &map)
         count(command, from: maps.last!, to: map!)
+        if case .revive(let revivals) = command {
+            for number in revivals.map({ Int($0.shard.rawValue) })
+            where map!.shards[number].epoch != maps.last!.shards[number].epoch {
+                lastBeforeRevival[number] = nextWrite
+            }
+        }
         maps.append(map!)
         history.append(command)
         report.commands += 1

@@ -22,9 +22,9 @@ import Testing
         .down(NodeID(node), seen: map!.host(NodeID(node))!.epoch)
     }
 
-    private func revive(to owner: UInt64, _ map: ShardMap?) -> MapCommand {
+    private func revive(to owner: UInt64, _ map: ShardMap?, replicas: [NodeID] = []) -> MapCommand {
         .revive([
-            Revival(shard: shard, epoch: map![shard].epoch, to: Placement(owner: NodeID(owner), replicas: []))
+            Revival(shard: shard, epoch: map![shard].epoch, to: Placement(owner: NodeID(owner), replicas: replicas))
         ])
     }
 
@@ -40,21 +40,55 @@ import Testing
         #expect(!revived.isFree(shard, of: NodeID(1)))
     }
 
-    @Test func `a member that leaves while there are strays becomes one`() throws {
+    /// The shard at the third node, all others strays, and then moved.
+    private func moved(to placement: Placement) throws -> ShardMap.Shard {
         var map = makeMap()
         apply([down(1, map)], to: &map)
         apply([.remove(NodeID(2))], to: &map)
         apply([revive(to: 3, map)], to: &map)
-        let planned = PlannedMove(
-            shard: shard, epoch: map![shard].epoch, to: Placement(owner: NodeID(4), replicas: []), reason: .balance)
+        let planned = PlannedMove(shard: shard, epoch: map![shard].epoch, to: placement, reason: .balance)
         apply([.plan([planned])], to: &map)
         while let move = map?[shard].move {
             let change = StepChange(shard: shard, move: move.id, step: map![shard].step, epoch: map![shard].epoch)
             apply([.advance([change])], to: &map)
         }
-        let moved = try #require(map)
-        #expect(moved[shard].placement.members == [NodeID(4)])
-        #expect(moved[shard].strays == [NodeID(1), NodeID(3)])
+        let moved = try #require(map)[shard]
+        #expect(moved.placement == placement)
+        return moved
+    }
+
+    @Test func `a member that leaves while there are strays becomes one`() throws {
+        let shard = try moved(to: Placement(owner: NodeID(4), replicas: []))
+        #expect(shard.strays.contains(NodeID(1)) && shard.strays.contains(NodeID(3)))
+    }
+
+    @Test func `a stray that becomes a member stays one, for the other members lack what it has`() throws {
+        let shard = try moved(to: Placement(owner: NodeID(3), replicas: [NodeID(4)]))
+        #expect(shard.strays == [NodeID(1), NodeID(4)])
+    }
+
+    @Test func `of several new members each is compared with by the others, and then forgotten as a stray`() throws {
+        var map = makeMap()
+        apply([down(1, map)], to: &map)
+        apply([.remove(NodeID(2))], to: &map)
+        apply([revive(to: 3, map, replicas: [NodeID(4)])], to: &map)
+        let revived = try #require(map)
+        #expect(revived[shard].strays == [NodeID(1), NodeID(3), NodeID(4)])
+        var driver = RebalanceDriver()
+        let members = revived.hosts.map {
+            RebalanceDriver.Member(id: $0.id, weight: $0.weight, zone: $0.zone, isAlive: !$0.isDown)
+        }
+        func absorbed(_ stray: UInt64, by node: UInt64) -> [NodeID] {
+            let absorption = RebalanceDriver.Absorption(
+                shard: shard, epoch: revived[shard].epoch, stray: NodeID(stray))
+            driver.reported(.init(map: revived.epoch, absorbed: [absorption]), by: NodeID(node))
+            return driver.step(map: revived, members: members, at: Instant(nanoseconds: 1)).compactMap {
+                if case .forgetStray(shard, let stray, _) = $0 { stray } else { nil }
+            }
+        }
+        #expect(absorbed(1, by: 3) == [])
+        #expect(absorbed(3, by: 4) == [NodeID(3)])
+        #expect(absorbed(4, by: 3) == [NodeID(3), NodeID(4)])
     }
 
     @Test func `nothing is freed while members are missing or down`() throws {
