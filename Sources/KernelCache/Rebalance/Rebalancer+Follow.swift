@@ -17,7 +17,11 @@ extension Rebalancer {
                 let map = parts.names.appliedMap
                 let isNew = parts.placements.apply(map)
                 if let map {
-                    if isNew { adjust(to: map) }
+                    if isNew {
+                        adjust(to: map)
+                        telling.ring()
+                        leading.ring()
+                    }
                     if isNew || state.withLock({ $0.hasRoom }) {
                         for (work, pull) in begin(map) {
                             group.addTask { await self.perform(work, pull) }
@@ -30,10 +34,17 @@ extension Rebalancer {
                         observe(map)
                     }
                 }
-                await pause()
+                await look()
             }
             group.cancelAll()
         }
+    }
+
+    /// Until the map may be another: a shard that flips has no coordinator until everybody has seen it and said so.
+    private func look() async {
+        let isMoving = state.withLock { $0.isMoving }
+        // Cancelled: the loop ends.
+        try? await Task.sleep(for: isMoving ? parts.options.lookPause : parts.options.restPause)
     }
 
     /// The map is another than before.

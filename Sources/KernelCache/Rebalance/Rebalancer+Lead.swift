@@ -25,7 +25,7 @@ extension Rebalancer {
                 (steppedAt, seen) = (now, parts.names.appliedMap?.epoch)
                 await step()
             }
-            await pause()
+            await pause(at: leading)
         }
     }
 
@@ -111,7 +111,10 @@ extension Rebalancer {
             guard state.term != nil else { return nil }
             var report = report
             if !report.hasLoads { report.said.loads = state.said[node]?.said.loads ?? [:] }
-            if state.said[node] != report { state.hasNews = true }
+            if state.said[node] != report {
+                state.hasNews = true
+                leading.ring()
+            }
             state.said[node] = report
             state.driver.reported(report.said, by: node)
             let grant = state.book.heard(node, at: now)

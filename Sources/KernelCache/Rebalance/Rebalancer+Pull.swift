@@ -23,6 +23,7 @@ extension Rebalancer {
                     case .absorb(let absorption): state.absorbed.insert(absorption)
                     }
                 }
+                telling.ring()
                 break
             }
             // Somebody does not answer, or has not come as far as this node.

@@ -29,7 +29,7 @@ extension Rebalancer {
                     loadsAt = nil
                 }
             }
-            await pause()
+            await pause(at: telling)
         }
     }
 

@@ -51,6 +51,9 @@ final class Rebalancer: Sendable {
     let parts: Parts
     let state: Mutex<State>
     let metrics = RebalanceMetrics()
+    /// Rung when this node has something new to report, and when the leader has something new to decide by.
+    let telling = Doorbell()
+    let leading = Doorbell()
     /// Reads from peers that somebody waits for, and reports to the leader.
     let reads = RecentTimes()
     let reports = RecentTimes()
@@ -75,11 +78,16 @@ final class Rebalancer: Sendable {
         }
     }
 
-    /// Between two looks, as often as there is something to see.
-    func pause() async {
+    /// Between two looks, as often as there is something to see; ends at the bell.
+    func pause(at bell: Doorbell? = nil) async {
         let isMoving = state.withLock { $0.isMoving || $0.isLeaving }
-        // Cancelled: the loops end.
-        try? await Task.sleep(for: isMoving ? parts.options.movePause : parts.options.restPause)
+        let length = isMoving ? parts.options.movePause : parts.options.restPause
+        if let bell {
+            await bell.wait(atMost: length, clock: ContinuousClock())
+        } else {
+            // Cancelled: the loops end.
+            try? await Task.sleep(for: length)
+        }
     }
 
     // MARK: Leaving

@@ -67,6 +67,8 @@ public struct CacheOptions: Sendable {
     /// Between two looks at what there is to do: while shards move, and while none does.
     public var movePause: Duration = .milliseconds(10)
     public var restPause: Duration = .milliseconds(100)
+    /// Between two looks at the map while shards move.
+    var lookPause: Duration = .milliseconds(2)
 
     public init() {}
 }

@@ -1,7 +1,7 @@
 internal import Synchronization
 
 /// Lets one task wait until somebody rings or some time has passed. Rings before the wait are not lost, nor counted.
-final class Doorbell: Sendable {
+package final class Doorbell: Sendable {
     private enum State {
         case quiet, rung
         case awaited(id: UInt64, CheckedContinuation<Void, Never>)
@@ -9,7 +9,9 @@ final class Doorbell: Sendable {
 
     private let state = Mutex((next: UInt64(0), bell: State.quiet))
 
-    func ring() {
+    package init() {}
+
+    package func ring() {
         let waiting: CheckedContinuation<Void, Never>? = state.withLock { state in
             switch state.bell {
             case .quiet, .rung:
@@ -24,7 +26,7 @@ final class Doorbell: Sendable {
     }
 
     /// Returns at the next ring, after the time, or when the task is cancelled.
-    func wait(atMost limit: Duration?, clock: any Clock<Duration>) async {
+    package func wait(atMost limit: Duration?, clock: any Clock<Duration>) async {
         await withTaskGroup(of: Void.self) { group in
             group.addTask { await self.nextRing() }
             if let limit {
