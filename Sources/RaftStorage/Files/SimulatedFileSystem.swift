@@ -7,8 +7,9 @@ internal import Synchronization
 ///
 /// Keeps for every file the bytes as the process sees them and as the disk holds them, and the sectors in which they
 /// differ. ``crash(_:)`` throws the first away: each unsynced sector is lost, kept, or left as garbage, as the given
-/// generator decides, and names that were changed after the last directory sync come back to any earlier point of
-/// their directory's order. ``failOperation(_:code:)`` makes the nth operation from now fail.
+/// generator decides, and names that were changed after the last sync of their directory come back to any earlier point of
+/// that directory's order. ``failOperation(_:code:)`` makes the nth operation from now fail, ``stop(after:)`` is the end of
+/// the process there.
 package final class SimulatedFileSystem: FileSystem {
     /// What a crash may do to one sector that was being written.
     package enum SectorFate: Sendable, Hashable, CaseIterable {
@@ -34,6 +35,13 @@ package final class SimulatedFileSystem: FileSystem {
         case set(String, Node)
         case rename(String, String)
         case remove(String)
+
+        /// Nothing is ever moved from one directory to another.
+        var directory: Substring {
+            switch self {
+            case .set(let path, _), .rename(_, let path), .remove(let path): SimulatedFileSystem.directory(of: path)
+            }
+        }
     }
 
     private struct State {
@@ -53,6 +61,17 @@ package final class SimulatedFileSystem: FileSystem {
         var failsForGood = false
         var failureCode: Int32 = EIO
         var freeBytes = Int.max
+        /// The operation at which the process dies, and whether it has.
+        var stopAt: Int?
+        var isStopped = false
+        var forgetsToSynchronize: (@Sendable (String) -> Bool)?
+
+        mutating func beginLife() {
+            life += 1
+            failAt = nil
+            stopAt = nil
+            isStopped = false
+        }
     }
 
     private let state = Mutex(State())
@@ -79,6 +98,23 @@ package final class SimulatedFileSystem: FileSystem {
         state.withLock { $0.failsForGood = true }
     }
 
+    /// The process dies at the `count`th operation from now: that one and all later ones do nothing, until ``crash(_:fates:)``
+    /// or ``kill()`` says what is left. Nil lets it live.
+    package func stop(after count: Int?) {
+        state.withLock { state in
+            state.stopAt = count.map { state.operations + $0 }
+            state.isStopped = false
+        }
+    }
+
+    /// Whether the process has met the operation at which it dies.
+    package var isStopped: Bool { state.withLock { $0.isStopped } }
+
+    /// A mistake made on purpose: synchronizations of files and directories at these paths do nothing, and say that they did.
+    package func forgetSynchronizations(of isForgotten: @escaping @Sendable (_ path: String) -> Bool) {
+        state.withLock { $0.forgetsToSynchronize = isForgotten }
+    }
+
     /// How many bytes files may still grow.
     package func setFreeBytes(_ bytes: Int) { state.withLock { $0.freeBytes = bytes } }
 
@@ -86,8 +122,11 @@ package final class SimulatedFileSystem: FileSystem {
     package func crash(_ choose: Choose, fates: [SectorFate] = [.lost, .kept]) {
         state.withLock { state in
             var names = state.durable
-            // One cut through the order of all changes: a journal commits in order.
-            for change in state.pending.prefix(choose(state.pending.count + 1)) { Self.apply(change, to: &names) }
+            // One cut through the order of the changes of each directory: nothing orders those of two.
+            for directory in Set(state.pending.map(\.directory)).sorted() {
+                let changes = state.pending.filter { $0.directory == directory }
+                for change in changes.prefix(choose(changes.count + 1)) { Self.apply(change, to: &names) }
+            }
             // A directory whose name is lost takes everything below with it.
             for directory in state.directories.subtracting(state.durableDirectories).sorted() where choose(2) == 0 {
                 let isLost = { (path: String) in path == directory || path.hasPrefix(directory + "/") }
@@ -99,8 +138,7 @@ package final class SimulatedFileSystem: FileSystem {
             state.durable = names
             state.pending = []
             state.locks = []
-            state.life += 1
-            state.failAt = nil
+            state.beginLife()
             for path in names.keys.sorted() {
                 names[path]?.content.withLock { Self.crash(&$0, choose, fates) }
             }
@@ -111,8 +149,7 @@ package final class SimulatedFileSystem: FileSystem {
     package func kill() {
         state.withLock { state in
             state.locks = []
-            state.life += 1
-            state.failAt = nil
+            state.beginLife()
         }
     }
 
@@ -121,7 +158,7 @@ package final class SimulatedFileSystem: FileSystem {
         let other = SimulatedFileSystem()
         let (visible, durable) = state.withLock { ($0.visible, $0.durable) }
         let (directories, durableDirectories) = state.withLock { ($0.directories, $0.durableDirectories) }
-        precondition(state.withLock { $0.pending.isEmpty }, "copy after a crash or a sync, not in between")
+        let pending = state.withLock { $0.pending }
         var nodes: [ObjectIdentifier: Node] = [:]
         func duplicate(_ node: Node) -> Node {
             if let known = nodes[ObjectIdentifier(node)] { return known }
@@ -132,9 +169,13 @@ package final class SimulatedFileSystem: FileSystem {
             return new
         }
         let copies = (visible.mapValues(duplicate), durable.mapValues(duplicate))
+        let changes = pending.map { change in
+            if case .set(let path, let node) = change { NameChange.set(path, duplicate(node)) } else { change }
+        }
         other.state.withLock { state in
             state.visible = copies.0
             state.durable = copies.1
+            state.pending = changes
             state.directories = directories
             state.durableDirectories = durableDirectories
         }
@@ -184,6 +225,10 @@ package final class SimulatedFileSystem: FileSystem {
         }
     }
 
+    private static func directory(of path: String) -> Substring {
+        path[..<(path.lastIndex(of: "/") ?? path.startIndex)]
+    }
+
     private static func apply(_ change: NameChange, to names: inout [String: Node]) {
         switch change {
         case .set(let path, let node): names[path] = node
@@ -197,12 +242,20 @@ package final class SimulatedFileSystem: FileSystem {
     fileprivate func count(_ operation: FileError.Operation, _ path: String, life: Int? = nil) throws(FileError) {
         let code: Int32? = state.withLock { state in
             if let life, life != state.life { return EBADF }
+            if let stopAt = state.stopAt, state.operations >= stopAt {
+                state.isStopped = true
+                return EBADF
+            }
             defer { state.operations += 1 }
             guard let failAt = state.failAt else { return nil }
             let fails = state.failsForGood ? state.operations >= failAt : state.operations == failAt
             return fails ? state.failureCode : nil
         }
         if let code { throw FileError(operation, path, code: code) }
+    }
+
+    fileprivate func forgetsToSynchronize(_ path: String) -> Bool {
+        state.withLock { $0.forgetsToSynchronize }?(path) ?? false
     }
 
     /// Takes from the free space.
@@ -268,13 +321,12 @@ package final class SimulatedFileSystem: FileSystem {
         change(.remove(path))
     }
 
-    /// As on a journaling file system, changes of files made before in other directories become durable too; a directory
-    /// only with the one that holds it.
     package func synchronizeDirectory(_ path: String) throws(FileError) {
         try count(.synchronizeDirectory, path)
+        guard !forgetsToSynchronize(path) else { return }
         state.withLock { state in
-            state.durable = state.visible
-            state.pending = []
+            for change in state.pending where change.directory == path { Self.apply(change, to: &state.durable) }
+            state.pending.removeAll { $0.directory == path }
             let prefix = path == "/" ? path : path + "/"
             for directory in state.directories where directory.hasPrefix(prefix) {
                 if !directory.dropFirst(prefix.count).contains("/") { state.durableDirectories.insert(directory) }
@@ -360,6 +412,7 @@ private final class SimulatedFile: File {
 
     func synchronize() throws(FileError) {
         try fileSystem.count(.synchronize, path, life: life)
+        guard !fileSystem.forgetsToSynchronize(path) else { return }
         node.content.withLock { content in
             if content.durable.count != content.visible.count || !content.dirtySectors.isEmpty {
                 content.durable = content.visible

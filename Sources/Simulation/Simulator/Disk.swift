@@ -25,6 +25,8 @@ struct Disk {
     private var inFlight = 0
     /// Snapshots in their place, without files underneath.
     private var snapshots: [(descriptor: SnapshotDescriptor, bytes: [UInt8])] = []
+    /// What this node promised in terms up to this one may have been lost with damage, as the last start said.
+    private var lostThrough: Term?
     /// A snapshot that is being received; a crash forgets it.
     private var incoming: (descriptor: SnapshotDescriptor, bytes: [UInt8])?
 
@@ -34,6 +36,9 @@ struct Disk {
     }
 
     var isIdle: Bool { inFlight == 0 }
+
+    /// The process died in the middle of what was asked last: the node has crashed.
+    var isDead: Bool { files?.isDead ?? false }
 
     var hasWaiting: Bool { waiting.count > inFlight }
 
@@ -112,8 +117,8 @@ struct Disk {
     }
 
     enum Start {
-        /// - Parameter lostThrough: see ``RestoredState/lostThrough``.
-        case ready(lostThrough: Term?)
+        /// - Parameters: see ``RestoredState``.
+        case ready(lostThrough: Term?, receiving: PartialSnapshot?)
         /// The disk refuses for the moment.
         case later
         /// Nothing can be made of what is left; the node has to be replaced.
@@ -124,7 +129,7 @@ struct Disk {
     mutating func start(of node: Int) throws(SimulationFailure) -> Start {
         guard let files else {
             try image.checkStart(of: node)
-            return .ready(lostThrough: nil)
+            return .ready(lostThrough: nil, receiving: nil)
         }
         let found: NodeFiles.Start
         do throws(StorageError) {
@@ -140,8 +145,9 @@ struct Disk {
         if mutant == .refusesTornTail, let all = possible.last, restored != all {
             return .never(StorageError(.corrupted, "a torn write", path: ""))
         }
-        if let damage = found.damage {
-            try gaveUp(restored, found.restored.lostThrough, damage, of: node)
+        // A start before this one may have died when it had given the log up.
+        if found.damage != nil || found.restored.lostThrough != lostThrough {
+            try gaveUp(restored, found.restored.lostThrough, found.damage, of: node)
             if mutant == .damageTakenForEnd { pretendEnd() }
         } else {
             guard restored == image || possible.contains(restored) else {
@@ -152,15 +158,20 @@ struct Disk {
         }
         possible = []
         isRotten = false
-        return .ready(lostThrough: mutant == .damageTakenForEnd ? nil : found.restored.lostThrough)
+        lostThrough = found.restored.lostThrough
+        return .ready(
+            lostThrough: mutant == .damageTakenForEnd ? nil : found.restored.lostThrough,
+            receiving: found.restored.receiving)
     }
 
     /// The start has found damage, and begun anew behind a snapshot.
     private mutating func gaveUp(
-        _ restored: DiskImage, _ lostThrough: Term?, _ damage: StorageError, of node: Int
+        _ restored: DiskImage, _ lostThrough: Term?, _ damage: StorageError?, of node: Int
     ) throws(SimulationFailure) {
         guard isRotten else {
-            throw SimulationFailure(.durability, "n\(node + 1) calls its sound disk damaged: \(damage)")
+            throw SimulationFailure(
+                .durability,
+                "n\(node + 1) calls its sound disk damaged: \(damage?.description ?? "in an earlier start")")
         }
         guard let lostThrough, lostThrough >= image.hardState.term, restored.hardState.term > lostThrough else {
             throw SimulationFailure(

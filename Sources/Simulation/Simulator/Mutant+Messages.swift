@@ -22,6 +22,19 @@ extension Mutant {
         }
     }
 
+    /// Whether synchronizing what is at the path is forgotten.
+    func forgetsToSynchronize(_ path: String) -> Bool {
+        switch self {
+        case .storesUnsynced: path.contains("/snapshots/local-")
+        case .installsUnsynced: path.contains("/snapshots/received-")
+        case .forgetsSnapshotNames: path.hasSuffix("/snapshots")
+        case .forgetsSegmentNames: path.hasSuffix("/log")
+        // Groups are written durably one by one, and a new segment has another name until it is synced.
+        case .trustsUnsyncedTail: path.hasSuffix(".segment")
+        default: false
+        }
+    }
+
     /// Whether the node goes on after this as if nothing had happened.
     func hides(_ error: StorageError) -> Bool {
         switch self {

@@ -60,6 +60,12 @@ extension Mutant {
         case .reportsWritesEarly: "etcd #14370"
         case .completionsNameLatest: "etcd-io/raft rawnode.go (ABA); openraft #1960"
         case .tearsCompaction: "nexus PR #4215"
+        case .compactsBeforeSnapshot: "etcd PR #12691"
+        case .storesUnsynced: "redisraft PR #548"
+        case .installsUnsynced: "redisraft PR #548, of a received one"
+        case .forgetsSnapshotNames: "etcd #22340; etcd PR #22314"
+        case .forgetsSegmentNames: "etcd #6368; ClickHouse #116316"
+        case .trustsUnsyncedTail: "surrealkv PR #191"
         case .snapshotsAheadOfIndex: "etcd 3.5 post-mortem; etcd #20426"
         case .neverSendsSnapshots: "openraft #1828; etcd-io/raft PR #31"
         case .keepsLogUnderSnapshot: "hashicorp/raft #697 (Antithesis 2026)"
@@ -127,7 +133,11 @@ extension Mutant {
         // Either an answer that belongs to another request, or none for ever.
         case .reusesRequestNumbers: [.linearizability, .history, .liveness]
         case .answersBeforeCommit: [.linearizability, .history]
-        case .tearsCompaction: [.durability]
+        case .tearsCompaction, .storesUnsynced, .installsUnsynced, .forgetsSnapshotNames, .forgetsSegmentNames,
+            .trustsUnsyncedTail:
+            [.durability]
+        // At the next start, or when somebody is to be sent it; without files, when it is to be restored.
+        case .compactsBeforeSnapshot: [.durability, .driverContract]
         case .snapshotsAheadOfIndex, .appliesByOwnClock: [.stateHash]
         case .deposedLeaderRenews, .deposedLeaderExpires, .newLeaderKeepsDeadlines, .graceShorterThanLease: [.session]
         case .resourceIgnoresTokens: [.fencing]

@@ -77,6 +77,18 @@ package enum Mutant: String, CaseIterable, Sendable {
     case completionsNameLatest
     /// The front of the log is dropped and the snapshot named in two writes.
     case tearsCompaction
+    /// The log is cut off at a snapshot that is not on the disk yet.
+    case compactsBeforeSnapshot
+    /// A snapshot of the own state gets its name before its content is synced.
+    case storesUnsynced
+    /// A snapshot that was received is installed before its content is synced.
+    case installsUnsynced
+    /// The directory of snapshots is not synced after a snapshot got its name.
+    case forgetsSnapshotNames
+    /// The directory of the log is not synced after a segment got its name.
+    case forgetsSegmentNames
+    /// What a start read from the end of the log is taken for durable.
+    case trustsUnsyncedTail
     /// The state in a snapshot is newer than the index that it is filed under.
     case snapshotsAheadOfIndex
     /// A follower before the leader's log is sent neither entries nor a snapshot.

@@ -7,7 +7,8 @@ import Synchronization
 /// rots what a real one may.
 ///
 /// Everything is done at the moment at which it is called; that a write takes time is the caller's concern, who calls
-/// when it is over, or ``crash(during:)`` when it never will be.
+/// when it is over, or ``crash(during:)`` when it never will be. Now and then the process dies in the middle of what is
+/// asked, at any of its operations: then ``isDead``, and the caller crashes the node.
 final class NodeFiles {
     /// What a start found.
     struct Start {
@@ -24,10 +25,17 @@ final class NodeFiles {
     private var log: WriteAheadLog?
     /// Where the last write that was told of lies; what is before it in the log has left word of itself in it.
     private var lastGroup: (path: String, offset: Int)?
+    /// Of a thousand pieces of work so many end in the middle; of writes a tenth of that, because there are so many.
+    private var deathPerMille: Int
+    /// How many did.
+    private(set) var deaths = 0
     private static let path = "/data"
 
     /// - Parameter segmentBytes: how large a file of the log is.
-    init(node: NodeID, configuration: Configuration, segmentBytes: Int, random: SeededRandom) {
+    init(
+        node: NodeID, configuration: Configuration, segmentBytes: Int, deathPerMille: Int, mutant: Mutant?,
+        random: SeededRandom
+    ) {
         var random = random
         // Snapshots here are small, and shall be cut off after a sync too.
         options = StorageOptions(
@@ -35,6 +43,7 @@ final class NodeFiles {
         let source = Mutex(random.split())
         entropy = { source.withLock { $0.next() } }
         self.random = random
+        self.deathPerMille = 0
         let identity = StorageIdentity(
             cluster: ClusterID(rawValue: 1), node: node, incarnation: Incarnation(rawValue: node.rawValue))
         do throws(StorageError) {
@@ -45,6 +54,37 @@ final class NodeFiles {
         } catch {
             preconditionFailure("a new data directory cannot be used: \(error)")
         }
+        self.deathPerMille = deathPerMille
+        if let mutant { fileSystem.forgetSynchronizations { mutant.forgetsToSynchronize($0) } }
+    }
+
+    // MARK: Deaths
+
+    /// The process died in what was asked last.
+    var isDead: Bool { fileSystem.isStopped }
+
+    /// Does something to the files, or a part of it.
+    ///
+    /// - Parameter share: one in so many of those that might be the last is.
+    /// - Throws: `closed` when the process died.
+    private func mayDie<Result>(
+        share: Int = 1, _ work: () throws(StorageError) -> Result
+    ) throws(StorageError) -> Result {
+        guard deathPerMille > 0, random.chance(deathPerMille, in: 1000 * share) else { return try work() }
+        stopSoon()
+        defer { if !isDead { fileSystem.stop(after: nil) } }
+        let result: Result
+        do throws(StorageError) { result = try work() } catch { throw isDead ? died() : error }
+        if isDead { throw died() }
+        return result
+    }
+
+    /// At any of the next operations; what is asked may take two of them or two hundred.
+    private func stopSoon() { fileSystem.stop(after: random.int(in: 0...2 << random.int(in: 0...6))) }
+
+    private func died() -> StorageError {
+        deaths += 1
+        return StorageError(.closed, "the process died", path: Self.path)
     }
 
     // MARK: The log
@@ -52,7 +92,7 @@ final class NodeFiles {
     /// Writes and syncs batches, and prepares the files that come next.
     func write(_ batches: [WriteBatch]) throws(StorageError) {
         guard let log else { throw StorageError(.closed, "the node is down", path: Self.path) }
-        try log.write(batches)
+        try mayDie(share: 10) { () throws(StorageError) in try log.write(batches) }
         lastGroup = log.lastGroup
     }
 
@@ -62,7 +102,7 @@ final class NodeFiles {
     func reserve() throws(StorageError) -> Bool {
         guard let log, log.pool.wantsWork else { return true }
         do throws(StorageError) {
-            try log.maintain()
+            try mayDie { () throws(StorageError) in try log.maintain() }
             return true
         } catch {
             guard error.code == .outOfSpace else { throw error }
@@ -71,26 +111,40 @@ final class NodeFiles {
     }
 
     /// Nothing is being written for the moment: the log may say so, without a sync.
-    func fallIdle() throws(StorageError) { try log?.writeIdleMark() }
-
-    /// Power is lost in the middle of a write: some of its operations are done, one in part, the others not at all.
-    func crash(during batches: [WriteBatch]) {
-        if !batches.isEmpty {
-            fileSystem.failOperation(random.int(in: 0...3))
-            // It fails, or was done before the power went: the next start finds out.
-            try? log?.write(batches)
-        }
-        loseUnsynced()
+    func fallIdle() throws(StorageError) {
+        try mayDie(share: 10) { () throws(StorageError) in try log?.writeIdleMark() }
     }
 
-    /// Any of the sectors that were not synced are lost, any torn to garbage.
-    private func loseUnsynced() {
+    /// The process ends in the middle of a write: some of its operations are done, the others not at all.
+    func crash(during batches: [WriteBatch]) {
+        if !batches.isEmpty {
+            stopSoon()
+            // It fails, or was done before: the next start finds out.
+            try? log?.write(batches)
+        }
+        end()
+    }
+
+    /// A process that was killed has left to the kernel what it wrote, which the next life reads and a loss of power may take yet.
+    /// When power is lost, any of the sectors that were not synced are lost, any torn to garbage.
+    private func end() {
         log = nil
         directory = nil
+        if random.chance(1, in: 3) { return fileSystem.kill() }
         fileSystem.crash({ random.int(in: 0...$0 - 1) }, fates: [.lost, .kept, .kept, .garbage])
     }
 
+    /// Reads everything back; after a death in the middle of that it may be tried again at once.
     func start() throws(StorageError) -> Start {
+        do throws(StorageError) {
+            return try mayDie { () throws(StorageError) in try open() }
+        } catch {
+            if isDead { end() }
+            throw error
+        }
+    }
+
+    private func open() throws(StorageError) -> Start {
         let directory = try DataDirectory.open(Self.path, in: fileSystem, options: options, entropy: entropy)
         let recovery: DataDirectory.Recovery
         do throws(StorageError) {
@@ -113,8 +167,9 @@ final class NodeFiles {
     /// One of the next operations fails, and with it whatever it was for.
     func failSoon() { fileSystem.failOperation(random.int(in: 0...5)) }
 
-    /// The disk works again, with room enough.
+    /// The disk works again, with room enough, and no process dies any more.
     func repair() {
+        deathPerMille = 0
         fileSystem.failOperation(nil)
         fileSystem.setFreeBytes(.max)
     }
@@ -150,18 +205,20 @@ final class NodeFiles {
 
     func store(_ descriptor: SnapshotDescriptor, _ bytes: [UInt8]) throws(StorageError) {
         guard let snapshots = directory?.snapshots else { return }
-        let writer = try snapshots.begin(descriptor)
-        do throws(StorageError) {
-            try writer.append(bytes)
-            _ = try writer.finish(stateHash: descriptor.stateHash)
-        } catch {
-            writer.abandon()
-            throw error
+        try mayDie { () throws(StorageError) in
+            let writer = try snapshots.begin(descriptor)
+            do throws(StorageError) {
+                try writer.append(bytes)
+                _ = try writer.finish(stateHash: descriptor.stateHash)
+            } catch {
+                writer.abandon()
+                throw error
+            }
         }
     }
 
     func prune(keeping descriptors: [SnapshotDescriptor]) throws(StorageError) {
-        try directory?.snapshots.prune(keeping: descriptors)
+        try mayDie { () throws(StorageError) in try directory?.snapshots.prune(keeping: descriptors) }
     }
 
     func read(_ descriptor: SnapshotDescriptor) throws(StorageError) -> [UInt8] {
@@ -185,6 +242,8 @@ final class NodeFiles {
         guard let snapshots = directory?.snapshots else {
             throw StorageError(.closed, "the node is down", path: Self.path)
         }
-        return try snapshots.receive(descriptor, offset: offset, bytes: bytes, isLast: isLast)
+        return try mayDie { () throws(StorageError) in
+            try snapshots.receive(descriptor, offset: offset, bytes: bytes, isLast: isLast)
+        }
     }
 }

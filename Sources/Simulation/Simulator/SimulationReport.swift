@@ -28,6 +28,8 @@ public struct SimulationCounters: Hashable, Sendable {
     public var pendingReads = 0
     public var faults = 0
     public var crashes = 0
+    /// Processes that died in the middle of work on their files.
+    public var deaths = 0
     public var transfers = 0
     /// Requests to change who votes, and those that came to their end.
     public var membershipRequests = 0
@@ -69,6 +71,7 @@ public struct SimulationCounters: Hashable, Sendable {
         left.pendingReads += right.pendingReads
         left.faults += right.faults
         left.crashes += right.crashes
+        left.deaths += right.deaths
         left.transfers += right.transfers
         left.membershipRequests += right.membershipRequests
         left.membershipChanges += right.membershipChanges

@@ -12,6 +12,15 @@ extension Simulator {
         clock.schedule(.crash(node: node.index, life: node.life), after: UInt64(random.int(in: 0...3_000_000)))
     }
 
+    /// - Returns: whether the node's process died in the middle of what it did last to its files; then it is down.
+    func hasDied(_ node: Node) throws(SimulationFailure) -> Bool {
+        guard node.disk.isDead else { return false }
+        try crash(node, downAtMost: Self.shortDowntime)
+        return true
+    }
+
+    static let shortDowntime = 20_000_000
+
     func crash(_ node: Node, downAtMost: Int? = nil) throws(SimulationFailure) {
         guard node.isUp else { return }
         counters.crashes += 1
@@ -46,8 +55,9 @@ extension Simulator {
         guard !node.isUp, !node.isLost else { return }
         if mutant == .rejoinsWiped { node.disk = Disk(mutant) }
         let lostThrough: Term?
+        let receiving: PartialSnapshot?
         switch try node.disk.start(of: node.index) {
-        case .ready(let lost): lostThrough = lost
+        case .ready(let lost, let part): (lostThrough, receiving) = (lost, part)
         case .later:
             if isHealed { node.disk.files?.repair() }
             return clock.schedule(.restart(node: node.index), after: 20_000_000)
@@ -61,7 +71,8 @@ extension Simulator {
         if mutant == .keepsTruncatedConfiguration, let known = node.lastConfiguration { first = known.configuration }
         let restored = RestoredState(
             hardState: image.hardState, configuration: first, snapshot: image.snapshot,
-            compactedThrough: image.compactedThrough, entries: image.entries, lostThrough: lostThrough)
+            compactedThrough: image.compactedThrough, entries: image.entries, lostThrough: lostThrough,
+            receiving: receiving)
         node.replica = Replica()
         node.life += 1
         node.isUp = true
@@ -87,7 +98,7 @@ extension Simulator {
         )
         steps?.add("restart", of: node, at: clock.now)
         for peer in nodes where peer !== node { openLink(node.index, peer.index) }
-        reserve(node)
+        try reserve(node)
         scheduleTurn(node)
     }
 

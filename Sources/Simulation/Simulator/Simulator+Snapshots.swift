@@ -20,6 +20,9 @@ extension Simulator {
         let retainFrom = basis.id.index.rawValue > retain ? basis.id.index.rawValue - retain : 1
         counters.snapshots += 1
         work(node, .snapshot(descriptor, bytes: bytes, retainFrom: retainFrom))
+        if mutant == .compactsBeforeSnapshot {
+            receive(node, .event(.snapshotTaken(descriptor, retainFrom: LogIndex(retainFrom))))
+        }
     }
 
     /// The worker does one thing after the other and takes its time.
@@ -29,7 +32,7 @@ extension Simulator {
         clock.schedule(.worked(node: node.index, life: node.life, result), at: node.workerFreeAt)
     }
 
-    func worked(_ node: Node, life: UInt32, _ result: WorkerResult) {
+    func worked(_ node: Node, life: UInt32, _ result: WorkerResult) throws(SimulationFailure) {
         guard node.life == life, node.isUp else { return }
         switch result {
         case .event(let event): receive(node, .event(event))
@@ -41,14 +44,17 @@ extension Simulator {
                 descriptor.describe(bytes, stateHash: newer.stateHash)
             }
             // One that fails is made up for by the next.
-            guard node.disk.store(descriptor, bytes) else { return }
+            let isStored = node.disk.store(descriptor, bytes)
+            guard try !hasDied(node), isStored, mutant != .compactsBeforeSnapshot else { return }
             receive(node, .event(.snapshotTaken(descriptor, retainFrom: LogIndex(retainFrom))))
         case .received(let descriptor, let offset, let bytes, let isLast):
             if !isHealed, random.chance(1, in: 100) {
                 receive(node, .event(.snapshotWriteFailed(descriptor)))
                 return
             }
-            switch node.disk.receive(descriptor, offset: offset, bytes: bytes, isLast: isLast) {
+            let receipt = node.disk.receive(descriptor, offset: offset, bytes: bytes, isLast: isLast)
+            if try hasDied(node) { return }
+            switch receipt {
             case .written(let through): receive(node, .event(.snapshotChunkWritten(descriptor, through: through)))
             case .installed:
                 receive(node, .event(.snapshotInstalled(descriptor)))

@@ -85,6 +85,7 @@ final class Simulator {
         if plan.disk.segmentBytes > 0, !(mutant?.isOfTheDiskModel ?? false) {
             files = NodeFiles(
                 node: id, configuration: restored.configuration, segmentBytes: plan.disk.segmentBytes,
+                deathPerMille: plan.activeFaults.contains(.crashAtPoint) ? plan.crashPointPerMille : 0, mutant: mutant,
                 random: random.split())
         }
         let node = SimulatedNode(index: index, raft: raft, disk: Disk(mutant, files: files), clock: clock)
@@ -119,6 +120,7 @@ final class Simulator {
         counters.watchEvents = oracles.watches.delivered
         counters.guardedWrites = resources.reduce(0) { $0 + $1.writes }
         counters.staleWrites = resources.reduce(0) { $0 + $1.refused }
+        counters.deaths = nodes.reduce(0) { $0 + ($1.disk.files?.deaths ?? 0) }
         counters.operations = workload.operations.count
         counters.messages = network.sent
         return SimulationReport(
@@ -153,7 +155,7 @@ final class Simulator {
         case .turn(let node, let life): try turn(nodes[node], life: life)
         case .timer(let node, let life): timerFired(nodes[node], life: life)
         case .written(let node, let life): try written(nodes[node], life: life)
-        case .worked(let node, let life, let result): worked(nodes[node], life: life, result)
+        case .worked(let node, let life, let result): try worked(nodes[node], life: life, result)
         case .link(let node, let life, let peer, let isUp):
             guard nodes[node].life == life else { return }
             let id = nodes[peer].id
@@ -172,9 +174,9 @@ final class Simulator {
         case .credit(let node, let life, let watch, let bytes):
             if nodes[node].life == life { credit(nodes[node], watch, bytes) }
         case .crash(let node, let life):
-            if nodes[node].life == life, !isHealed { try crash(nodes[node], downAtMost: 20_000_000) }
+            if nodes[node].life == life, !isHealed { try crash(nodes[node], downAtMost: Self.shortDowntime) }
         case .restart(let node): try restart(nodes[node])
-        case .reserve(let node, let life): if nodes[node].life == life { reserve(nodes[node]) }
+        case .reserve(let node, let life): if nodes[node].life == life { try reserve(nodes[node]) }
         case .resume(let node): resume(nodes[node])
         case .fault: try injectFault()
         case .membership: try changeMembership()
