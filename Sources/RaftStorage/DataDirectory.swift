@@ -110,8 +110,15 @@ public final class DataDirectory: Sendable {
                     .wrongNode, "the directory belongs to node \(identity.node), not \(node)", path: path)
             }
             try refuseDiverged(path, in: fileSystem)
-            // A creation that was interrupted at its very end may have left the metadata's name in memory alone.
-            do throws(FileError) { try fileSystem.synchronizeDirectory(path) } catch { throw StorageError(error) }
+            // A killed process may have left names in memory alone: of the metadata, of a segment that is written next, or of a
+            // snapshot that a log begun anew would stand on.
+            do throws(FileError) {
+                for directory in [path, logDirectory(path), snapshotDirectory(path)] {
+                    try fileSystem.synchronizeDirectory(directory)
+                }
+            } catch {
+                throw StorageError(error)
+            }
             return DataDirectory(
                 path: path, metadata: metadata, fileSystem: fileSystem, options: options, entropy: entropy, lock: lock)
         } catch {

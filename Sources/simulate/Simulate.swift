@@ -51,7 +51,8 @@ struct Run: AsyncParsableCommand {
             \(rounded(virtual / (processorSeconds() - used))) simulated seconds a second of a processor
             \(counters.steps) steps, \(counters.messages) messages, \(counters.operations) operations \
             (\(counters.reads) reads, \(counters.duplicates) answered again), \(counters.committed) entries committed
-            \(counters.elections) elections, \(counters.faults) faults, \(counters.crashes) crashes, \
+            \(counters.elections) elections, \(counters.faults) faults, \(counters.crashes) crashes \
+            (\(counters.deaths) in the middle of work on files), \
             \(counters.transfers) transfers, \(counters.membershipChanges) of \(counters.membershipRequests) changes of \
             membership, \(counters.truncations) truncations, \(counters.snapshots) snapshots, \
             \(counters.installedSnapshots) installed, \(counters.undecided) histories undecided

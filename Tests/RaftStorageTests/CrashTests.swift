@@ -104,6 +104,65 @@ func runLoad(on disk: SimulatedFileSystem, _ source: inout BatchSource, _ ledger
         #expect(operation > 8)
     }
 
+    /// What a killed process wrote and did not sync the next life reads, and builds on; then the power fails.
+    @Test func `what a start takes over from a killed process is durable`() throws {
+        var operation = 0
+        var isKilled = true
+        while isKilled {
+            let disk = SimulatedFileSystem()
+            try Store.create(on: disk)
+            disk.stop(after: operation)
+            var source = BatchSource(seed: 5)
+            var ledger = Ledger()
+            isKilled = runLoad(on: disk, &source, &ledger, steps: 15)
+            disk.kill()
+            let store = try Store(on: disk, seed: 1)
+            let taken = Model(store.restored)
+            try #require(ledger.accepts(taken), "operation \(operation)")
+            source = BatchSource(seed: 6, model: taken)
+            for _ in 0..<20 {
+                let (batch, snapshot) = source.next()
+                try store.write(batch, snapshot: snapshot)
+            }
+            // Every choice falls on loss.
+            disk.crash { _ in 0 }
+            let restored = Model(try Store(on: disk, seed: 2).restored)
+            try #require(restored == source.model, "operation \(operation)")
+            operation += 1
+        }
+        #expect(operation > 100)
+    }
+
+    /// Of the two slots of the metadata one may be no more than what a killed process wrote; the other is not given up before
+    /// that is durable.
+    @Test func `a start that loses power can be tried again, whatever a killed process left`() throws {
+        var dice = Seeded(9)
+        var operation = 0
+        var isKilled = true
+        while isKilled {
+            let disk = SimulatedFileSystem()
+            try Store.create(on: disk)
+            disk.stop(after: operation)
+            var source = BatchSource(seed: 5)
+            var ledger = Ledger()
+            isKilled = runLoad(on: disk, &source, &ledger, steps: 15)
+            disk.kill()
+            var ends = 0
+            var isInterrupted = true
+            while isInterrupted {
+                let copy = disk.copy()
+                copy.stop(after: ends)
+                isInterrupted = code { () throws(StorageError) in _ = try Store(on: copy, seed: 1) } != nil
+                copy.crash({ Int.random(in: 0..<max($0, 1), using: &dice) }, fates: [.garbage])
+                let restored = Model(try Store(on: copy, seed: 2).restored)
+                try #require(ledger.accepts(restored), "operation \(operation), start ended at \(ends)")
+                ends += Int.random(in: 1...12, using: &dice)
+            }
+            operation += 1
+        }
+        #expect(operation > 100)
+    }
+
     /// Power fails while a group is being written: any subset of its sectors is there, torn ones hold garbage.
     @Test(arguments: 0..<300 as Range<UInt64>)
     func `any subset of the sectors of the last write`(seed: UInt64) throws {

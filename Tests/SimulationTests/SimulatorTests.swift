@@ -46,6 +46,7 @@ import Testing
         #expect(counters.duplicates > 10 * hundreds)
         #expect(counters.faults > 200 * hundreds)
         #expect(counters.crashes > 50 * hundreds)
+        #expect(counters.deaths > 20 * hundreds)
         #expect(counters.transfers > hundreds)
         #expect(counters.membershipRequests > 100 * hundreds)
         #expect(counters.membershipChanges > 20 * hundreds)

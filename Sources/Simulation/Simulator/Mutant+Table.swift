@@ -119,10 +119,16 @@ extension Mutant {
         case .removedNodesCampaign, .electionsWithoutPreVote: [.liveness, .stability]
         case .countsRemovedLeader, .ignoresOldVoters:
             [.committedIsDurable, .electionSafety, .leaderCompleteness, .liveness]
-        case .rejoinsWiped, .damageTakenForEnd:
+        case .rejoinsWiped:
             [
                 .electionSafety, .leaderCompleteness, .committedIsDurable, .committedNeverChanges, .stateMachineSafety,
                 .logMatching, .liveness,
+            ]
+        case .damageTakenForEnd:
+            // At the next start the metadata may know more than the log.
+            [
+                .electionSafety, .leaderCompleteness, .committedIsDurable, .committedNeverChanges, .stateMachineSafety,
+                .logMatching, .liveness, .durability,
             ]
         case .readsWithoutRound, .readsAnywhere, .readsBeforeOwnTerm, .forgetsRequestIDs, .newLeaderIgnoresLease,
             .leaseSurvivesTransfer, .lateAnswersConfirmReads, .commitsWithoutHolders, .forgetsSilentHolders,
