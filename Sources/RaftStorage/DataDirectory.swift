@@ -185,7 +185,6 @@ public final class DataDirectory: Sendable {
                 path: SegmentPool.path(directory, recovered.active.ordinal), offset: 0)
         }
         restored.receiving = try snapshots.resumeReceived(after: recovered.state.snapshot)
-        try snapshots.removeLeftovers(keeping: recovered.state.snapshot)
         let pool: SegmentPool
         do throws(FileError) {
             if let header = recovered.repairsHeader {
@@ -199,6 +198,8 @@ public final class DataDirectory: Sendable {
         let log = WriteAheadLog(
             recovered: recovered, pool: pool, metadata: metadata, options: options, entropy: entropy)
         try log.begin()
+        // Only now: the record that names another snapshot may have been no more than what a killed process wrote.
+        try snapshots.removeLeftovers(keeping: recovered.state.snapshot)
         return Recovery(
             identity: identity, restored: restored,
             log: RecoveredLogEnd(log: log, metadata: metadata, options: options), tornTail: recovered.tornTail)

@@ -133,8 +133,8 @@ func runLoad(on disk: SimulatedFileSystem, _ source: inout BatchSource, _ ledger
         #expect(operation > 100)
     }
 
-    /// Of the two slots of the metadata one may be no more than what a killed process wrote; the other is not given up before
-    /// that is durable.
+    /// The newer slot of the metadata may be no more than what a killed process wrote, and so may the record that names another
+    /// snapshot: neither the older slot nor the older snapshot is given up before that is durable.
     @Test func `a start that loses power can be tried again, whatever a killed process left`() throws {
         var dice = Seeded(9)
         var operation = 0
@@ -154,8 +154,9 @@ func runLoad(on disk: SimulatedFileSystem, _ source: inout BatchSource, _ ledger
                 copy.stop(after: ends)
                 isInterrupted = code { () throws(StorageError) in _ = try Store(on: copy, seed: 1) } != nil
                 copy.crash({ Int.random(in: 0..<max($0, 1), using: &dice) }, fates: [.garbage])
-                let restored = Model(try Store(on: copy, seed: 2).restored)
-                try #require(ledger.accepts(restored), "operation \(operation), start ended at \(ends)")
+                let store = try Store(on: copy, seed: 2)
+                try #require(store.recovery.damage == nil, "operation \(operation), start ended at \(ends)")
+                try #require(ledger.accepts(Model(store.restored)), "operation \(operation), start ended at \(ends)")
                 ends += Int.random(in: 1...12, using: &dice)
             }
             operation += 1
