@@ -25,7 +25,7 @@ public struct SimulationPlan: Hashable, Sendable {
         public static let lossBurst = Faults(rawValue: 1 << 11)
         public static let swizzle = Faults(rawValue: 1 << 12)
         public static let leaderCrash = Faults(rawValue: 1 << 13)
-        /// A crash right after a vote, an election won, or a snapshot installed.
+        /// A crash right after a vote, an election won, or a snapshot installed, and in the middle of any work on the files.
         public static let crashAtPoint = Faults(rawValue: 1 << 14)
 
         /// After everything else has ended one disk hangs for good.
@@ -148,7 +148,8 @@ public struct SimulationPlan: Hashable, Sendable {
     /// Kinds that are drawn as ever and then do not happen, and numbers of single faults: what a shortened run does without.
     public var skippedKinds: Faults = []
     public var skippedFaults: Set<Int> = []
-    /// Of a thousand delicate points (a vote, an election, a snapshot) so many are followed by a crash.
+    /// Of a thousand delicate points (a vote, an election, a snapshot) so many are followed by a crash;
+    /// and of a thousand pieces of work on a node's files, see ``NodeFiles``, so many end in the middle.
     public var crashPointPerMille = 0
     /// Between one fault and the next on average, in nanoseconds.
     public var faultInterval: Int
