@@ -63,9 +63,9 @@ final class NodeFiles {
     /// The process died in what was asked last.
     var isDead: Bool { fileSystem.isStopped }
 
-    /// Does something to the files, or a part of it.
+    /// Does something to the files, or the beginning of it.
     ///
-    /// - Parameter share: one in so many of those that might be the last is.
+    /// - Parameter share: it is the last thing of a life so many times less often than others.
     /// - Throws: `closed` when the process died.
     private func mayDie<Result>(
         share: Int = 1, _ work: () throws(StorageError) -> Result

@@ -264,13 +264,13 @@ extension Simulator {
         switch try node.disk.finishWrite() {
         case .nothing: break
         case .failed(let error):
-            if try hasDied(node) { return }
+            if try crashIfDead(node) { return }
             counters.diskFailures += 1
             say("n\(node.index + 1) stops: \(error)")
             return try crash(node)
         case .durable(let sequence):
             if node.disk.image.snapshot != snapshot { node.disk.prune(keeping: node.raft.snapshotsOnTheirWay()) }
-            if try hasDied(node) { return }
+            if try crashIfDead(node) { return }
             say("n\(node.index + 1) synced write \(sequence)")
             if node.disk.image.hardState.vote != vote, node.disk.image.hardState.vote != node.id {
                 passedDelicatePoint(node)
@@ -284,7 +284,7 @@ extension Simulator {
     /// The core takes no entries while there is no room for what comes after them; the node looks again now and then.
     func reserve(_ node: Node) throws(SimulationFailure) {
         let isFull = !node.disk.reserve()
-        if try hasDied(node) { return }
+        if try crashIfDead(node) { return }
         if isFull { clock.schedule(.reserve(node: node.index, life: node.life), after: 50_000_000) }
         guard isFull != node.isFull else { return }
         node.isFull = isFull

@@ -12,8 +12,10 @@ extension Simulator {
         clock.schedule(.crash(node: node.index, life: node.life), after: UInt64(random.int(in: 0...3_000_000)))
     }
 
-    /// - Returns: whether the node's process died in the middle of what it did last to its files; then it is down.
-    func hasDied(_ node: Node) throws(SimulationFailure) -> Bool {
+    /// The node's process may have died in the middle of what it did last to its files.
+    ///
+    /// - Returns: whether it is down now.
+    func crashIfDead(_ node: Node) throws(SimulationFailure) -> Bool {
         guard node.disk.isDead else { return false }
         try crash(node, downAtMost: Self.shortDowntime)
         return true

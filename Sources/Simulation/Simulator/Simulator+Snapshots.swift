@@ -45,7 +45,7 @@ extension Simulator {
             }
             // One that fails is made up for by the next.
             let isStored = node.disk.store(descriptor, bytes)
-            guard try !hasDied(node), isStored, mutant != .compactsBeforeSnapshot else { return }
+            guard try !crashIfDead(node), isStored, mutant != .compactsBeforeSnapshot else { return }
             receive(node, .event(.snapshotTaken(descriptor, retainFrom: LogIndex(retainFrom))))
         case .received(let descriptor, let offset, let bytes, let isLast):
             if !isHealed, random.chance(1, in: 100) {
@@ -53,7 +53,7 @@ extension Simulator {
                 return
             }
             let receipt = node.disk.receive(descriptor, offset: offset, bytes: bytes, isLast: isLast)
-            if try hasDied(node) { return }
+            if try crashIfDead(node) { return }
             switch receipt {
             case .written(let through): receive(node, .event(.snapshotChunkWritten(descriptor, through: through)))
             case .installed:
