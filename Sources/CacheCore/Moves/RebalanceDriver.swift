@@ -194,10 +194,9 @@ public struct RebalanceDriver: Sendable {
         else { return [] }
         var wanted: [Placement]?
         var revivals: [Revival] = []
-        for (number, shard) in map.shards.enumerated() {
-            let members = shard.placement.members
-            guard !members.contains(where: map.isUp) else { continue }
-            let isOver = members.allSatisfy { id in
+        for number in map.shards.indices where !map.shards[number].placement.contains(where: map.isUp) {
+            let shard = map.shards[number]
+            let isOver = shard.placement.members.allSatisfy { id in
                 guard map.host(id) != nil else { return true }
                 return downSince[id].map { now - $0 >= options.repairDelay } ?? false
             }
@@ -216,13 +215,14 @@ public struct RebalanceDriver: Sendable {
     }
 
     private func isKnown(_ shard: ShardMap.Shard, _ map: ShardMap) -> Bool {
-        shard.placement.members.contains { map.host($0) != nil }
+        shard.placement.contains { node in map.hosts.contains { $0.id == node } }
     }
 
     private func forgottenStrays(_ map: ShardMap) -> [MapCommand] {
         var commands: [MapCommand] = []
-        for (number, shard) in map.shards.enumerated() where !shard.strays.isEmpty && shard.step == .stable {
-            let id = ShardID(number)!
+        for number in map.shards.indices where !map.shards[number].strays.isEmpty && map.shards[number].step == .stable
+        {
+            let (id, shard) = (ShardID(number)!, map.shards[number])
             for stray in shard.strays {
                 let absorption = Absorption(shard: id, epoch: shard.epoch, stray: stray)
                 let live = shard.placement.members.filter(map.isUp)
@@ -240,7 +240,8 @@ public struct RebalanceDriver: Sendable {
 
     /// Moves to hosts that are to hold nothing any more.
     private func staleMoves(_ map: ShardMap) -> [StepChange] {
-        map.shards.indices.compactMap { number in
+        if map.hosts.allSatisfy(\.isEligible) { return [] }
+        return map.shards.indices.compactMap { number in
             let shard = map.shards[number]
             guard let move = shard.move, shard.step < .flip,
                 move.joining.contains(where: { !(map.host($0)?.isEligible ?? false) })
@@ -257,7 +258,7 @@ public struct RebalanceDriver: Sendable {
         let isQuiet = now - changed >= options.debounce
         let isLate = lost.map { now - $0 >= options.repairDelay } ?? true
         if let settled, settled.map == map.epoch, settled.isLate || !isLate { return [] }
-        let isUrgent = map.shards.contains { $0.step == .stable && $0.placement.members.count < min(2, map.copies) }
+        let isUrgent = map.shards.contains { $0.step == .stable && $0.placement.count < min(2, map.copies) }
         guard isQuiet || isUrgent else { return [] }
         if let planned, planned.changed == changed, planned.isQuiet == isQuiet, planned.isLate == isLate,
             now - planned.at < options.replanInterval, map.shards.contains(where: { $0.move != nil })
@@ -267,8 +268,8 @@ public struct RebalanceDriver: Sendable {
         planned = (now, changed, isQuiet, isLate)
         let moves = PlacementPlanner(copies: map.copies).moves(for: map).compactMap { (move) -> PlannedMove? in
             let shard = map[move.shard]
-            guard shard.placement.members.contains(where: map.isUp) else { return nil }
-            let held = shard.placement.members.count
+            guard shard.placement.contains(where: map.isUp) else { return nil }
+            let held = shard.placement.count
             let isShort = held < move.to.members.count
             let isDue: Bool =
                 if isShort, held == 1 { true } else if isShort { isQuiet && isLate } else {
@@ -300,51 +301,72 @@ public struct RebalanceDriver: Sendable {
 
     private func advances(_ map: ShardMap, at now: Instant) -> [StepChange] {
         var changes: [StepChange] = []
-        var waiting: [(number: Int, heat: UInt64, move: ShardMap.Move)] = []
-        var (incoming, outgoing): ([NodeID: Int], [NodeID: Int]) = ([:], [:])
-        for (number, shard) in map.shards.enumerated() {
+        var planned: [Int] = []
+        var room = Room(map.throttle)
+        for number in map.shards.indices {
+            if map.shards[number].step == .planned { planned.append(number) }
+            guard map.shards[number].step > .planned else { continue }
+            let shard = map.shards[number]
             guard let move = shard.move else { continue }
-            if shard.step == .copy || shard.step == .verify {
-                for node in move.joining { incoming[node, default: 0] += 1 }
-                if !move.joining.isEmpty { outgoing[shard.placement.owner, default: 0] += 1 }
+            if shard.step == .copy || shard.step == .verify { room.take(move.joining, from: shard.placement.owner) }
+            if isConfirmed(shard, move, map), isDone(shard, move, map, at: now) {
+                changes.append(change(number, shard, move))
             }
-            guard isConfirmed(shard, move, map) else { continue }
-            let isDone: Bool =
-                switch shard.step {
-                case .stable: false
-                case .planned:
-                    false
-                case .copy:
-                    move.joining.allSatisfy {
-                        move.finished.contains($0) || reports[$0]?.copied.contains(move.id) ?? false
-                    }
-                case .verify:
-                    shard.placement.members.contains(where: map.isUp)
-                        && move.joining.allSatisfy {
-                            move.finished.contains($0) || reports[$0]?.verified.contains(move.id) ?? false
-                        }
-                case .flip: true
-                case .drain: drainingSince[move.id].map { now - $0 >= options.drainTime } ?? false
-                }
-            if isDone { changes.append(change(number, shard, move)) }
-            if shard.step == .planned {
-                waiting.append((number, move.joining.isEmpty ? .max : load(ShardID(number)!).heat, move))
-            }
+        }
+        // Hundreds may wait: what there is no room for is looked at no further.
+        var waiting: [(number: Int, heat: UInt64, move: ShardMap.Move)] = []
+        for number in planned {
+            let shard = map.shards[number]
+            guard let move = shard.move, room.has(move.joining, from: shard.placement.owner),
+                isConfirmed(shard, move, map), shard.placement.contains(where: map.isUp)
+            else { continue }
+            waiting.append((number, move.joining.isEmpty ? .max : load(ShardID(number)!).heat, move))
         }
         // Those that need no copying first, then the hottest.
         waiting.sort { $0.heat == $1.heat ? $0.number < $1.number : $0.heat > $1.heat }
         for (number, _, move) in waiting {
             let shard = map.shards[number]
-            guard shard.placement.members.contains(where: map.isUp) else { continue }
-            if !move.joining.isEmpty {
-                guard move.joining.allSatisfy({ incoming[$0, default: 0] < Int(map.throttle.maximumIncoming) }),
-                    outgoing[shard.placement.owner, default: 0] < Int(map.throttle.maximumOutgoing)
-                else { continue }
-                for node in move.joining { incoming[node, default: 0] += 1 }
-                outgoing[shard.placement.owner, default: 0] += 1
-            }
+            guard room.has(move.joining, from: shard.placement.owner) else { continue }
+            room.take(move.joining, from: shard.placement.owner)
             changes.append(change(number, shard, move))
         }
         return changes
+    }
+
+    private func isDone(
+        _ shard: ShardMap.Shard, _ move: ShardMap.Move, _ map: ShardMap, at now: Instant
+    ) -> Bool {
+        switch shard.step {
+        case .stable, .planned: false
+        case .copy:
+            move.joining.allSatisfy { move.finished.contains($0) || reports[$0]?.copied.contains(move.id) ?? false }
+        case .verify:
+            shard.placement.contains(where: map.isUp)
+                && move.joining.allSatisfy {
+                    move.finished.contains($0) || reports[$0]?.verified.contains(move.id) ?? false
+                }
+        case .flip: true
+        case .drain: drainingSince[move.id].map { now - $0 >= options.drainTime } ?? false
+        }
+    }
+}
+
+/// How many shards may come to and leave each node at a time; moves that copy nothing take no room.
+private struct Room {
+    private let limits: Throttle
+    private var incoming: [NodeID: Int] = [:]
+    private var outgoing: [NodeID: Int] = [:]
+
+    init(_ limits: Throttle) { self.limits = limits }
+
+    func has(_ joining: [NodeID], from owner: NodeID) -> Bool {
+        joining.isEmpty
+            || outgoing[owner, default: 0] < Int(limits.maximumOutgoing)
+                && joining.allSatisfy { incoming[$0, default: 0] < Int(limits.maximumIncoming) }
+    }
+
+    mutating func take(_ joining: [NodeID], from owner: NodeID) {
+        for node in joining { incoming[node, default: 0] += 1 }
+        if !joining.isEmpty { outgoing[owner, default: 0] += 1 }
     }
 }

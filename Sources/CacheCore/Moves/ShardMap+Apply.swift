@@ -228,7 +228,7 @@ extension ShardMap {
     /// No new step: nobody has to confirm it.
     private mutating func finish(_ change: StepChange, by node: NodeID) -> Bool {
         guard let (number, move) = current(change), change.step == .copy || change.step == .verify,
-            move.joining.contains(node), !move.finished.contains(node)
+            move.isJoining(node), !move.finished.contains(node)
         else { return false }
         shards[number].move?.finished.append(node)
         return true
@@ -246,7 +246,7 @@ extension ShardMap {
     private mutating func revive(_ revival: Revival, at next: MapEpoch) -> Bool {
         let number = Int(revival.shard.rawValue)
         let shard = shards[number]
-        guard shard.epoch == revival.epoch, !shard.placement.members.contains(where: isUp), isPossible(revival.to),
+        guard shard.epoch == revival.epoch, !shard.placement.contains(where: isUp), isPossible(revival.to),
             revival.to.members.allSatisfy(isUp)
         else { return false }
         // Whoever was a member before the last one died may have what that one had, the new members too: everybody is asked.

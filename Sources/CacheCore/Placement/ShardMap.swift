@@ -36,7 +36,15 @@ public struct Placement: Hashable, Sendable {
     /// All that hold copies, the owner first.
     public var members: [NodeID] { [owner] + replicas }
 
+    /// How many hold copies.
+    public var count: Int { 1 + replicas.count }
+
     public func contains(_ node: NodeID) -> Bool { owner == node || replicas.contains(node) }
+
+    /// Whether one that holds copies is such a one.
+    public func contains(where predicate: (NodeID) -> Bool) -> Bool {
+        predicate(owner) || replicas.contains(where: predicate)
+    }
 
     /// Without `node`; its first replica owns it when `node` did. Nil when nobody is left.
     public func removing(_ node: NodeID) -> Placement? {
@@ -146,7 +154,10 @@ public struct ShardMap: Hashable, Sendable {
         public var finished: [NodeID] = []
 
         /// Those that have to get copies.
-        public var joining: [NodeID] { to.members.filter { !(from?.contains($0) ?? false) } }
+        public var joining: [NodeID] { to.members.filter(isJoining) }
+
+        public func isJoining(_ node: NodeID) -> Bool { to.contains(node) && !(from?.contains(node) ?? false) }
+
         /// Those that lose theirs.
         public var leaving: [NodeID] { from?.members.filter { !to.contains($0) } ?? [] }
         /// All of both sets.
@@ -187,13 +198,13 @@ public struct ShardMap: Hashable, Sendable {
     public func host(_ id: NodeID) -> Host? { hosts.first { $0.id == id } }
 
     /// Whether it is a host whose node lease is not known to be over.
-    public func isUp(_ id: NodeID) -> Bool { host(id).map { !$0.isDown } ?? false }
+    public func isUp(_ id: NodeID) -> Bool { hosts.contains { $0.id == id && !$0.isDown } }
 
     /// Who must acknowledge a new blob of `shard` before the shard counts as holding it: everybody who is up, and nobody
     /// suffices while no member of the set in force is up.
     public func requiredWriters(of shard: ShardID) -> [NodeID]? {
         let entry = self[shard]
-        guard entry.placement.members.contains(where: isUp) else { return nil }
+        guard entry.placement.contains(where: isUp) else { return nil }
         return entry.writers.filter(isUp)
     }
 

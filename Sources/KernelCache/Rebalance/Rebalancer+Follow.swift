@@ -55,8 +55,10 @@ extension Rebalancer {
             var moves: Set<MoveID> = []
             var flipping: Set<MoveID> = []
             var isMoving = false
-            for shard in map.shards where shard.step != .stable || !shard.strays.isEmpty {
+            for number in map.shards.indices {
+                guard map.shards[number].step != .stable || !map.shards[number].strays.isEmpty else { continue }
                 isMoving = true
+                let shard = map.shards[number]
                 guard let move = shard.move else { continue }
                 moves.insert(move.id)
                 if shard.coordinator == nil { flipping.insert(move.id) }
@@ -83,9 +85,12 @@ extension Rebalancer {
             state.hasRoom = false
             guard state.isMoving || !state.work.isEmpty else { return [] }
             var wanted: Set<MoveWork> = []
-            for (number, shard) in map.shards.enumerated() {
-                guard let id = ShardID(number) else { continue }
-                if let move = shard.move, move.joining.contains(me) {
+            for number in map.shards.indices {
+                guard map.shards[number].step > .planned || !map.shards[number].strays.isEmpty,
+                    let id = ShardID(number)
+                else { continue }
+                let shard = map.shards[number]
+                if let move = shard.move, move.isJoining(me) {
                     if shard.step == .copy, !state.copied.contains(move.id) {
                         wanted.insert(.copy(move.id, id, shard.epoch))
                     }
