@@ -47,9 +47,9 @@ final class LogReports: Sendable {
         }
     }
 
-    private func spaceReserved(_ isReserved: Bool) {
+    private func spaceReserved(_ refusal: StorageError?) {
         eventLoop.execute { [self] in
-            state.withLock { $0.core }?.value.logSpaceReserved(isReserved)
+            state.withLock { $0.core }?.value.logSpaceReserved(refusal)
         }
     }
 }

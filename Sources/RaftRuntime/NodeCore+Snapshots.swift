@@ -187,7 +187,7 @@ extension NodeCore {
         step(.applied(through: appliedIndex))
     }
 
-    /// Runs `work` on the worker's thread and `finish` back on this loop.
+    /// Runs `work` on the worker's thread and `finish` back on this loop, unless a sync has failed: then the process stops.
     private func run<Value: Sendable>(
         _ work: @escaping @Sendable (SnapshotWorker) throws -> Value,
         finish: @escaping @Sendable (NodeCore, Result<Value, any Error>) -> Void
@@ -198,6 +198,9 @@ extension NodeCore {
             let result = Result { try work(worker) }
             eventLoop.execute {
                 guard !bound.value.isStopped else { return }
+                if case .failure(let error as StorageError) = result, error.isFailedSync {
+                    return bound.value.observer.storageFailed(error)
+                }
                 finish(bound.value, result)
             }
         }

@@ -348,12 +348,16 @@ final class NodeCore {
     }
 
     /// Without room for the next segment no entries are taken, while the log itself still has room for terms and votes.
-    func logSpaceReserved(_ isReserved: Bool) {
+    func logSpaceReserved(_ refusal: StorageError?) {
         guard !isStopped else { return }
-        isLogFull = !isReserved
-        logger.log(
-            level: isReserved ? .notice : .error,
-            isReserved ? "the log has room again" : "the disk is full: commands are refused until space is freed")
+        isLogFull = refusal != nil
+        if let refusal {
+            logger.error(
+                "no room for the log's next file: commands are refused until there is",
+                metadata: ["error": "\(refusal)"])
+        } else {
+            logger.notice("the log has room again")
+        }
         step(.storageFull(isLogFull))
         // The peers are told at once.
         report(NodeClock.now())

@@ -15,14 +15,14 @@ public final class LogWriter: Sendable {
         public var onDurable: @Sendable (WriteSequence) -> Void
         /// The log has failed for good.
         public var onFailure: @Sendable (StorageError) -> Void
-        /// Whether space for the next segment could be reserved. While it could not, refuse proposals: the log goes
-        /// on until the active segment is full, then it fails with `outOfSpace`.
-        public var onSpaceReserved: @Sendable (Bool) -> Void
+        /// Why space for the next segment could not be reserved; nil: it is. While it is not, refuse proposals: the log goes
+        /// on until the active segment is full, then it fails with the same.
+        public var onSpaceReserved: @Sendable (StorageError?) -> Void
 
         public init(
             onDurable: @escaping @Sendable (WriteSequence) -> Void,
             onFailure: @escaping @Sendable (StorageError) -> Void,
-            onSpaceReserved: @escaping @Sendable (Bool) -> Void = { _ in }
+            onSpaceReserved: @escaping @Sendable (StorageError?) -> Void = { _ in }
         ) {
             self.onDurable = onDurable
             self.onFailure = onFailure
@@ -231,17 +231,15 @@ public final class LogWriter: Sendable {
                 try end.log.pool.maintain(pause: { [maintenance] in
                     _ = maintenance.wait(atMost: Self.fillPause) { $0.isStopping ? true : nil }
                 })
-                if !hasSpace { callbacks.onSpaceReserved(true) }
+                if !hasSpace { callbacks.onSpaceReserved(nil) }
                 hasSpace = true
             } catch {
-                let isSync = error.operation == .synchronize || error.operation == .synchronizeDirectory
-                if isSync, !error.isOutOfSpace {
-                    // What a later sync says is true of nothing that was written before.
+                if error.isFailedSync {
                     fail(StorageError(error), callbacks)
                     return
                 }
-                // The writer will meet the same error, and report it, when it needs the segment.
-                if hasSpace { callbacks.onSpaceReserved(false) }
+                // Tried again; the writer fails when it needs the segment before that works.
+                if hasSpace { callbacks.onSpaceReserved(StorageError(error)) }
                 hasSpace = false
             }
             metrics.spareSegments.record(end.log.pool.preparedCount)

@@ -66,6 +66,9 @@ public struct StorageError: Error, Hashable, Sendable, CustomStringConvertible {
     /// Whether what was stored is there, but wrong. A disk that refuses to read may work again, and is no such thing.
     package var isDamage: Bool { code == .corrupted || code == .snapshotMissing }
 
+    /// A sync failed, other than for space: the process must stop, whatever was to be made durable.
+    public var isFailedSync: Bool { cause?.isFailedSync ?? false }
+
     /// What the operator can do about it.
     public var advice: String {
         switch code {

@@ -153,7 +153,9 @@ func runLoad(on disk: SimulatedFileSystem, _ source: inout BatchSource, _ ledger
                 let copy = disk.copy()
                 copy.stop(after: ends)
                 isInterrupted = code { () throws(StorageError) in _ = try Store(on: copy, seed: 1) } != nil
-                copy.crash({ Int.random(in: 0..<max($0, 1), using: &dice) }, fates: [.garbage])
+                copy.crash(
+                    { Int.random(in: 0..<max($0, 1), using: &dice) },
+                    fates: ends % 2 == 0 ? [.garbage] : [.lost, .kept, .garbage])
                 let store = try Store(on: copy, seed: 2)
                 try #require(store.recovery.damage == nil, "operation \(operation), start ended at \(ends)")
                 try #require(ledger.accepts(Model(store.restored)), "operation \(operation), start ended at \(ends)")

@@ -13,7 +13,8 @@ final class Reports: Sendable {
     struct State {
         var durable: [UInt64] = []
         var failures: [StorageError] = []
-        var space: [Bool] = []
+        /// Why there was none; nil: there was again.
+        var space: [StorageError?] = []
     }
 
     let state = Monitor(State())
@@ -22,7 +23,7 @@ final class Reports: Sendable {
         LogWriter.Callbacks(
             onDurable: { [self] sequence in change { $0.durable.append(sequence.rawValue) } },
             onFailure: { [self] error in change { $0.failures.append(error) } },
-            onSpaceReserved: { [self] isReserved in change { $0.space.append(isReserved) } })
+            onSpaceReserved: { [self] refusal in change { $0.space.append(refusal) } })
     }
 
     func waitUntil(_ isTrue: (State) -> Bool) -> Bool {
@@ -140,7 +141,7 @@ final class TemporaryDirectory {
         disk.setFreeBytes(0)
         let reports = Reports()
         let writer = LogWriter(recovery.log, now: monotonicNow, callbacks: reports.callbacks)
-        #expect(reports.waitUntil { $0.space == [false] })
+        #expect(reports.waitUntil { $0.space.map { $0?.code } == [.outOfSpace] })
         var number: UInt64 = 0
         while reports.state.withLock({ $0.failures.isEmpty }) {
             number += 1
@@ -150,6 +151,29 @@ final class TemporaryDirectory {
         #expect(reports.state.withLock { $0.failures.first?.code } == .outOfSpace)
         #expect(number > 10)
         writer.close()
+    }
+
+    @Test(.timeLimit(.minutes(1)))
+    func `a file that cannot be prepared is told and tried again, but a sync that fails ends the log`() throws {
+        var (ended, told) = (0, 0)
+        for operation in 0..<12 {
+            let disk = SimulatedFileSystem()
+            let (_, recovery) = try open("/node", disk)
+            let reports = Reports()
+            disk.failOperation(operation)
+            let writer = LogWriter(recovery.log, now: monotonicNow, callbacks: reports.callbacks)
+            #expect(reports.waitUntil { !$0.failures.isEmpty || $0.space.count == 2 }, "operation \(operation)")
+            writer.close()
+            let state = reports.state.withLock { $0 }
+            if let failure = state.failures.first {
+                #expect(failure.isFailedSync && state.space.isEmpty, "\(failure)")
+                ended += 1
+            } else {
+                #expect(state.space.first??.code == .inputOutput && state.space.last == .some(nil), "\(state.space)")
+                told += 1
+            }
+        }
+        #expect(ended > 0 && told > 0)
     }
 
     @Test(.timeLimit(.minutes(1)))

@@ -26,6 +26,11 @@ public struct FileError: Error, Hashable, Sendable, CustomStringConvertible {
 
     public var isNotFound: Bool { code == ENOENT }
 
+    /// What a later sync says is true of nothing that was written before this one.
+    public var isFailedSync: Bool {
+        (operation == .synchronize || operation == .synchronizeDirectory) && !isOutOfSpace
+    }
+
     /// Refused for what the file is, or for who we are; trying again is no use.
     var isNotPossible: Bool { code == EACCES || code == EPERM || code == EINVAL || code == EROFS }
 

@@ -115,7 +115,8 @@ final class NodeFiles {
         try mayDie(share: 10) { () throws(StorageError) in try log?.writeIdleMark() }
     }
 
-    /// The process ends in the middle of a write: some of its operations are done, the others not at all.
+    /// The process ends in the middle of a write: some of its operations are done, the others not at all. When it died in other
+    /// work, the log's own thread may have come further than that.
     func crash(during batches: [WriteBatch]) {
         if !batches.isEmpty {
             stopSoon()
