@@ -301,10 +301,10 @@ public struct RebalanceDriver: Sendable {
 
     private func advances(_ map: ShardMap, at now: Instant) -> [StepChange] {
         var changes: [StepChange] = []
-        var planned: [Int] = []
+        var idle: [Int] = []
         var room = Room(map.throttle)
         for number in map.shards.indices {
-            if map.shards[number].step == .planned { planned.append(number) }
+            if map.shards[number].step == .planned { idle.append(number) }
             guard map.shards[number].step > .planned else { continue }
             let shard = map.shards[number]
             guard let move = shard.move else { continue }
@@ -315,7 +315,7 @@ public struct RebalanceDriver: Sendable {
         }
         // Hundreds may wait: what there is no room for is looked at no further.
         var waiting: [(number: Int, heat: UInt64, move: ShardMap.Move)] = []
-        for number in planned {
+        for number in idle {
             let shard = map.shards[number]
             guard let move = shard.move, room.has(move.joining, from: shard.placement.owner),
                 isConfirmed(shard, move, map), shard.placement.contains(where: map.isUp)

@@ -8,6 +8,8 @@ struct RebalanceMetrics: Sendable {
     private let moves = ShardMap.Step.allCases.filter { $0 != .stable }.map {
         (step: $0, gauge: Gauge(label: "esper_cache_moves", dimensions: [("step", $0.name)]))
     }
+    /// Shards whose members may lack what a former member has.
+    private let strayed = Gauge(label: "esper_cache_shards_with_strays")
     /// Seconds since this node has known the oldest move that has not ended.
     private let age = Gauge(label: "esper_cache_move_age_seconds")
     /// How long a shard that flipped had no coordinator, as the maps told that this node applied.
@@ -25,6 +27,7 @@ struct RebalanceMetrics: Sendable {
         var counts: [ShardMap.Step: Int] = [:]
         for shard in map.shards { counts[shard.step, default: 0] += 1 }
         for (step, gauge) in moves { gauge.record(counts[step] ?? 0) }
+        strayed.record(map.shards.count { !$0.strays.isEmpty })
         age.record(Double(oldest.nanoseconds) / 1e9)
         self.rate.record(rate)
         self.left.record(left)

@@ -56,7 +56,8 @@ extension Rebalancer {
             var flipping: Set<MoveID> = []
             var isMoving = false
             for number in map.shards.indices {
-                guard map.shards[number].step != .stable || !map.shards[number].strays.isEmpty else { continue }
+                guard map.shards[number].step != .stable || map.shards[number].strays.contains(where: map.isUp)
+                else { continue }
                 isMoving = true
                 let shard = map.shards[number]
                 guard let move = shard.move else { continue }
@@ -69,9 +70,9 @@ extension Rebalancer {
             state.flipping = state.flipping.filter { flipping.contains($0.key) }
             for move in flipping where state.flipping[move] == nil { state.flipping[move] = now }
             state.isMoving = isMoving
-            state.copied.formIntersection(moves)
-            state.verified.formIntersection(moves)
-            state.absorbed = state.absorbed.filter { map[$0.shard].epoch == $0.epoch }
+            state.done.copied.formIntersection(moves)
+            state.done.verified.formIntersection(moves)
+            state.done.absorbed = state.done.absorbed.filter { map[$0.shard].epoch == $0.epoch }
             state.since = state.since.filter { moves.contains($0.key) }
             for move in moves where state.since[move] == nil { state.since[move] = now }
             state.rate.setLimit(limit)
@@ -84,39 +85,15 @@ extension Rebalancer {
         return state.withLock { state in
             state.hasRoom = false
             guard state.isMoving || !state.work.isEmpty else { return [] }
-            var wanted: Set<MoveWork> = []
-            for number in map.shards.indices {
-                guard map.shards[number].step > .planned || !map.shards[number].strays.isEmpty,
-                    let id = ShardID(number)
-                else { continue }
-                let shard = map.shards[number]
-                if let move = shard.move, move.isJoining(me) {
-                    if shard.step == .copy, !state.copied.contains(move.id) {
-                        wanted.insert(.copy(move.id, id, shard.epoch))
-                    }
-                    if shard.step == .verify, !state.verified.contains(move.id) {
-                        wanted.insert(.verify(move.id, id, shard.epoch))
-                    }
-                }
-                for stray in shard.strays where shard.step == .stable && shard.placement.contains(me) && stray != me {
-                    let absorption = RebalanceDriver.Absorption(shard: id, epoch: shard.epoch, stray: stray)
-                    if !state.absorbed.contains(absorption) { wanted.insert(.absorb(absorption)) }
-                }
-            }
-            for (work, pull) in state.work where !wanted.contains(work) { pull.cancel() }
-            var begun: [(MoveWork, MovePull)] = []
-            for work in wanted where state.work[work] == nil {
-                guard state.work.count < Self.maximumWork else { break }
+            let due = MoveWork.due(in: map, for: me, but: state.done)
+            for (work, pull) in state.work where !due.contains(work) { pull.cancel() }
+            return MoveWork.next(of: due, beside: Set(state.work.keys)).map { work in
                 let pull = MovePull()
                 state.work[work] = pull
-                begun.append((work, pull))
+                return (work, pull)
             }
-            return begun
         }
     }
-
-    /// At once. The driver bounds moves; this bounds what comes from strays after many deaths.
-    private static let maximumWork = 64
 
     // MARK: Freeing
 

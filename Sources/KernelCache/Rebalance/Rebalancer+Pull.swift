@@ -18,9 +18,9 @@ extension Rebalancer {
             if await attempt(work, pull) {
                 state.withLock { state in
                     switch work {
-                    case .copy(let move, _, _): state.copied.insert(move)
-                    case .verify(let move, _, _): state.verified.insert(move)
-                    case .absorb(let absorption): state.absorbed.insert(absorption)
+                    case .copy(let move, _, _): state.done.copied.insert(move)
+                    case .verify(let move, _, _): state.done.verified.insert(move)
+                    case .absorb(let absorption): state.done.absorbed.insert(absorption)
                     }
                 }
                 telling.ring()
@@ -44,12 +44,13 @@ extension Rebalancer {
             guard let shard = parts.placements.map?[work.shard], shard.epoch == work.claim.epoch else { return false }
             sources = shard.placement.members.filter { $0 != me }
         }
+        let isCopy = if case .copy = work { true } else { false }
         var isHeard = false
         for source in sources {
             guard let missing = await missing(work, at: source) else { continue }
             guard await bring(missing, from: source, pull) else { continue }
-            // Whatever was missing is looked for again, until nothing is.
-            if case .verify = work, !missing.isEmpty { return false }
+            // Whatever was missing is looked for again, until nothing is; after a copy by the step that follows.
+            if !isCopy, !missing.isEmpty { return false }
             isHeard = true
         }
         return isHeard

@@ -38,7 +38,8 @@ extension Rebalancer {
         return state.withLock { state in
             PeerReport(
                 said: .init(
-                    map: map, copied: state.copied, verified: state.verified, absorbed: state.absorbed),
+                    map: map, copied: state.done.copied, verified: state.done.verified,
+                    absorbed: state.done.absorbed),
                 weight: parts.options.weight, isDraining: state.isLeaving || state.isSetAside)
         }
     }

@@ -27,9 +27,7 @@ final class Rebalancer: Sendable {
         /// A piece of work has ended, so that another may begin.
         var hasRoom = false
         var work: [MoveWork: MovePull] = [:]
-        var copied: Set<MoveID> = []
-        var verified: Set<MoveID> = []
-        var absorbed: Set<RebalanceDriver.Absorption> = []
+        var done = MoveWork.Done()
         var since: [MoveID: Instant] = [:]
         /// Since when nobody coordinates the shards of moves that flip.
         var flipping: [MoveID: Instant] = [:]
@@ -78,16 +76,17 @@ final class Rebalancer: Sendable {
         }
     }
 
-    /// Between two looks, as often as there is something to see; ends at the bell.
-    func pause(at bell: Doorbell? = nil) async {
-        let isMoving = state.withLock { $0.isMoving || $0.isLeaving }
-        let length = isMoving ? parts.options.movePause : parts.options.restPause
-        if let bell {
-            await bell.wait(atMost: length, clock: ContinuousClock())
-        } else {
-            // Cancelled: the loops end.
-            try? await Task.sleep(for: length)
-        }
+    /// Between two looks, as often as there is something to see.
+    func pause() async {
+        // Cancelled: the loops end.
+        try? await Task.sleep(for: pauseLength)
+    }
+
+    /// The same, but ends at the bell.
+    func pause(at bell: Doorbell) async { await bell.wait(atMost: pauseLength, clock: ContinuousClock()) }
+
+    private var pauseLength: Duration {
+        state.withLock { $0.isMoving || $0.isLeaving } ? parts.options.movePause : parts.options.restPause
     }
 
     // MARK: Leaving
