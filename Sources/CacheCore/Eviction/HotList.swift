@@ -7,11 +7,14 @@ public struct HotList: Hashable, Sendable {
         public var bytes: UInt32
         /// Uses × milliseconds.
         public var weight: UInt64
+        /// Of making it; 0: not known.
+        public var costMilliseconds: UInt32
 
-        public init(digest: Digest, bytes: UInt32, weight: UInt64) {
+        public init(digest: Digest, bytes: UInt32, weight: UInt64, costMilliseconds: UInt32) {
             self.digest = digest
             self.bytes = bytes
             self.weight = weight
+            self.costMilliseconds = costMilliseconds
         }
     }
 
@@ -39,17 +42,19 @@ public struct HotList: Hashable, Sendable {
 }
 
 extension HotList {
-    private static let version: UInt8 = 1
+    private static let version: UInt8 = 2
+    private static let entryBytes = 48
 
-    /// A version, the number of entries, and per entry digest, bytes and weight, little-endian.
+    /// A version, the number of entries, and per entry digest, bytes, weight and cost, little-endian.
     public func encoded() -> [UInt8] {
         let entries = entries
-        var writer = ByteWriter(capacity: 8 + entries.count * 44)
+        var writer = ByteWriter(capacity: 8 + entries.count * Self.entryBytes)
         writer.write(Self.version)
         writer.write(array: entries) { writer, entry in
             writer.write(entry.digest)
             writer.write(entry.bytes)
             writer.write(entry.weight)
+            writer.write(entry.costMilliseconds)
         }
         return writer.bytes
     }
@@ -59,11 +64,13 @@ extension HotList {
         let version = try reader.read(UInt8.self)
         guard version == Self.version else { throw .unknownTag(UInt64(version)) }
         let count = Int(try reader.read(UInt32.self))
-        guard count <= Self.maximumCount, count * 44 <= reader.remaining else { throw .oversized(count) }
+        guard count <= Self.maximumCount, count * Self.entryBytes <= reader.remaining else { throw .oversized(count) }
         self.init(limit: count)
         for _ in 0..<count {
             candidates.append(
-                Entry(digest: try reader.readDigest(), bytes: try reader.read(), weight: try reader.read()))
+                Entry(
+                    digest: try reader.readDigest(), bytes: try reader.read(), weight: try reader.read(),
+                    costMilliseconds: try reader.read()))
         }
         guard reader.remaining == 0 else { throw .trailingBytes(reader.remaining) }
     }

@@ -240,11 +240,13 @@ public struct MemoryStripe: Sendable {
     public mutating func gather(_ list: inout HotList, from first: Int, count: Int, fade: Bool) -> Int? {
         let end = min(items.count, first + count)
         for slot in first..<max(first, end) where engine.holds(slot) && items[slot].name.isEmpty {
-            let weight = UInt64(engine.hits(of: slot)) * UInt64(max(1, engine.costMilliseconds(of: slot)))
+            let cost = engine.costMilliseconds(of: slot)
+            let weight = UInt64(engine.hits(of: slot)) * UInt64(max(1, cost))
             if weight > 0 {
                 list.insert(
                     HotList.Entry(
-                        digest: items[slot].digest, bytes: UInt32(clamping: items[slot].value.count), weight: weight))
+                        digest: items[slot].digest, bytes: UInt32(clamping: items[slot].value.count), weight: weight,
+                        costMilliseconds: cost))
             }
             if fade { engine.fade(slot) }
         }

@@ -21,6 +21,19 @@ struct LoadResult: Sendable {
     var tier: CacheTier { found.values.map(\.tier).max() ?? .memory }
 }
 
+/// What making blobs took, in milliseconds, for whoever decides what stays in memory; 0: not known.
+enum LoadCosts: Sendable {
+    case all(UInt32)
+    case each([Digest: UInt32])
+
+    subscript(digest: Digest) -> UInt32 {
+        switch self {
+        case .all(let cost): cost
+        case .each(let costs): costs[digest] ?? 0
+        }
+    }
+}
+
 /// Brings blobs into memory from wherever they are, each at most once at a time.
 final class BlobLoader: Sendable {
     private struct State {
@@ -68,8 +81,7 @@ final class BlobLoader: Sendable {
 
     var load: (loads: Int, waiters: Int) { state.withLock { ($0.flights.loadCount, $0.flights.waiterCount) } }
 
-    /// - Parameter cost: of the artifact, for whoever decides what stays in memory.
-    func load(_ digests: [Digest], costMilliseconds cost: UInt32 = 0, deadline: Instant) async -> LoadResult {
+    func load(_ digests: [Digest], costs: LoadCosts = .all(0), deadline: Instant) async -> LoadResult {
         var result = LoadResult()
         var wanted: [Digest] = []
         for digest in digests where result.found[digest] == nil {
@@ -100,7 +112,7 @@ final class BlobLoader: Sendable {
         let refused = wanted.count - led.count - waited.count
         if refused > 0 { counters.loadsRefused.add(UInt64(refused)) }
         // Ends by the load's own limit; whoever started it may be gone by then, since others may wait for it.
-        if !led.isEmpty { Task { await self.run(led, cost) } }
+        if !led.isEmpty { Task { await self.run(led, costs) } }
         let outcomes = await wait.outcomes(by: deadline, on: eventLoop)
         state.withLock { state in
             state.waits[waiter] = nil
@@ -117,7 +129,7 @@ final class BlobLoader: Sendable {
         return result
     }
 
-    /// As ``load(_:costMilliseconds:deadline:)``, for whoever looks at everything: no tier and no peer counts it as a use, and nothing comes into memory or goes
+    /// As ``load(_:costs:deadline:)``, for whoever looks at everything: no tier and no peer counts it as a use, and nothing comes into memory or goes
     /// up to a nearer tier.
     func peek(_ digests: [Digest], deadline: Instant) async -> LoadResult {
         var result = LoadResult()
@@ -153,7 +165,7 @@ final class BlobLoader: Sendable {
 
     // MARK: One load
 
-    private func run(_ flights: [Digest: UInt64], _ cost: UInt32) async {
+    private func run(_ flights: [Digest: UInt64], _ costs: LoadCosts) async {
         var plan = plan(Array(flights.keys), deadline: .distantFuture)
         while let step = plan.next(now: NodeClock.now()) {
             let found: [Digest: [UInt8]]
@@ -165,11 +177,11 @@ final class BlobLoader: Sendable {
                 continue
             }
             for (digest, bytes) in found {
-                memory.put(bytes, under: digest, costMilliseconds: cost)
+                memory.put(bytes, under: digest, costMilliseconds: costs[digest])
                 if let flight = flights[digest] { finish(digest, flight, .found(bytes, step.source.tier)) }
             }
             restore(found, from: step.source)
-            promote(found, from: step.source.tier, cost)
+            promote(found, from: step.source.tier, costs)
         }
         let lost = plan.lost
         for (digest, flight) in flights { finish(digest, flight, lost.contains(digest) ? .lost : .unreached) }
@@ -281,7 +293,7 @@ final class BlobLoader: Sendable {
     private static let rememberedUses = 16_384
 
     /// Up to Redis on the second use or when it was expensive to make, and from the archive to PostgreSQL on any use. Best effort.
-    private func promote(_ found: [Digest: [UInt8]], from tier: CacheTier, _ cost: UInt32) {
+    private func promote(_ found: [Digest: [UInt8]], from tier: CacheTier, _ costs: LoadCosts) {
         guard tier > .redis, !found.isEmpty else { return }
         let now = NodeClock.now()
         let worthy = state.withLock { state in
@@ -291,7 +303,7 @@ final class BlobLoader: Sendable {
             }
             return found.filter { digest, _ in
                 let last = state.usedAt.updateValue(now, forKey: digest)
-                return cost >= Self.promotionCost || last.map { now - $0 < Self.promotionWindow } ?? false
+                return costs[digest] >= Self.promotionCost || last.map { now - $0 < Self.promotionWindow } ?? false
             }
         }
         fill(.redis, worthy)

@@ -115,7 +115,7 @@ extension CacheService {
     private func load(
         _ digests: [Digest], _ binding: Binding, _ deadline: Instant, _ reply: inout WarmReply
     ) async -> [[UInt8]]? {
-        let result = await loadWhenCalm(digests, binding.costMilliseconds, deadline)
+        let result = await loadWhenCalm(digests, .all(binding.costMilliseconds), deadline)
         for blob in result.found.values where blob.tier != .memory {
             reply.blobs += 1
             reply.bytes += UInt64(blob.bytes.count)
@@ -124,9 +124,9 @@ extension CacheService {
     }
 
     /// As long as there are as many loads as may be, others come first.
-    func loadWhenCalm(_ digests: [Digest], _ cost: UInt32, _ deadline: Instant) async -> LoadResult {
+    func loadWhenCalm(_ digests: [Digest], _ costs: LoadCosts, _ deadline: Instant) async -> LoadResult {
         while true {
-            let result = await loader.load(digests, costMilliseconds: cost, deadline: deadline)
+            let result = await loader.load(digests, costs: costs, deadline: deadline)
             guard !result.refused.isEmpty, NodeClock.now() < deadline, !Task.isCancelled else { return result }
             // Cancelled: the next result is told.
             try? await Task.sleep(for: Self.calmPause)

@@ -36,10 +36,11 @@ extension CacheService {
         var sums: [Digest: HotList.Entry] = [:]
         func add(_ list: HotList) {
             for entry in list.entries {
-                let before = sums[entry.digest]?.weight ?? 0
-                let (weight, overflow) = before.addingReportingOverflow(entry.weight)
+                let before = sums[entry.digest]
+                let (weight, overflow) = (before?.weight ?? 0).addingReportingOverflow(entry.weight)
                 sums[entry.digest] = HotList.Entry(
-                    digest: entry.digest, bytes: entry.bytes, weight: overflow ? .max : weight)
+                    digest: entry.digest, bytes: entry.bytes, weight: overflow ? .max : weight,
+                    costMilliseconds: max(before?.costMilliseconds ?? 0, entry.costMilliseconds))
             }
         }
         add(memory.hottest(count))
@@ -75,13 +76,13 @@ extension CacheService {
     ) async -> WarmReply {
         let start = NodeClock.now()
         var (rest, reply) = (entries[...], WarmReply())
-        while let worth = rest.first?.weight, reply.bytes < maximumBytes, NodeClock.now() < deadline, !Task.isCancelled
-        {
+        while !rest.isEmpty, reply.bytes < maximumBytes, NodeClock.now() < deadline, !Task.isCancelled {
             let part = rest.prefix(64)
             rest = rest.dropFirst(64)
             let wanted = part.map(\.digest).filter { !memory.contains($0) }
-            let loaded = await loadWhenCalm(
-                wanted, UInt32(clamping: worth), min(deadline, NodeClock.now() + .seconds(5)))
+            let costs = LoadCosts.each(
+                Dictionary(part.map { ($0.digest, $0.costMilliseconds) }, uniquingKeysWith: max))
+            let loaded = await loadWhenCalm(wanted, costs, min(deadline, NodeClock.now() + .seconds(5)))
             reply.present += part.count - wanted.count
             reply.missing += wanted.count - loaded.found.count
             reply.blobs += loaded.found.count

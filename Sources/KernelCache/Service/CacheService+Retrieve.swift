@@ -131,7 +131,7 @@ extension CacheService {
     /// Brings the manifest, and everything that it names or the knowledge that it is there.
     private func open(_ name: [UInt8], _ binding: Binding, deadline: Instant) async -> Opened {
         let cost = binding.costMilliseconds
-        let first = await loader.load([binding.manifest], costMilliseconds: cost, deadline: deadline)
+        let first = await loader.load([binding.manifest], costs: .all(cost), deadline: deadline)
         guard let encoded = first.found[binding.manifest] else {
             if !first.refused.isEmpty { return .refused }
             return first.lost.isEmpty ? .unreached : .lost
@@ -141,7 +141,7 @@ extension CacheService {
         var tier = encoded.tier
         let digests = Array(Set(manifest.blobs.map(\.digest)))
         if manifest.size <= options.prefetchBytes {
-            let rest = await loader.load(digests, costMilliseconds: cost, deadline: deadline)
+            let rest = await loader.load(digests, costs: .all(cost), deadline: deadline)
             if !rest.lost.isEmpty { return .lost }
             if !rest.refused.isEmpty { return .refused }
             if !rest.unreached.isEmpty { return .unreached }

@@ -143,6 +143,7 @@ struct MemoryStripeTests {
         while let first = slot { slot = stripe.gather(&list, from: first, count: 7, fade: true) }
         #expect(list.entries.map(\.digest) == [digest(3), digest(20)])
         #expect(list.entries.map(\.weight) == [3000, 200])
+        #expect(list.entries.map(\.costMilliseconds) == [30, 200])
         let bytes = list.encoded()
         let read = try HotList(decoding: bytes)
         #expect(read.entries == list.entries)

@@ -53,6 +53,23 @@ struct HotListTests {
         }
     }
 
+    @Test func `a restart does not change what is known of the cost of making something`() async throws {
+        try await CacheCluster.run(1) { cluster in
+            let (node, value) = (cluster[0], noise(1000))
+            let digest = Digest(hashing: value)
+            _ = try await node.store("hot", value)
+            node.memory.drop(digest)
+            node.memory.put(value, under: digest, costMilliseconds: 900)
+            for _ in 0..<3 { _ = node.memory.get(digest) }
+            try await withNextLife(of: node) { _, memory in
+                try await until("the blob") { memory.contains(digest) }
+                _ = memory.get(digest)
+                let entry = memory.hottest(10).entries.first { $0.digest == digest }
+                #expect(entry?.costMilliseconds == 900)
+            }
+        }
+    }
+
     @Test func `what one node uses most another can be warmed with`() async throws {
         try await CacheCluster.run(3) { cluster in
             var bindings: [Binding] = []
