@@ -84,7 +84,9 @@ extension CacheService {
         var reply = EvictReply()
         if kind == .peer {
             guard let disk else { return reply }
-            let held = disk.entries().filter { safe.contains($0.digest) }
+            let wanted = Set(safe)
+            let held = Set(wanted.map { ShardID(of: $0) })
+                .flatMap { disk.entries(of: $0) }.filter { wanted.contains($0.digest) }
             let gone = Set(await disk.delete(held.map(\.digest), deadline: request.deadline))
             for entry in held where gone.contains(entry.digest) { reply.add(UInt64(entry.size)) }
             guard held.allSatisfy({ !disk.has($0.digest) }) else {
