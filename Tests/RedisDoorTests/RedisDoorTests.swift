@@ -153,6 +153,7 @@ import Testing
         let users = [
             RedisUser(name: "alice", password: .sha256(secret), tenant: "a"),
             RedisUser(name: "bob", password: .sha256(secret), tenant: "b", rights: .read),
+            RedisUser(name: "carl", password: .sha256(secret), tenant: "a", rights: .write),
         ]
         try await TestDoor.with(users) { served in
             let client = try served.client()
@@ -167,6 +168,16 @@ import Testing
             #expect(try other.ask("GET x") == "$-1")
             #expect(try other.ask("KEYS *") == "*0 []")
             #expect(try other.ask("SET x 1") == "-NOPERM User bob has no permissions to run the 'set' command")
+            // Nor does a write tell what stood there to whoever may not read.
+            let writer = try served.client()
+            #expect(try writer.ask("AUTH carl secret") == "+OK")
+            #expect(try writer.ask("SET x 2") == "+OK")
+            for command in ["GETSET x 3", "GETDEL x", "GETEX x PERSIST", "SET x 3 GET", "INCR x", "GET x"] {
+                let name = command.prefix { $0 != " " }.lowercased()
+                let answer = try writer.ask(command)
+                #expect(answer == "-NOPERM User carl has no permissions to run the '\(name)' command", "\(command)")
+            }
+            #expect(try client.ask("GET x") == "$1 2")
         }
     }
 

@@ -57,13 +57,12 @@ extension RedisSession {
             }
         }
         if let credentials, !logIn(credentials.name, credentials.password) { return .now(.wrongPassword) }
-        guard let user else {
+        guard user != nil else {
             return .now(
                 .error(
                     "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time"
                 ))
         }
-        _ = user
         if let newName {
             guard let name = clientName(newName) else { return .now(.badName) }
             self.name = name

@@ -16,7 +16,7 @@ extension CommandTable {
         CommandSpec("hdel", -3, [.write, .fast], (1, 1, 1)) { $0.hashDelete($1) },
         CommandSpec("hexists", 3, [.readonly, .fast], (1, 1, 1)) { $0.hashHas($1) },
         CommandSpec("hlen", 2, [.readonly, .fast], (1, 1, 1)) { $0.hashLength($1) },
-        CommandSpec("hincrby", 4, [.write, .denyOOM, .fast], (1, 1, 1)) { $0.hashAdd($1) },
+        CommandSpec("hincrby", 4, [.write, .revealing, .denyOOM, .fast], (1, 1, 1)) { $0.hashAdd($1) },
     ]
 }
 

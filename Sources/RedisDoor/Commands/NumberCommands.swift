@@ -4,13 +4,13 @@ import KernelCache
 
 extension CommandTable {
     static let numberCommands: [CommandSpec] = [
-        CommandSpec("incr", 2, [.write, .denyOOM, .fast], (1, 1, 1)) { $0.add(1, to: $1[1]) },
-        CommandSpec("decr", 2, [.write, .denyOOM, .fast], (1, 1, 1)) { $0.add(-1, to: $1[1]) },
-        CommandSpec("incrby", 3, [.write, .denyOOM, .fast], (1, 1, 1)) { session, arguments in
+        CommandSpec("incr", 2, [.write, .revealing, .denyOOM, .fast], (1, 1, 1)) { $0.add(1, to: $1[1]) },
+        CommandSpec("decr", 2, [.write, .revealing, .denyOOM, .fast], (1, 1, 1)) { $0.add(-1, to: $1[1]) },
+        CommandSpec("incrby", 3, [.write, .revealing, .denyOOM, .fast], (1, 1, 1)) { session, arguments in
             guard let step = Int64(redis: arguments[2]) else { return .now(.notInteger) }
             return session.add(step, to: arguments[1])
         },
-        CommandSpec("decrby", 3, [.write, .denyOOM, .fast], (1, 1, 1)) { session, arguments in
+        CommandSpec("decrby", 3, [.write, .revealing, .denyOOM, .fast], (1, 1, 1)) { session, arguments in
             guard let step = Int64(redis: arguments[2]) else { return .now(.notInteger) }
             guard step != .min else { return .now(.error("ERR decrement would overflow")) }
             return session.add(-step, to: arguments[1])

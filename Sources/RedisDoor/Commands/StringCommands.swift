@@ -9,9 +9,9 @@ extension CommandTable {
         CommandSpec("setex", 4, [.write, .denyOOM], (1, 1, 1)) { $0.setWithExpiry($1, unit: 1000) },
         CommandSpec("psetex", 4, [.write, .denyOOM], (1, 1, 1)) { $0.setWithExpiry($1, unit: 1) },
         CommandSpec("setnx", 3, [.write, .denyOOM, .fast], (1, 1, 1)) { $0.setIfAbsent($1) },
-        CommandSpec("getset", 3, [.write, .denyOOM, .fast], (1, 1, 1)) { $0.getAndSet($1) },
-        CommandSpec("getdel", 2, [.write, .fast], (1, 1, 1)) { $0.getAndDelete($1) },
-        CommandSpec("getex", -2, [.write, .fast], (1, 1, 1)) { $0.getAndExpire($1) },
+        CommandSpec("getset", 3, [.write, .revealing, .denyOOM, .fast], (1, 1, 1)) { $0.getAndSet($1) },
+        CommandSpec("getdel", 2, [.write, .revealing, .fast], (1, 1, 1)) { $0.getAndDelete($1) },
+        CommandSpec("getex", -2, [.write, .revealing, .fast], (1, 1, 1)) { $0.getAndExpire($1) },
         CommandSpec("mget", -2, [.readonly, .fast], (1, -1, 1)) { $0.getMany($1) },
         CommandSpec("mset", -3, [.write, .denyOOM], (1, -1, 2)) { $0.setMany($1) },
         CommandSpec("strlen", 2, [.readonly, .fast], (1, 1, 1)) { $0.length($1) },
@@ -39,6 +39,7 @@ extension RedisSession {
         case .success(let parsed): options = parsed
         case .failure(let failure): return .now(failure.reply)
         }
+        if options.returnsOld, let refusal = missing(.read, for: "set") { return .now(refusal) }
         guard options.isPlain else { return setWithOptions(key, value, options) }
         return ask(payload: value.count, instead: .ok, isWrite: true) { keyspace, deadline async throws(CacheFailure) in
             try await keyspace.replace(key, with: value, by: deadline)
@@ -135,7 +136,7 @@ extension RedisSession {
         let key = arguments[1]
         return ask { keyspace, deadline async throws(CacheFailure) in
             while true {
-                guard let value = try await keyspace.read(key, by: deadline) else { return .null }
+                guard let value = try await keyspace.readString(key, by: deadline) else { return .null }
                 let isDone = try await keyspace.rebind(key, by: deadline) { binding in
                     binding.version == value.binding.version ? options.lifetime : nil
                 }

@@ -34,6 +34,8 @@ struct CommandSpec: Sendable {
         static let long = Flags(rawValue: 128)
         /// Runs within a transaction instead of being queued.
         static let immediate = Flags(rawValue: 256)
+        /// A write that tells what stood there, and so needs the right to read as well.
+        static let revealing = Flags(rawValue: 512)
     }
 
     var name: String

@@ -102,7 +102,7 @@ final class RedisSession {
         guard let user else {
             return spec.flags.contains(.noAuth) ? spec.run(self, arguments) : .now(.noAuthentication)
         }
-        if let missing = missingRight(of: user, for: spec) { return .now(missing) }
+        if let refusal = refusal(of: user, for: spec) { return .now(refusal) }
         if isTracking, spec.flags.contains(.readonly), spec.keys.0 > 0 { track(spec, arguments) }
         return spec.run(self, arguments)
     }
@@ -118,9 +118,9 @@ final class RedisSession {
             return execute(spec, arguments)
         }
         guard let user else { return .now(.noAuthentication) }
-        if let missing = missingRight(of: user, for: spec) {
+        if let refusal = refusal(of: user, for: spec) {
             transaction?.isBroken = true
-            return .now(missing)
+            return .now(refusal)
         }
         guard transaction?.append(spec, arguments) == true else {
             transaction?.isBroken = true
@@ -129,12 +129,17 @@ final class RedisSession {
         return .now(.simple("QUEUED"))
     }
 
-    private func missingRight(of user: RedisUser, for spec: CommandSpec) -> Reply? {
-        let isAllowed =
-            spec.flags.contains(.write)
-            ? user.rights.contains(.write) : !spec.flags.contains(.readonly) || user.rights.contains(.read)
-        guard !isAllowed else { return nil }
-        return .error("NOPERM User \(user.name) has no permissions to run the '\(spec.name)' command")
+    private func refusal(of user: RedisUser, for spec: CommandSpec) -> Reply? {
+        var needed: RedisUser.Rights = []
+        if spec.flags.contains(.write) { needed.insert(.write) }
+        if !spec.flags.isDisjoint(with: [.readonly, .revealing]) { needed.insert(.read) }
+        return missing(needed, for: spec.name)
+    }
+
+    /// The refusal of a command for which the user lacks a right; nil: he has them.
+    func missing(_ needed: RedisUser.Rights, for command: String) -> Reply? {
+        guard let user, !user.rights.isSuperset(of: needed) else { return nil }
+        return .error("NOPERM User \(user.name) has no permissions to run the '\(command)' command")
     }
 
     /// Asks the cache.
