@@ -47,9 +47,9 @@ struct RebalanceStart: AsyncParsableCommand {
 
 struct RebalanceStatusCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "status", abstract: "How far the moves are; once, or until none is left.")
+        commandName: "status", abstract: "How far the moves are; once, or until none is left and none is to come.")
 
-    @Flag(help: "Go on until nothing moves any more.")
+    @Flag(help: "Go on until nothing moves any more, nor is to move: so after a drain, before the member is removed.")
     var wait = false
 
     @OptionGroup var cluster: ClusterOptions
@@ -110,23 +110,29 @@ struct RebalanceThrottle: AsyncParsableCommand {
     }
 }
 
-/// Shows how far moves are until none is left: a bar that is drawn again on a terminal, a line for each change elsewhere.
+/// Shows how far moves are until none is left, and none is to come: a bar that is drawn again on a terminal, a line for each change
+/// elsewhere.
 package enum RebalanceProgress {
     private static let interval = Duration.milliseconds(500)
+    /// In a row without anything to move: a drain or a new node is known to all after less.
+    private static let quietLooks = 3
     private static let width = 32
 
     static func follow(_ client: EsperClient, isShown: Bool) async throws -> RebalanceStatus {
         let isTerminal = isatty(STDERR_FILENO) == 1
-        var (most, last) = (0, "")
+        var (most, last, quiet) = (0, "", 0)
         while true {
             let status = try await client.cache.rebalance(.status)
             most = max(most, status.moves.count)
-            let line = bar(done: most - status.moves.count, of: most) + " " + status.progressText
+            let waiting = status.moves.isEmpty ? try await client.cache.rebalance(.plan).automaticMoves : 0
+            quiet = status.moves.isEmpty && waiting == 0 ? quiet + 1 : 0
+            let text = waiting > 0 ? "\(waiting) shards are to move" : status.progressText
+            let line = bar(done: most - status.moves.count, of: most) + " " + text
             if isShown, line != last {
                 if isTerminal { Terminal.redraw(line) } else { Terminal.progress(line) }
                 last = line
             }
-            if status.moves.isEmpty {
+            if quiet == quietLooks {
                 if isShown, isTerminal { Terminal.progress("") }
                 return status
             }
@@ -142,6 +148,9 @@ package enum RebalanceProgress {
 }
 
 extension RebalanceStatus {
+    /// Of a plan: how many shards move without being told to.
+    package var automaticMoves: Int { moves.count { !isManual || $0.reason != "balance" } }
+
     /// Nothing is promised that was not measured.
     var progressText: String {
         guard !moves.isEmpty else { return "nothing moves" }

@@ -106,7 +106,11 @@ struct ClusterReplace: AsyncParsableCommand {
 
 struct ClusterDrain: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "drain", abstract: "Keep a member from leading and from being ready, until undone or restarted.")
+        commandName: "drain", abstract: "Keep a member from leading and from being ready, until undone or restarted.",
+        discussion: """
+            Its shards of the cache move to other members meanwhile. Before it is removed or switched off for good, \
+            'esper cache rebalance status --wait' tells when they have.
+            """)
 
     @Argument(help: "The member.")
     var name: String
@@ -121,7 +125,9 @@ struct ClusterDrain: AsyncParsableCommand {
             try await client.drain(name, undo: undo)
             cluster.output.print(
                 .fields(["name": .string(name), "drained": .bool(!undo)]),
-                text: undo ? "\(name) may lead again" : "\(name) is drained")
+                text: undo
+                    ? "\(name) may lead again"
+                    : "\(name) is drained; 'esper cache rebalance status --wait' tells when its shards are elsewhere")
         }
     }
 }
