@@ -156,7 +156,8 @@ final class TemporaryDirectory {
     @Test(.timeLimit(.minutes(1)))
     func `a file that cannot be prepared is told and tried again, but a sync that fails ends the log`() throws {
         var (ended, told) = (0, 0)
-        for operation in 0..<12 {
+        // All that preparing takes.
+        for operation in 0..<10 {
             let disk = SimulatedFileSystem()
             let (_, recovery) = try open("/node", disk)
             let reports = Reports()

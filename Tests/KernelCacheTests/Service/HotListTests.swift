@@ -55,7 +55,7 @@ struct HotListTests {
 
     @Test func `a restart does not change what is known of the cost of making something`() async throws {
         try await CacheCluster.run(1) { cluster in
-            let (node, value) = (cluster[0], noise(1000))
+            let (node, value) = (cluster[0], noise(20_000))
             let digest = Digest(hashing: value)
             _ = try await node.store("hot", value)
             node.memory.drop(digest)
