@@ -104,6 +104,9 @@ public final class PrivateSeaweedFS: Sendable {
     /// Turns one bit of what is stored under a key.
     public func flipBit(of key: String) async throws { _ = try await filer("flip", key) }
 
+    /// Takes away what is stored under a key, if anything is.
+    public func remove(_ key: String) async throws { _ = try await filer("remove", key) }
+
     /// Below S3: the filer that it stands on, which checks nothing.
     private func filer(_ action: String, _ key: String) async throws -> String {
         let script = """
@@ -113,10 +116,12 @@ public final class PrivateSeaweedFS: Sendable {
             try:
                 data = bytearray(opener.open(place, timeout=10).read())
             except urllib.error.HTTPError as error:
-                if error.code != 404 or action != "hash": raise
+                if error.code != 404 or action == "flip": raise
                 sys.exit(0)
             if action == "hash":
                 print(hashlib.sha256(data).hexdigest())
+            elif action == "remove":
+                opener.open(http.Request(place, method="DELETE"), timeout=10)
             else:
                 data[len(data) // 2] ^= 1
                 opener.open(http.Request(place, data, {"Content-Type": "application/octet-stream"}, method="PUT"), timeout=10)
