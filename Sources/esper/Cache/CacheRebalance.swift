@@ -123,11 +123,12 @@ package enum RebalanceProgress {
         var (most, last, quiet) = (0, "", 0)
         while true {
             let status = try await client.cache.rebalance(.status)
-            most = max(most, status.moves.count)
             let waiting = status.moves.isEmpty ? try await client.cache.rebalance(.plan).automaticMoves : 0
-            quiet = status.moves.isEmpty && waiting == 0 ? quiet + 1 : 0
-            let text = waiting > 0 ? "\(waiting) shards are to move" : status.progressText
-            let line = bar(done: most - status.moves.count, of: most) + " " + text
+            let rest = status.moves.count + waiting
+            most = max(most, rest)
+            quiet = rest == 0 ? quiet + 1 : 0
+            let text = waiting > 0 ? "yet to be planned" : status.progressText
+            let line = bar(done: most - rest, of: most) + " " + text
             if isShown, line != last {
                 if isTerminal { Terminal.redraw(line) } else { Terminal.progress(line) }
                 last = line

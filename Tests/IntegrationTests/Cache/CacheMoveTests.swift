@@ -86,4 +86,24 @@ import Testing
             }
         }
     }
+
+    @Test func `once the wait after a drain ends, the node that was drained holds nothing`() async throws {
+        try await LocalCluster.run(3, settings: LocalCluster.calmElections) { cluster in
+            _ = try await cluster.waitUntilSettled(hosts: 3)
+            try await unleash(cluster)
+            func esper(_ words: String) async throws -> EsperProgram.Result {
+                try await EsperProgram(
+                    words.split(separator: " ").map(String.init) + ["--config", cluster.clientFile], in: cluster.root
+                ).result(within: .seconds(120))
+            }
+            let drain = try await esper("cluster drain n3")
+            #expect(drain.code == 0, "\(drain)")
+            let wait = try await esper("cache rebalance status --wait")
+            #expect(wait.code == 0, "\(wait)")
+            let client = try cluster.cacheClient()
+            defer { client.close() }
+            let places = try await client.cache.shardPlaces()
+            #expect(places.hosts.first { $0.name == "n3" }?.held == 0, "\(places.summary)")
+        }
+    }
 }
