@@ -33,7 +33,11 @@ import Testing
     @Test func `a tier that hangs costs no more than the deadline, and then nothing`() async throws {
         let tier = ScriptedTier()
         tier.behave(.hang)
-        let guarded = guarded(tier) { $0.patience = .milliseconds(10) }
+        let guarded = guarded(tier) {
+            $0.patience = .milliseconds(10)
+            // Nobody tries whether it is back.
+            ($0.breaker.firstPause, $0.breaker.longestPause) = (.seconds(60), .seconds(60))
+        }
         for _ in 0..<2 {
             let start = NodeClock.now()
             let failure = await #expect(throws: TierFailure.self) {
