@@ -66,10 +66,15 @@ final class HTTPConnections: Sendable {
         defer { slots.give() }
         let channel = try await connection(isFresh: isFresh, deadline: request.deadline, on: eventLoop)
         let answer = channel.eventLoop.makePromise(of: HTTPAnswer.self)
+        // A connection that closed meanwhile, as by a handshake that failed, has no handler any more that would answer.
+        let taken = channel.eventLoop.makePromise(of: Void.self)
+        taken.futureResult.whenFailure { error in
+            answer.fail(ObjectStoreError(.unavailable, "the connection closed before it was used: \(error)"))
+        }
         channel.write(
             HTTPExchange(
                 head: request.head, body: request.body, maximumAnswerBytes: request.maximumAnswerBytes,
-                patience: TimeAmount(request.patience), deadline: deadline, answer: answer), promise: nil)
+                patience: TimeAmount(request.patience), deadline: deadline, answer: answer), promise: taken)
         channel.flush()
         let result = await withTaskCancellationHandler {
             await Self.result(of: answer.futureResult)
