@@ -104,8 +104,10 @@ func runLoad(on disk: SimulatedFileSystem, _ source: inout BatchSource, _ ledger
         #expect(operation > 8)
     }
 
-    /// What a killed process wrote and did not sync the next life reads, and builds on; then the power fails.
-    @Test func `what a start takes over from a killed process is durable`() throws {
+    /// Kills a process at each operation of a load in turn. `body` gets the disk as the next life finds it, and what was acknowledged.
+    private func afterEveryKill(
+        _ body: (_ disk: SimulatedFileSystem, _ ledger: Ledger, _ operation: Int) throws -> Void
+    ) throws {
         var operation = 0
         var isKilled = true
         while isKilled {
@@ -116,10 +118,19 @@ func runLoad(on disk: SimulatedFileSystem, _ source: inout BatchSource, _ ledger
             var ledger = Ledger()
             isKilled = runLoad(on: disk, &source, &ledger, steps: 15)
             disk.kill()
+            try body(disk, ledger, operation)
+            operation += 1
+        }
+        #expect(operation > 100)
+    }
+
+    /// What a killed process wrote and did not sync the next life reads, and builds on; then the power fails.
+    @Test func `what a start takes over from a killed process is durable`() throws {
+        try afterEveryKill { disk, ledger, operation in
             let store = try Store(on: disk, seed: 1)
             let taken = Model(store.restored)
             try #require(ledger.accepts(taken), "operation \(operation)")
-            source = BatchSource(seed: 6, model: taken)
+            var source = BatchSource(seed: 6, model: taken)
             for _ in 0..<20 {
                 let (batch, snapshot) = source.next()
                 try store.write(batch, snapshot: snapshot)
@@ -128,25 +139,14 @@ func runLoad(on disk: SimulatedFileSystem, _ source: inout BatchSource, _ ledger
             disk.crash { _ in 0 }
             let restored = Model(try Store(on: disk, seed: 2).restored)
             try #require(restored == source.model, "operation \(operation)")
-            operation += 1
         }
-        #expect(operation > 100)
     }
 
     /// The newer slot of the metadata may be no more than what a killed process wrote, and so may the record that names another
     /// snapshot: neither the older slot nor the older snapshot is given up before that is durable.
     @Test func `a start that loses power can be tried again, whatever a killed process left`() throws {
         var dice = Seeded(9)
-        var operation = 0
-        var isKilled = true
-        while isKilled {
-            let disk = SimulatedFileSystem()
-            try Store.create(on: disk)
-            disk.stop(after: operation)
-            var source = BatchSource(seed: 5)
-            var ledger = Ledger()
-            isKilled = runLoad(on: disk, &source, &ledger, steps: 15)
-            disk.kill()
+        try afterEveryKill { disk, ledger, operation in
             var ends = 0
             var isInterrupted = true
             while isInterrupted {
@@ -161,9 +161,7 @@ func runLoad(on disk: SimulatedFileSystem, _ source: inout BatchSource, _ ledger
                 try #require(ledger.accepts(Model(store.restored)), "operation \(operation), start ended at \(ends)")
                 ends += Int.random(in: 1...12, using: &dice)
             }
-            operation += 1
         }
-        #expect(operation > 100)
     }
 
     /// Power fails while a group is being written: any subset of its sectors is there, torn ones hold garbage.
