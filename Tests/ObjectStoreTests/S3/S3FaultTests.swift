@@ -1,5 +1,7 @@
 import EsperTypes
 import Foundation
+import NIOCore
+import NIOPosix
 import ObjectStore
 import Synchronization
 import Testing
@@ -141,6 +143,32 @@ import Testing
             // The first attempt had half of it.
             #expect(currentInstant() - start >= .milliseconds(150))
         }
+    }
+
+    /// A connection may be closed between its beginning and its first use.
+    @Test func `a server that closes every connection at once holds no call up`() async throws {
+        let server = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+            .childChannelInitializer { $0.close() }
+            .bind(host: "127.0.0.1", port: 0).get()
+        var settings = S3Settings(
+            endpoint: try #require(S3Endpoint("http://127.0.0.1:\(server.localAddress?.port ?? 0)")),
+            bucket: "bucket", region: "us-east-1", credentials: S3Credentials(accessKey: "key", secretKey: "secret"))
+        settings.firstPause = .milliseconds(1)
+        let store = try S3Store.test(settings)
+        await withDiscardingTaskGroup { group in
+            for _ in 0..<8 {
+                group.addTask {
+                    for _ in 0..<100 {
+                        let failure = await #expect(throws: ObjectStoreError.self) {
+                            try await store.probe(deadline: .soon)
+                        }
+                        #expect(failure?.code == .unavailable)
+                    }
+                }
+            }
+        }
+        await store.shutdown()
+        try await server.close()
     }
 
     @Test func `a patient call leaves half of its time for another attempt`() async throws {
