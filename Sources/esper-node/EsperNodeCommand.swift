@@ -64,6 +64,9 @@ struct EsperNodeCommand: AsyncParsableCommand {
         MetricsSystem.bootstrap(registry)
         let logger = Logger(label: "esper.node")
         logger.debug("starting", metadata: ["allocator": "jemalloc \(Allocator.version)"])
+        if let failure = Allocator.useHugePages() {
+            logger.warning("a large heap will be slow: it gets no huge pages", metadata: ["mallctl": "\(failure)"])
+        }
         let signals = NodeSignals(stopLimit: settings.shutdownTimeout + StopWatchdog.grace)
         do {
             let node = try await ClusterNode.start(
