@@ -40,6 +40,8 @@ struct Progress: Sendable {
     var holderWait = Duration.zero
     /// The lease that it asks for; 0: none, or it was granted.
     var leaseRequest: UInt64 = 0
+    /// The append to a holder of a lease that is measured, and when it was first sent.
+    var invalidation: (through: LogIndex, at: Instant)?
     var readSent: ReadSequence = .zero
     var readAcknowledged: ReadSequence = .zero
     /// A former member is told of its removal until then.

@@ -106,6 +106,7 @@ extension RaftNode {
         }
         let entries = through > previous.index ? shared.entries(of: log, from: next, through: through) : []
         peers[position].appendSent(previous: previous.index, through: through, bytes: bytes, at: now)
+        if !entries.isEmpty { noteInvalidation(of: position, through: through, at: now) }
         send(previous: previous, entries: entries, to: position, at: now, into: &effects)
     }
 
@@ -147,6 +148,7 @@ extension RaftNode {
         case .matched(let durable, let received):
             guard durable <= log.last.index, received <= log.last.index else { return }
             _ = peers[position].matched(durable: durable, received: received, at: now)
+            noteAcknowledgement(by: position, at: now)
             leaveSnapshotIfPossible(position)
         case .conflict(let previous, let hint):
             _ = peers[position].conflicted(

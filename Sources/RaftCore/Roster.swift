@@ -27,6 +27,10 @@ struct Roster: Sendable {
     private(set) var keepingUp = LogIndex.zero
     /// Commits that had to wait, for metrics.
     private(set) var held: UInt64 = 0
+    /// What holders took to have a change, since somebody last asked.
+    private(set) var acknowledgements: [Duration] = []
+    /// Of those that nobody takes; a turn brings one of each peer at the most.
+    private static let maximumAcknowledgements = 64
 
     mutating func add(_ node: NodeID, until: Instant) {
         for position in holders.indices where holders[position].node == node {
@@ -55,6 +59,19 @@ struct Roster: Sendable {
         guard heldSince == nil else { return }
         heldSince = now
         held += 1
+    }
+
+    func mayHold(_ node: NodeID, at now: Instant) -> Bool {
+        holders.contains { $0.node == node && $0.until > now }
+    }
+
+    mutating func acknowledged(after time: Duration) {
+        if acknowledgements.count < Self.maximumAcknowledgements { acknowledgements.append(time) }
+    }
+
+    mutating func takeAcknowledgements() -> [Duration] {
+        defer { acknowledgements.removeAll(keepingCapacity: true) }
+        return acknowledgements
     }
 
     /// When the first of them cannot have a lease any more.
@@ -160,6 +177,24 @@ extension RaftNode {
     /// Commits that waited for a holder, and since when one does.
     public var commitsHeldByRoster: UInt64 { roster.held }
     public var commitHeldSince: Instant? { roster.heldSince }
+
+    /// How long holders took from the append of a change, which makes what it touches unsure to them, until they had it on disk. One
+    /// append to each of them is measured at a time. Each is told once.
+    public mutating func takeHolderAcknowledgements() -> [Duration] { roster.takeAcknowledgements() }
+
+    /// Begins to measure an append to a holder.
+    mutating func noteInvalidation(of position: Int, through index: LogIndex, at now: Instant) {
+        guard peers[position].invalidation == nil, roster.mayHold(peers[position].id, at: now) else { return }
+        peers[position].invalidation = (index, now)
+    }
+
+    /// A holder may have what it was sent.
+    mutating func noteAcknowledgement(by position: Int, at now: Instant) {
+        guard let sent = peers[position].invalidation, peers[position].match >= sent.through else { return }
+        peers[position].invalidation = nil
+        // Without a lease it made nobody wait.
+        if roster.mayHold(peers[position].id, at: now) { roster.acknowledged(after: now - sent.at) }
+    }
 
     // MARK: Mistakes that tests make on purpose
 

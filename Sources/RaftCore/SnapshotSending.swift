@@ -20,8 +20,7 @@ extension RaftNode {
     mutating func snapshotTaken(_ descriptor: SnapshotDescriptor, retainFrom: LogIndex) {
         precondition(
             descriptor.index <= applied, "a snapshot at \(descriptor.id), but only \(applied) is applied")
-        guard descriptor.index > snapshot?.index ?? .zero, log.holds(descriptor.id) else { return }
-        snapshot = descriptor
+        guard descriptor.index >= snapshot?.index ?? .zero.next, log.holds(descriptor.id) else { return }
         var through = min(retainFrom.previous, descriptor.index)
         for peer in peers where !peer.isLinkDown {
             let needed = peer.transfer?.descriptor.index ?? peer.match
@@ -33,6 +32,9 @@ extension RaftNode {
             }
         }
         through = max(through, log.base.index)
+        // One in the place of the last, which was damaged, or which lets go of more of the log.
+        guard descriptor != snapshot || through > log.base.index else { return }
+        snapshot = descriptor
         log.compact(through: through)
         pendingCompaction = Compaction(snapshot: descriptor, through: log.base)
     }
@@ -119,6 +121,7 @@ extension RaftNode {
         case .installed(let through):
             guard through <= log.last.index else { return }
             _ = peers[position].matched(durable: through, received: through, at: now)
+            noteAcknowledgement(by: position, at: now)
             leaveSnapshotIfPossible(position)
         case .staleTerm: break
         }

@@ -1,3 +1,4 @@
+import DequeModule
 import EsperTypes
 import NIOCore
 import Synchronization
@@ -9,10 +10,11 @@ final class Mailbox: Sendable {
     struct Delivery: Sendable {
         var requests: [ServiceRequest]
         var sink: any ReplySink
+        fileprivate var bytes: Int
     }
 
     private struct State {
-        var deliveries: [Delivery] = []
+        var deliveries: Deque<Delivery> = []
         var count = 0
         var bytes = 0
         var isWakePending = false
@@ -29,7 +31,7 @@ final class Mailbox: Sendable {
         self.maximumBytes = maximumBytes
     }
 
-    /// - Parameter drain: called on the core loop once for all batches submitted until then.
+    /// - Parameter drain: called on the core loop once for all batches submitted until ``next()`` finds none.
     /// - Returns: false when there is no room for the batch.
     func submit(
         _ requests: [ServiceRequest], from sink: any ReplySink, drain: @escaping @Sendable () -> Void
@@ -42,7 +44,7 @@ final class Mailbox: Sendable {
             guard fits || isControl else { return (false, false) }
             state.count += requests.count
             state.bytes += bytes
-            state.deliveries.append(Delivery(requests: requests, sink: sink))
+            state.deliveries.append(Delivery(requests: requests, sink: sink, bytes: bytes))
             defer { state.isWakePending = true }
             return (true, !state.isWakePending)
         }
@@ -50,18 +52,16 @@ final class Mailbox: Sendable {
         return isAccepted
     }
 
-    func takeAll() -> [Delivery] {
+    /// The oldest batch; nil when there is none, and only then is the loop woken for the next one.
+    func next() -> Delivery? {
         state.withLock { state in
-            state.isWakePending = false
-            state.count = 0
-            state.bytes = 0
-            return exchange(&state.deliveries, with: [])
+            guard let delivery = state.deliveries.popFirst() else {
+                state.isWakePending = false
+                return nil
+            }
+            state.count -= delivery.requests.count
+            state.bytes -= delivery.bytes
+            return delivery
         }
     }
-}
-
-private func exchange<Value>(_ place: inout Value, with value: Value) -> Value {
-    let old = place
-    place = value
-    return old
 }

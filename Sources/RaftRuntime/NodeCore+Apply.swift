@@ -8,12 +8,8 @@ import RaftCore
 
 // What is committed and durable here becomes state, answers and events, in the log's order.
 extension NodeCore {
-    /// How long links and timers wait for apply at most, but for a single entry that takes longer.
-    private static let applyTurn: Duration = .milliseconds(2)
     /// Entries between two looks at the clock.
     private static let applyStride = 32
-    /// Longer than the loop takes to come back to what is due at once: so it looks at its links first.
-    private static let applyRest: TimeAmount = .microseconds(50)
     /// A node that is so many entries behind what is committed does not show the names of each turn, since a table that is shared is
     /// copied leaf by leaf as it changes.
     private static let longWay = 4096
@@ -31,9 +27,10 @@ extension NodeCore {
 
     /// Applies what there is, or as much of it as links and timers can wait for: a node that catches up has to hear that
     /// its leader lives.
-    private func applySome(_ now: Instant) {
+    func applySome(_ now: Instant) {
+        noteWork(at: now)
         takeStateBack()
-        let end = NodeClock.now() + Self.applyTurn
+        let end = NodeClock.now() + Self.longestWork
         var count = 0
         var (isNewTerm, hasConfiguration) = (false, false)
         for entry in unapplied {
@@ -78,11 +75,11 @@ extension NodeCore {
         step(.applied(through: appliedIndex))
         snapshotIfDue()
         compactHistoryIfDue()
-        if !unapplied.isEmpty { applyMoreSoon() }
+        workEnded = NodeClock.now()
     }
 
     /// Whoever looks at names from now on sees them as they are in the state.
-    private func showNames() {
+    func showNames() {
         guard namesShownThrough < state.applied.index else { return }
         names.applied(state)
         namesShownThrough = state.applied.index
@@ -101,15 +98,6 @@ extension NodeCore {
         }
     }
 
-    private func applyMoreSoon() {
-        let bound = NIOLoopBound(self, eventLoop: eventLoop)
-        eventLoop.scheduleTask(in: Self.applyRest) {
-            let core = bound.value
-            guard !core.isStopped, !core.unapplied.isEmpty else { return }
-            core.applySome(NodeClock.now())
-        }
-    }
-
     private func settleResults(_ now: Instant) {
         for result in output.results {
             guard result.proposal.origin == id, result.proposal.boot == boot,
@@ -122,11 +110,7 @@ extension NodeCore {
 
     private func settle(_ proposal: PendingProposal, _ reply: CommandReply, _ now: Instant) {
         if let key = proposal.claim { return settleClaim(key, proposal, reply, now) }
-        if let caller = proposal.caller {
-            // He may look at the names next.
-            showNames()
-            return self.reply(caller, .command(reply))
-        }
+        if let caller = proposal.caller { return self.reply(caller, .command(reply)) }
         if let key = proposal.withdraws { return settleWithdrawal(key, reply, now) }
         if let token = proposal.membership { return admitted(token, reply.result) }
         if proposal.isBarrier, case .sent(let term, let epoch) = proposal.state {
@@ -191,8 +175,6 @@ extension NodeCore {
     }
 
     private func answer(_ numbers: [UInt64], _ now: Instant) {
-        // Whoever is answered may look at the names next.
-        showNames()
         // One copy for all: each question to a property of a class would make its own.
         let state = state
         for number in numbers {

@@ -62,7 +62,7 @@ extension NodeCore {
         guard !isStopped else { return eventLoop.makeSucceededVoidFuture() }
         failEverything()
         certifications.endAll()
-        deliverReplies()
+        refuseRequests()
         isStopped = true
         timer?.cancel()
         return transport.stop()

@@ -10,6 +10,8 @@ extension NodeCore: PeerDelegate {
     func received(_ frames: [PeerFrame], from peer: NodeID) {
         guard !isStopped else { return }
         let now = NodeClock.now()
+        // The loop is looking at its links just now.
+        busySince = now
         if peer == leader, let last = heard[peer] { leaderSilence = max(leaderSilence, now - last) }
         heard[peer] = now
         for frame in frames {

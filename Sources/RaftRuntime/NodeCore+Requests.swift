@@ -26,22 +26,39 @@ enum Cancellable {
 
 // Requests of the doors: how each kind is begun, and how every one of them ends.
 extension NodeCore {
+    /// Takes what the doors have handed over, or as much of it as links and timers can wait for; the rest comes after a look at them.
     func drainMailbox() {
-        guard !isStopped else { return }
+        guard !isStopped else { return refuseRequests() }
         let now = NodeClock.now()
+        noteWork(at: now)
         var commands: [UInt64] = []
         var numbers: [UInt64] = []
-        for delivery in mailbox.takeAll() {
+        areRequestsLeft = isRestDue(at: now)
+        while !areRequestsLeft, let delivery = mailbox.next() {
             metrics.requests.increment(by: delivery.requests.count)
             for request in delivery.requests {
                 let caller = Caller(
                     sink: delivery.sink, token: request.token, deadline: request.deadline, principal: request.principal)
                 begin(request, caller, now, commands: &commands, reads: &numbers)
             }
+            areRequestsLeft = isRestDue(at: NodeClock.now())
         }
         submit(commands, now)
         if !numbers.isEmpty { step(.read(numbers)) }
         scheduleTurn()
+        workEnded = NodeClock.now()
+    }
+
+    /// Answers what the doors have handed over to a node that has stopped.
+    func refuseRequests() {
+        while let delivery = mailbox.next() {
+            for request in delivery.requests where !request.operation.isControl {
+                let caller = Caller(
+                    sink: delivery.sink, token: request.token, deadline: request.deadline, principal: request.principal)
+                fail(caller, .draining, "this node has stopped; ask another one", .notCommitted)
+            }
+        }
+        deliverReplies()
     }
 
     private func begin(
@@ -56,9 +73,11 @@ extension NodeCore {
         case .isolate(let names): return isolate(fromPeers: names, caller, by: request.principal)
         case .heal: return heal(caller, by: request.principal)
         case .query(let query, linearizable: false):
+            showNames()
             lendState()
             return answerQuery(query, caller)
-        case .stateCopy(linearizable: false): return reply(caller, .stateCopy(StateCopy(state)))
+        case .stateCopy(linearizable: false):
+            return reply(caller, .stateCopy(StateCopy(state)))
         case .command, .claim, .query, .keepAlive, .timeToLive, .watch, .stateCopy, .transferLeadership, .changeMembers,
             .setAside:
             break
@@ -310,6 +329,8 @@ extension NodeCore {
 
     func deliverReplies() {
         guard !replies.isEmpty else { return }
+        // Whoever is told something of the state may look at the names next.
+        showNames()
         for (sink, batch) in replies.values { sink.deliver(batch) }
         replies.removeAll(keepingCapacity: true)
     }

@@ -92,11 +92,10 @@ extension NodeCore {
             case .failure(let error):
                 core.logger.error("a snapshot cannot be read for a peer", metadata: ["error": "\(error)"])
                 core.step(.snapshotReadFailed(to: peer, descriptor))
-                // The state is in memory: a new one takes its place, and the peer gets that.
-                if let error = error as? StorageError, error.isDamage, descriptor == core.raft.status.snapshot {
-                    core.repair.damageFound(at: NodeClock.now())
-                    core.snapshotIfDue()
-                }
+                guard let error = error as? StorageError else { return }
+                core.repair.readFailed(
+                    error, isNewest: descriptor == core.raft.status.snapshot, at: NodeClock.now())
+                core.snapshotIfDue()
             }
         }
     }

@@ -48,10 +48,9 @@ extension NodeCore {
         }
         if report.damages.isEmpty {
             logger.debug("storage is sound", metadata: ["bytes": "\(report.bytes)"])
-        } else {
-            repair.damageFound(at: NodeClock.now())
-            snapshotIfDue()
         }
+        repair.scrubbed(report, at: NodeClock.now())
+        snapshotIfDue()
         scheduleTurn()
     }
 }

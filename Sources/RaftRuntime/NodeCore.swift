@@ -131,6 +131,12 @@ final class NodeCore {
 
     // Timers and life.
     var isTurnScheduled = false
+    /// Since when there has been work without a pause in which the loop looks at its links, and when the last of it ended.
+    var busySince = Instant.zero
+    var workEnded = Instant.zero
+    /// Requests lie in the mailbox until the loop has looked at its links.
+    var areRequestsLeft = false
+    var isRestScheduled = false
     var timer: Scheduled<Void>?
     var timerDeadline = Instant.distantFuture
     var nextReport = Instant.zero
@@ -256,6 +262,7 @@ final class NodeCore {
         } while !effects.isEmpty
         // What was performed may have opened the way to the leader.
         sendGathered(now)
+        for time in raft.takeHolderAcknowledgements() { metrics.invalidated(after: time) }
         letGoOfDiscarded()
         releaseWatches()
         if toldReadiness != .ready { noteReadiness() }
@@ -264,6 +271,8 @@ final class NodeCore {
         deliverReplies()
         transport.flush()
         schedule(now)
+        workEnded = NodeClock.now()
+        restIfWorkIsLeft()
     }
 
     /// Tells where the node stands, if it has moved.

@@ -59,6 +59,8 @@ struct RuntimeMetrics {
     private let heldCommits = Metrics.Counter(label: "esper_cache_commits_held")
     /// For how many seconds one has been waiting.
     private let heldFor = Gauge(label: "esper_cache_commit_held_seconds")
+    /// At the leader: from the append of a change to a node with a lease until that node had it.
+    private let invalidations = Metrics.Timer(label: "esper_cache_invalidation_duration")
     private let term = Gauge(label: "raft.term")
     private let isLeader = Gauge(label: "raft.is_leader")
     /// The longest that a follower has heard nothing of its leader, since it follows it.
@@ -99,6 +101,8 @@ struct RuntimeMetrics {
         heldCommits.increment(by: count)
         heldFor.record(duration.seconds)
     }
+
+    func invalidated(after duration: Duration) { invalidations.recordNanoseconds(duration.nanoseconds) }
 
     func observe(_ outbox: OutboxStatus, at time: UInt64) {
         outboxAge.record(Double(time - min(time, outbox.oldestTime ?? time)) / 1e9)

@@ -227,20 +227,16 @@ public final class LogWriter: Sendable {
                 return false
             }
             if isStopping == true { return }
-            do throws(FileError) {
-                try end.log.pool.maintain(pause: { [maintenance] in
+            do throws(StorageError) {
+                // Tried again; the writer fails when it needs the segment before that works.
+                let refusal = try end.log.pool.maintain(pause: { [maintenance] in
                     _ = maintenance.wait(atMost: Self.fillPause) { $0.isStopping ? true : nil }
                 })
-                if !hasSpace { callbacks.onSpaceReserved(nil) }
-                hasSpace = true
+                if hasSpace != (refusal == nil) { callbacks.onSpaceReserved(refusal) }
+                hasSpace = refusal == nil
             } catch {
-                if error.isFailedSync {
-                    fail(StorageError(error), callbacks)
-                    return
-                }
-                // Tried again; the writer fails when it needs the segment before that works.
-                if hasSpace { callbacks.onSpaceReserved(StorageError(error)) }
-                hasSpace = false
+                fail(error, callbacks)
+                return
             }
             metrics.spareSegments.record(end.log.pool.preparedCount)
             metrics.outOfSpace.record(hasSpace ? 0 : 1)

@@ -11,6 +11,8 @@ public final class Scrubber: Sendable {
         public var bytes: UInt64 = 0
         /// One for each damaged file, with the offset.
         public var damages: [StorageError] = []
+
+        package init() {}
     }
 
     private struct State {

@@ -11,7 +11,7 @@ struct Shrink: ParsableCommand {
     var seed: UInt64
 
     @Option(
-        help: "The storm in which the seed failed: elections, members, sessions, reads or names.",
+        help: "The storm in which the seed failed: elections, members, sessions, reads, names or disks.",
         transform: storm(named:))
     var storm: SeedRunner.Storm?
 

@@ -25,8 +25,8 @@ struct Run: AsyncParsableCommand {
     var seeds: Range<UInt64>
 
     @Option(
-        help: "Turn every plan to elections, members, sessions, reads or names, all the time.", transform: storm(named:)
-    )
+        help: "Turn every plan to elections, members, sessions, reads, names or disks, all the time.",
+        transform: storm(named:))
     var storm: SeedRunner.Storm?
 
     @Option(
@@ -60,7 +60,9 @@ struct Run: AsyncParsableCommand {
             under locks, \(counters.staleWrites) refused, \(counters.watchEvents) events watched, \(counters.watchGaps) gaps, \
             \(counters.keyCompactions) compactions of keys, \(counters.leaseReads) reads by leases, \(counters.heldReads) by holders \
             (\(counters.pendingReads) pending, \(counters.leaselessReads) without a lease); \
-            \(counters.diskFailures) failed disks, \(counters.fullDisks) full, \(counters.rots) rotten
+            \(counters.diskFailures) failed disks, \(counters.failedSyncs) failed syncs of other work, \(counters.fullDisks) full
+            \(counters.rots) places rotten, \(counters.damagesScrubbed) damages found by \(counters.scrubs) scrubs, \
+            \(counters.damagesRead) by sending, \(counters.repairs) repairs of running nodes, \(counters.quarantines) quarantines
             recovery after the last fault: \(counters.recoveryNanoseconds / UInt64(summary.seeds) / 1_000_000) ms on \
             average, \(summary.slowestRecovery.nanoseconds / 1_000_000) ms at most (seed \(summary.slowestRecovery.seed))
             """)
@@ -77,7 +79,7 @@ struct Replay: ParsableCommand {
     var seed: UInt64
 
     @Option(
-        help: "The storm in which the seed was run: elections, members, sessions, reads or names.",
+        help: "The storm in which the seed was run: elections, members, sessions, reads, names or disks.",
         transform: storm(named:))
     var storm: SeedRunner.Storm?
 

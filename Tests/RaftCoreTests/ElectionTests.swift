@@ -225,6 +225,61 @@ import Testing
         #expect(lone.node.status.role == .leader)
     }
 
+    /// Pre-votes for the shorter log do not make up for it: what they say may be over when the vote of before the crash comes.
+    @Test func `no vote for a log that a crash has taken counts for the shorter one (C9)`() throws {
+        let cluster = Cluster(5)
+        let leader = cluster.elect()
+        #expect(cluster.run { cluster.hasConverged })
+        let others = cluster.followers(of: leader)
+        let (candidate, voter, late) = (others[0], others[1], others[2])
+        #expect(cluster[candidate].disk.hardState.vote == leader)
+
+        // An entry is on the disks of the leader and one voter, and on its way to that of the candidate.
+        cluster[candidate].disk.isFrozen = true
+        var missing: Message?
+        cluster.drops = { message, from, to in
+            guard from == leader, to != candidate, to != voter else { return false }
+            if to == late, case .appendEntries = message { missing = message }
+            return true
+        }
+        cluster.propose(on: leader)
+        cluster.run(for: .milliseconds(2))
+        let entry = cluster[leader].status.last
+        #expect(cluster[candidate].status.last == entry)
+        #expect(cluster[candidate].status.durable < entry.index)
+
+        // The others lose sight of the leader. Whatever the candidate asks of the voter is answered late.
+        var answers: [Message] = []
+        cluster.drops = { message, from, to in
+            if case .requestVote = message, to != voter { return true }
+            if case .requestVoteResponse = message, from == voter {
+                answers.append(message)
+                return true
+            }
+            return from == leader
+        }
+        for node in others { cluster.turn(cluster[node], [.linkDown(leader)]) }
+        #expect(cluster.run(within: .milliseconds(5)) { cluster[candidate].status.role == .candidate })
+        cluster.run(for: .milliseconds(2))
+        cluster.crash(candidate)
+        cluster.restart(candidate)
+        #expect(cluster[candidate].status.last < entry)
+
+        // Those without the entry would elect it now; then one of them gets the entry, which is committed.
+        cluster.drops = { _, from, to in from == leader || from == voter && to == candidate }
+        cluster.turn(cluster[candidate], [.linkDown(leader)])
+        #expect(cluster.run(within: .milliseconds(5)) { cluster[candidate].status.role == .candidate })
+        cluster.deliver(try #require(missing), from: leader, to: late)
+        cluster.run(for: .milliseconds(1))
+        #expect(cluster[leader].status.commit == entry.index)
+        for answer in answers { cluster.deliver(answer, from: voter, to: candidate) }
+        cluster.run(for: .milliseconds(1))
+        #expect(cluster[candidate].status.role != .leader)
+        cluster.drops = { _, _, _ in false }
+        #expect(cluster.run { cluster.hasConverged })
+        #expect(cluster.members.allSatisfy { $0.applied.contains { $0.id == entry } })
+    }
+
     @Test func `a learner votes when asked and never asks (C8)`() {
         var lone = LoneNode(configuration: Configuration(voters: [ada, bob], learners: [me]))
         #expect(lone.node.nextDeadline == .distantFuture)

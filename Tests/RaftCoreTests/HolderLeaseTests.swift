@@ -83,6 +83,47 @@ import Testing
         #expect(lone.node.commitIndex == LogIndex(2) && lone.node.commitHeldSince == nil)
     }
 
+    @Test func `what a holder takes to have a change is measured from the append on, and nobody else's time is`() {
+        var lone = leader()
+        #expect(granted(&lone) != nil)
+        func propose() -> [Effect] {
+            defer { _ = lone.sync() }
+            return lone.turn(.propose([Proposal(token: 1, payload: [1])]))
+        }
+        let first = propose()
+        lone.now = lone.now + .milliseconds(7)
+        _ = answer(&lone, 2, from: ada, to: first)
+        lone.now = lone.now + .milliseconds(4)
+        #expect(lone.node.takeHolderAcknowledgements() == [])
+        _ = answer(&lone, 2, from: bob, to: first)
+        #expect(lone.node.takeHolderAcknowledgements() == [.milliseconds(11)])
+        #expect(lone.node.takeHolderAcknowledgements() == [])
+        // The second is on its way behind the first, and is not measured beside it.
+        let second = propose()
+        lone.now = lone.now + .milliseconds(1)
+        let third = propose()
+        lone.now = lone.now + .milliseconds(1)
+        _ = answer(&lone, 3, from: bob, to: second)
+        _ = answer(&lone, 4, from: bob, to: third)
+        #expect(lone.node.takeHolderAcknowledgements() == [.milliseconds(2)])
+    }
+
+    @Test func `a change that a holder has after its lease is over made nobody wait, and is not measured`() {
+        var lone = leader()
+        #expect(granted(&lone) != nil)
+        var sent = lone.turn(.propose([Proposal(token: 1, payload: [1])]))
+        _ = lone.sync()
+        let end = lone.node.leaseHolders[0].until
+        while lone.now < end {
+            let beat = lone.wait(.milliseconds(50))
+            if !beat.appends(to: bob).isEmpty { sent = beat }
+            _ = answer(&lone, 2, from: ada, to: beat)
+        }
+        _ = answer(&lone, 2, from: bob, to: sent)
+        #expect(lone.node.status.peers.first { $0.id == bob }?.match == LogIndex(2))
+        #expect(lone.node.takeHolderAcknowledgements() == [])
+    }
+
     @Test func `a leader that nobody follows any more grants no lease for longer than it was followed`() {
         var lone = leader()
         let beat = heartbeat(&lone)

@@ -38,6 +38,28 @@ import Testing
         #expect(cluster.run { cluster.hasConverged })
     }
 
+    /// What makes up for a damaged log, when nothing was applied since the last one.
+    @Test func `a snapshot in the place of the last one lets go of the log that the last one kept`() {
+        let cluster = Cluster(3)
+        let leader = cluster.elect()
+        cluster.propose(20, on: leader)
+        #expect(cluster.run { cluster.hasConverged })
+        let first = cluster.takeSnapshot(on: leader, retaining: 5)
+        let second = cluster.takeSnapshot(on: leader)
+        #expect(second == first)
+        #expect(cluster[leader].status.first == first.index.next)
+        #expect(cluster[leader].batches.last?.compaction == Compaction(snapshot: first, through: first.id))
+        // Once more changes nothing, and writes nothing; other bytes for the same state take the place of those that were named.
+        let writes = cluster[leader].batches.count
+        cluster.takeSnapshot(on: leader)
+        #expect(cluster[leader].batches.count == writes)
+        let third = cluster.takeSnapshot(on: leader, bytes: 101)
+        #expect(cluster[leader].status.snapshot == third)
+        #expect(cluster[leader].batches.last?.compaction == Compaction(snapshot: third, through: first.id))
+        cluster.propose(3, on: leader)
+        #expect(cluster.run { cluster.hasConverged })
+    }
+
     @Test func `a follower whose next entry is gone receives the snapshot in chunks`() {
         let (cluster, leader, straggler) = clusterWithStraggler()
         var chunks: [UInt64] = []

@@ -104,19 +104,29 @@ func runLoad(on disk: SimulatedFileSystem, _ source: inout BatchSource, _ ledger
         #expect(operation > 8)
     }
 
-    /// Kills a process at each operation of a load in turn. `body` gets the disk as the next life finds it, and what was acknowledged.
-    private func afterEveryKill(
-        _ body: (_ disk: SimulatedFileSystem, _ ledger: Ledger, _ operation: Int) throws -> Void
+    /// How a process comes to its end in the middle of a load.
+    enum End: CaseIterable {
+        case killed
+        /// At an operation that failed, as the rule is.
+        case failed
+    }
+
+    /// Ends a process at each operation of a load in turn. `body` gets the disk as the next life finds it, and what was acknowledged.
+    private func afterEvery(
+        _ end: End, _ body: (_ disk: SimulatedFileSystem, _ ledger: Ledger, _ operation: Int) throws -> Void
     ) throws {
         var operation = 0
-        var isKilled = true
-        while isKilled {
+        var hasEnded = true
+        while hasEnded {
             let disk = SimulatedFileSystem()
             try Store.create(on: disk)
-            disk.stop(after: operation)
+            switch end {
+            case .killed: disk.stop(after: operation)
+            case .failed: disk.failOperation(operation)
+            }
             var source = BatchSource(seed: 5)
             var ledger = Ledger()
-            isKilled = runLoad(on: disk, &source, &ledger, steps: 15)
+            hasEnded = runLoad(on: disk, &source, &ledger, steps: 15)
             disk.kill()
             try body(disk, ledger, operation)
             operation += 1
@@ -124,9 +134,10 @@ func runLoad(on disk: SimulatedFileSystem, _ source: inout BatchSource, _ ledger
         #expect(operation > 100)
     }
 
-    /// What a killed process wrote and did not sync the next life reads, and builds on; then the power fails.
-    @Test func `what a start takes over from a killed process is durable`() throws {
-        try afterEveryKill { disk, ledger, operation in
+    /// What a process wrote that was killed, or stopped at a failed sync, the next life reads, and builds on; then the power fails.
+    @Test(arguments: End.allCases)
+    func `what a start takes over from a process that came to its end is durable`(end: End) throws {
+        try afterEvery(end) { disk, ledger, operation in
             let store = try Store(on: disk, seed: 1)
             let taken = Model(store.restored)
             try #require(ledger.accepts(taken), "operation \(operation)")
@@ -146,7 +157,7 @@ func runLoad(on disk: SimulatedFileSystem, _ source: inout BatchSource, _ ledger
     /// snapshot: neither the older slot nor the older snapshot is given up before that is durable.
     @Test func `a start that loses power can be tried again, whatever a killed process left`() throws {
         var dice = Seeded(9)
-        try afterEveryKill { disk, ledger, operation in
+        try afterEvery(.killed) { disk, ledger, operation in
             var ends = 0
             var isInterrupted = true
             while isInterrupted {

@@ -70,6 +70,37 @@ import Testing
         #expect(try snapshots.list() == [wanted])
     }
 
+    /// Each operation of it fails in turn: the file's creation, a write, the sync, the rename, the sync of the directory.
+    @Test(arguments: [false, true])
+    func `a snapshot that cannot be finished leaves no part of it behind`(isReceived: Bool) throws {
+        let content = snapshotContent(id)
+        var operation = 0
+        while true {
+            let disk = SimulatedFileSystem()
+            let snapshots = try open(disk).directory.snapshots
+            disk.failOperation(operation)
+            let failure = code { () throws(StorageError) in
+                guard !isReceived else {
+                    try snapshots.receive(descriptor(id), offset: 0, bytes: content, isLast: true)
+                    return
+                }
+                let writer = try snapshots.begin(descriptor(id))
+                do throws(StorageError) {
+                    try writer.append(content)
+                    _ = try writer.finish(stateHash: id.index.rawValue)
+                } catch {
+                    writer.abandon()
+                    throw error
+                }
+            }
+            #expect(!disk.paths.contains { $0.hasSuffix(".partial") }, "after operation \(operation)")
+            guard failure != nil else { break }
+            operation += 1
+        }
+        #expect(operation >= 6)
+        #expect(operation < 20)
+    }
+
     /// Syncs of a snapshot every 256 bytes.
     private let resumable = StorageOptions(
         segmentBytes: 8 << 10, sectorBytes: 512, maximumGroupBytes: 2048, snapshotSyncBytes: 256)

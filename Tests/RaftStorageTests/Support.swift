@@ -190,7 +190,7 @@ struct Store {
             descriptor, offset: UInt64(half), bytes: [UInt8](content[half...]), isLast: true)
     }
 
-    func maintain() throws(StorageError) { try log.maintain() }
+    func maintain() throws(StorageError) { if let refusal = try log.maintain() { throw refusal } }
 
     func close() throws(StorageError) {
         try log.close()

@@ -41,7 +41,11 @@ import Testing
         #expect(counters.leaseReads > 100 * hundreds)
         #expect(counters.diskFailures > hundreds)
         #expect(counters.fullDisks > hundreds)
+        #expect(counters.failedSyncs > hundreds / 10)
         #expect(counters.rots > hundreds)
+        #expect(counters.scrubs > 100 * hundreds)
+        #expect(counters.repairs > hundreds / 2)
+        #expect(counters.quarantines > hundreds / 2)
         #expect(counters.reads > 1000 * hundreds)
         #expect(counters.duplicates > 10 * hundreds)
         #expect(counters.faults > 200 * hundreds)
@@ -116,6 +120,16 @@ import Testing
             Issue.record("seed \(report.seed) in the storm of \(storm): \(report.failure.map { "\($0)" } ?? "")")
         }
         #expect(summary.failureCount == 0)
+        guard storm == .disks else { return }
+        let counters = summary.counters
+        #expect(counters.failedSyncs > 30)
+        #expect(counters.diskFailures > 200)
+        #expect(counters.fullDisks > 100)
+        #expect(counters.rots > 500)
+        #expect(counters.damagesScrubbed > 30)
+        #expect(counters.damagesRead > 1)
+        #expect(counters.repairs > 50)
+        #expect(counters.quarantines > 50)
     }
 
     /// A checker that cannot fail is a defect: each mistake made on purpose has to be found.
@@ -126,6 +140,20 @@ import Testing
             return
         }
         #expect(mutant.breaks.contains(failure.rule), "\(mutant) seed \(seed): \(failure)")
+    }
+
+    @Test func `a failing seed does without nodes and housekeeping that it does not need to fail`() throws {
+        let mutant = Mutant.acknowledgementsBeforeDurable
+        let plans = (0..<2000 as Range<UInt64>).lazy.map { SeedRunner.plan(seed: $0, mutant.storm) }
+        let plan = try #require(
+            plans.first {
+                $0.nodes == 5 && $0.membership != nil && $0.housekeeping != nil
+                    && SeedRunner.run($0, mutant: mutant).failure != nil
+            })
+        let shrunk = try #require(Shrinker.shrink(plan, mutant: mutant, maximumRuns: 120))
+        #expect(shrunk.plan.nodes < 5)
+        #expect(shrunk.plan.housekeeping == nil)
+        #expect(SeedRunner.run(shrunk.plan, mutant: mutant).failure == shrunk.failure)
     }
 
     @Test(arguments: [Mutant.acknowledgementsBeforeDurable, .deposedLeaderExpires])

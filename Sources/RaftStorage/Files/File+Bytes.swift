@@ -14,6 +14,15 @@ extension File {
         return bytes
     }
 
+    /// From here on reads return what is on the disk, as far as the kernel drops clean pages when it is told to.
+    ///
+    /// What a process before wrote and did not sync is in the page cache: dirty when it was killed, and taken for clean when the sync has
+    /// failed, so that no later one writes it (Rebello et al., "Can applications recover from fsync failures?", ATC 2020).
+    func settle() throws(FileError) {
+        try synchronize()
+        dropCached()
+    }
+
     func writeBytes(_ bytes: [UInt8], at offset: UInt64) throws(FileError) {
         let result = bytes.withUnsafeBytes { buffer -> Result<Void, FileError> in
             do throws(FileError) { return .success(try write(buffer, at: offset)) } catch { return .failure(error) }

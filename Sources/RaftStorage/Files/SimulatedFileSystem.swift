@@ -6,7 +6,8 @@ internal import Synchronization
 /// Files in memory with the weakest durability a disk may have, for tests and simulation.
 ///
 /// Keeps for every file the bytes as the process sees them and as the disk holds them, and the sectors in which they
-/// differ. ``crash(_:)`` throws the first away: each unsynced sector is lost, kept, or left as garbage, as the given
+/// differ. A sync that fails leaves its sectors as the kernel does: clean, so that no later sync writes them, and in the page cache,
+/// until that is dropped or lost. ``crash(_:)`` throws the first away: each unsynced sector is lost, kept, or left as garbage, as the given
 /// generator decides, and names that were changed after the last sync of their directory come back to any earlier point of
 /// that directory's order. ``failOperation(_:code:)`` makes the nth operation from now fail, ``stop(after:)`` is the end of
 /// the process there.
@@ -26,6 +27,22 @@ package final class SimulatedFileSystem: FileSystem {
             var visible: [UInt8] = []
             var durable: [UInt8] = []
             var dirtySectors: Set<Int> = []
+            /// Not on the disk, and nobody will write them any more: their sync has failed.
+            var abandonedSectors: Set<Int> = []
+            /// What bits that flipped have made of a byte.
+            var decays: [(offset: Int, byte: UInt8)] = []
+
+            /// Whether any such byte still stands.
+            var isDecayed: Bool {
+                decays.contains { decay in
+                    [visible, durable].contains { decay.offset < $0.count && $0[decay.offset] == decay.byte }
+                }
+            }
+
+            mutating func abandon(_ sectors: Set<Int>) {
+                dirtySectors.subtract(sectors)
+                abandonedSectors.formUnion(sectors)
+            }
         }
 
         let content = Mutex(Content())
@@ -64,6 +81,9 @@ package final class SimulatedFileSystem: FileSystem {
         /// The operation at which the process dies, and whether it has.
         var stopAt: Int?
         var isStopped = false
+        /// In this life of the process.
+        var hasFailedToSynchronize = false
+        var retriesSynchronization = false
         var forgetsToSynchronize: (@Sendable (String) -> Bool)?
 
         mutating func beginLife() {
@@ -71,6 +91,7 @@ package final class SimulatedFileSystem: FileSystem {
             failAt = nil
             stopAt = nil
             isStopped = false
+            hasFailedToSynchronize = false
         }
     }
 
@@ -109,6 +130,12 @@ package final class SimulatedFileSystem: FileSystem {
 
     /// Whether the process has met the operation at which it dies.
     package var isStopped: Bool { state.withLock { $0.isStopped } }
+
+    /// Whether a synchronization has failed in this life of the process.
+    package var hasFailedToSynchronize: Bool { state.withLock { $0.hasFailedToSynchronize } }
+
+    /// A mistake made on purpose: a synchronization that fails is tried again, until it succeeds.
+    package func retrySynchronizations() { state.withLock { $0.retriesSynchronization = true } }
 
     /// A mistake made on purpose: synchronizations of files and directories at these paths do nothing, and say that they did.
     package func forgetSynchronizations(of isForgotten: @escaping @Sendable (_ path: String) -> Bool) {
@@ -197,14 +224,42 @@ package final class SimulatedFileSystem: FileSystem {
             body(&content.visible)
             content.durable = content.visible
             content.dirtySectors = []
+            content.abandonedSectors = []
         }
+    }
+
+    /// Bits of a file flip on the disk, wherever it has been synchronized. What is dirty goes over it later.
+    package func decay(_ path: String, at offset: Int, by masks: [UInt8]) {
+        guard let node = state.withLock({ $0.visible[path] }) else { return }
+        node.content.withLock { content in
+            for (place, mask) in masks.enumerated() {
+                let place = offset + place
+                let sector = place / Self.sectorBytes
+                guard place < content.visible.count, place < content.durable.count,
+                    !content.dirtySectors.contains(sector), !content.abandonedSectors.contains(sector)
+                else { continue }
+                content.visible[place] ^= mask
+                content.durable[place] ^= mask
+                content.decays.append((place, content.durable[place]))
+            }
+        }
+    }
+
+    /// The files, by any name that a crash may bring back too, in which flipped bits stand, sorted.
+    package var decayedPaths: [String] {
+        let (visible, durable) = state.withLock { ($0.visible, $0.durable) }
+        var found: Set<String> = []
+        for (path, node) in Array(visible) + Array(durable) where node.content.withLock({ $0.isDecayed }) {
+            found.insert(path)
+        }
+        return found.sorted()
     }
 
     private static func crash(_ content: inout Node.Content, _ choose: Choose, _ fates: [SectorFate]) {
         let size = choose(2) == 0 ? content.durable.count : content.visible.count
         var bytes = content.durable
         resize(&bytes, to: size)
-        for sector in content.dirtySectors.sorted() {
+        for sector in content.dirtySectors.union(content.abandonedSectors).sorted() {
             let end = min((sector + 1) * sectorBytes, size, content.visible.count)
             guard sector * sectorBytes < end else { continue }
             let range = sector * sectorBytes..<end
@@ -214,7 +269,7 @@ package final class SimulatedFileSystem: FileSystem {
             case .garbage: for offset in range { bytes[offset] = UInt8(truncatingIfNeeded: choose(256)) }
             }
         }
-        content = Node.Content(visible: bytes, durable: bytes)
+        content = Node.Content(visible: bytes, durable: bytes, decays: content.decays)
     }
 
     fileprivate static func resize(_ bytes: inout [UInt8], to size: Int) {
@@ -223,6 +278,12 @@ package final class SimulatedFileSystem: FileSystem {
         } else if bytes.count > size {
             bytes.removeLast(bytes.count - size)
         }
+    }
+
+    /// Where the bytes of a sector stand.
+    fileprivate static func bytes(of sector: Int, in content: [UInt8]) -> Range<Int> {
+        let start = min(sector * sectorBytes, content.count)
+        return start..<min(start + sectorBytes, content.count)
     }
 
     private static func directory(of path: String) -> Substring {
@@ -249,10 +310,16 @@ package final class SimulatedFileSystem: FileSystem {
             defer { state.operations += 1 }
             guard let failAt = state.failAt else { return nil }
             let fails = state.failsForGood ? state.operations >= failAt : state.operations == failAt
-            return fails ? state.failureCode : nil
+            guard fails else { return nil }
+            if FileError(operation, path, code: state.failureCode).isFailedSync, !state.retriesSynchronization {
+                state.hasFailedToSynchronize = true
+            }
+            return state.failureCode
         }
         if let code { throw FileError(operation, path, code: code) }
     }
+
+    fileprivate var retriesSynchronization: Bool { state.withLock { $0.retriesSynchronization } }
 
     fileprivate func forgetsToSynchronize(_ path: String) -> Bool {
         state.withLock { $0.forgetsToSynchronize }?(path) ?? false
@@ -397,27 +464,40 @@ private final class SimulatedFile: File {
     }
 
     func writeDurably(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) throws(FileError) {
-        try write(bytes, at: offset)
         let sector = SimulatedFileSystem.sectorBytes
-        let sectors = Int(offset) / sector..<(Int(offset) + bytes.count + sector - 1) / sector
-        try fileSystem.count(.synchronize, path, life: life)
+        let sectors = Set(Int(offset) / sector..<(Int(offset) + bytes.count + sector - 1) / sector)
+        do throws(FileError) { try write(bytes, at: offset) } catch {
+            abandon(sectors, after: error)
+            throw error
+        }
+        try synchronize(sectors)
+    }
+
+    func synchronize() throws(FileError) { try synchronize(nil) }
+
+    /// - Parameter sectors: nil is all.
+    private func synchronize(_ sectors: Set<Int>?) throws(FileError) {
+        do throws(FileError) { try fileSystem.count(.synchronize, path, life: life) } catch {
+            abandon(sectors, after: error)
+            if error.code == EIO, fileSystem.retriesSynchronization { return }
+            throw error
+        }
+        guard sectors != nil || !fileSystem.forgetsToSynchronize(path) else { return }
         node.content.withLock { content in
             SimulatedFileSystem.resize(&content.durable, to: content.visible.count)
-            for number in sectors where content.dirtySectors.remove(number) != nil {
-                let range = number * sector..<min((number + 1) * sector, content.visible.count)
+            for number in sectors.map(content.dirtySectors.intersection) ?? content.dirtySectors {
+                let range = SimulatedFileSystem.bytes(of: number, in: content.visible)
                 content.durable.replaceSubrange(range, with: content.visible[range])
+                content.dirtySectors.remove(number)
             }
         }
     }
 
-    func synchronize() throws(FileError) {
-        try fileSystem.count(.synchronize, path, life: life)
-        guard !fileSystem.forgetsToSynchronize(path) else { return }
+    /// The kernel takes what it could not write for clean. A process that is dead finds out nothing.
+    private func abandon(_ sectors: Set<Int>?, after error: FileError) {
+        guard error.code != EBADF else { return }
         node.content.withLock { content in
-            if content.durable.count != content.visible.count || !content.dirtySectors.isEmpty {
-                content.durable = content.visible
-            }
-            content.dirtySectors = []
+            content.abandon(sectors.map(content.dirtySectors.intersection) ?? content.dirtySectors)
         }
     }
 
@@ -428,7 +508,18 @@ private final class SimulatedFile: File {
         node.content.withLock { SimulatedFileSystem.resize(&$0.visible, to: max(Int(sizeBytes), $0.visible.count)) }
     }
 
-    func dropCached() {}
+    /// What is clean is read from the disk from here on.
+    func dropCached() {
+        node.content.withLock { content in
+            for number in content.abandonedSectors {
+                let range = SimulatedFileSystem.bytes(of: number, in: content.visible)
+                var stored = Array(content.durable[min(range.lowerBound, content.durable.count)...].prefix(range.count))
+                SimulatedFileSystem.resize(&stored, to: range.count)
+                content.visible.replaceSubrange(range, with: stored)
+            }
+            content.abandonedSectors = []
+        }
+    }
 
     func close() {}
 
@@ -441,7 +532,10 @@ private final class SimulatedFile: File {
             content.visible.withUnsafeMutableBytes { visible in
                 UnsafeMutableRawBufferPointer(rebasing: visible[offset..<end]).copyMemory(from: bytes)
             }
-            for number in offset / sector..<(end + sector - 1) / sector { content.dirtySectors.insert(number) }
+            for number in offset / sector..<(end + sector - 1) / sector {
+                content.dirtySectors.insert(number)
+                content.abandonedSectors.remove(number)
+            }
         }
     }
 }

@@ -150,6 +150,8 @@ struct LogRecovery {
                 else { continue }
                 let path = SegmentPool.path(directory, ordinal)
                 let file = try fileSystem.open(path)
+                // The last group may be no more than what a process before wrote; it is in one of these.
+                if ordinal >= metadata.activeSegment { try file.settle() }
                 let start = try file.readBytes(64 << 10, at: 0)
                 switch start.withUnsafeBytes({ SegmentHeader.read($0) }) {
                 case .header(let header, let bytes, let checksum, let isComplete)

@@ -57,8 +57,8 @@ package final class MetadataFile: Sendable {
         var slots: [Slot] = []
         do throws(FileError) {
             file = try fileSystem.open(path)
-            // The newer slot may be no more than what a killed process wrote, and the next write goes over the other one.
-            try file.synchronize()
+            // The newer slot may be no more than what a process before wrote, and the next write goes over the other one.
+            try file.settle()
             for number in 0...1 {
                 let bytes = try file.readBytes(slotBytes, at: UInt64(number * slotDistance))
                 slots.append(bytes.count == slotBytes ? decode(bytes) : .unreadable)

@@ -85,10 +85,19 @@ package final class SegmentPool: Sendable {
         state.withLock { $0.discarded.append(contentsOf: ordinals) }
     }
 
-    /// Prepares segments until enough are ready and removes what is not needed.
-    package func maintain(pause: (@Sendable () -> Void)?) throws(FileError) {
-        while state.withLock({ !$0.isPreparing && $0.prepared.count < spareSegments }) { try prepare(pause: pause) }
-        while try removeNext() {}
+    /// Prepares segments until enough are ready and removes what is not needed, as far as the disk lets it.
+    ///
+    /// - Returns: why a file could not be prepared or removed, and so commands are to be refused; nil: all was done. To be tried again.
+    /// - Throws: a sync has failed: nothing may be tried again, the process must stop.
+    package func maintain(pause: (@Sendable () -> Void)?) throws(StorageError) -> StorageError? {
+        do throws(FileError) {
+            while state.withLock({ !$0.isPreparing && $0.prepared.count < spareSegments }) { try prepare(pause: pause) }
+            while try removeNext() {}
+            return nil
+        } catch {
+            if error.isFailedSync { throw StorageError(error) }
+            return StorageError(error)
+        }
     }
 
     /// - Returns: false when there is nothing to remove, or another thread is at work.

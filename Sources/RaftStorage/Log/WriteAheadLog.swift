@@ -59,10 +59,9 @@ package final class WriteAheadLog: @unchecked Sendable {
 
     package var activeSegment: UInt64 { segment.ordinal }
 
-    /// Makes what recovery read durable and begins a new life of the chain. Before anything else is written.
+    /// Begins a new life of the chain. Before anything else is written.
     func begin() throws(StorageError) {
         try latching { () throws(StorageError) in
-            do throws(FileError) { try segment.file.synchronize() } catch { throw StorageError(error) }
             let size = GroupBuffer.recordBytes(8)
             if segment.position + size.roundedUp(to: segment.sectorBytes) > segment.segmentBytes {
                 try roll(minimumGroupBytes: size)
@@ -144,9 +143,12 @@ package final class WriteAheadLog: @unchecked Sendable {
     }
 
     /// Prepares segments, removes old ones and brings the metadata slots up to date, on this thread.
-    package func maintain() throws(StorageError) {
-        do throws(FileError) { try pool.maintain(pause: nil) } catch { throw StorageError(error) }
+    ///
+    /// - Returns: why there is no room for what comes next, see ``SegmentPool/maintain(pause:)``.
+    package func maintain() throws(StorageError) -> StorageError? {
+        let refusal = try pool.maintain(pause: nil)
         try metadata.update(durableThrough: durableThrough, activeSegment: segment.ordinal)
+        return refusal
     }
 
     /// Marks the end durably. Nothing may be written after.

@@ -6,6 +6,8 @@ internal import Synchronization
 public final class SnapshotWriter: Sendable {
     private struct State {
         var file: (any File)?
+        /// The file has its temporary name, and is this writer's to remove.
+        var isPartial = true
         var writtenBytes: UInt64 = 0
         var checksums = ChunkChecksums()
     }
@@ -23,9 +25,10 @@ public final class SnapshotWriter: Sendable {
         self.store = store
         self.template = template
         self.isReceived = isReceived
-        partialPath = store.directory + "/" + name + SnapshotFormat.partialSuffix
+        let path = store.directory + "/" + name + SnapshotFormat.partialSuffix
+        partialPath = path
         do throws(FileError) {
-            let file = try store.fileSystem.create(partialPath)
+            let file = try store.fileSystem.create(path)
             try file.writeBytes(SnapshotFormat.header(), at: 0)
             if isReceived, let record = SnapshotFormat.received(template) {
                 try file.writeBytes(record, at: SnapshotFormat.receivedStart)
@@ -34,6 +37,8 @@ public final class SnapshotWriter: Sendable {
             }
             state = Mutex(State(file: file))
         } catch {
+            // The next start removes the file when this does not.
+            try? store.fileSystem.remove(path)
             throw StorageError(error)
         }
     }
@@ -121,6 +126,7 @@ public final class SnapshotWriter: Sendable {
                 state.file = nil
             }
             try store.fileSystem.rename(partialPath, to: store.path(descriptor))
+            state.withLock { $0.isPartial = false }
             try store.fileSystem.synchronizeDirectory(store.directory)
         } catch {
             throw StorageError(error)
@@ -129,12 +135,12 @@ public final class SnapshotWriter: Sendable {
 
     /// Removes what was written. Harmless after a failure, and without it: a start removes leftovers too.
     public func abandon() {
-        let file = state.withLock { state in
-            defer { state.file = nil }
-            return state.file
+        let (file, isPartial) = state.withLock { state in
+            defer { (state.file, state.isPartial) = (nil, false) }
+            return (state.file, state.isPartial)
         }
-        guard let file else { return }
-        file.close()
+        file?.close()
+        guard isPartial else { return }
         // The next start removes the file when this does not.
         try? store.fileSystem.remove(partialPath)
     }

@@ -18,8 +18,10 @@ struct Disk {
     private var possible: [DiskImage] = []
     /// What was durable before damage took some of it, until the node has it again.
     private(set) var damaged: DiskImage?
-    /// Something rotted since the last start.
+    /// Something rotted since the last start, and stands there still.
     private(set) var isRotten = false
+    /// How many starts gave up a damaged log.
+    private(set) var quarantines = 0
     /// Handed over, oldest first; the first ``inFlight`` are being written.
     private var waiting: [WriteBatch] = []
     private var inFlight = 0
@@ -79,6 +81,17 @@ struct Disk {
         }
         for batch in waiting.prefix(inFlight) { try image.write(batch, mutant) }
         return written(last)
+    }
+
+    /// - Returns: nil when it failed and may be tried again.
+    /// - Throws: what has failed ends the process.
+    private func attempt<Value>(_ work: () throws(StorageError) -> Value) throws(StorageError) -> Value? {
+        do throws(StorageError) {
+            return try work()
+        } catch {
+            if error.isFailedSync, mutant != .takesFailedSyncForFull { throw error }
+            return nil
+        }
     }
 
     private mutating func written(_ last: WriteSequence) -> Outcome {
@@ -179,6 +192,7 @@ struct Disk {
                 "n\(node + 1) was in \(image.hardState), and begins anew in \(restored.hardState) above "
                     + "\(lostThrough?.description ?? "nothing")")
         }
+        quarantines += 1
         damaged = damaged ?? image
         image = restored
     }
@@ -199,10 +213,17 @@ struct Disk {
     mutating func healed() { damaged = nil }
 
     /// - Returns: whether there is room for what comes next.
-    func reserve() -> Bool {
+    /// - Throws: what ends the process.
+    func reserve() throws(StorageError) -> Bool {
         guard let files else { return true }
-        return (try? files.reserve()) ?? false
+        do throws(StorageError) { return try files.reserve() == nil } catch {
+            if mutant == .takesFailedSyncForFull { return false }
+            throw error
+        }
     }
+
+    /// A sync has failed in this life of the process. What comes of a failed write of the log is for the other oracles to find.
+    var hasFailedSync: Bool { mutant != .goesOnAfterFailedSync && files?.hasFailedSync ?? false }
 
     // MARK: What only a broken disk does
 
@@ -211,6 +232,15 @@ struct Disk {
         guard let path = files?.rot() else { return nil }
         isRotten = true
         return path
+    }
+
+    /// What had rotted may have been replaced or removed.
+    ///
+    /// - Returns: whether it has.
+    mutating func isRidOfRot() -> Bool {
+        guard isRotten, let files, !files.isDecayed else { return false }
+        isRotten = false
+        return true
     }
 
     /// Rolls durable state back.
@@ -225,10 +255,10 @@ struct Disk {
     // MARK: Snapshots
 
     /// - Returns: whether it is in its place.
-    mutating func store(_ descriptor: SnapshotDescriptor, _ bytes: [UInt8]) -> Bool {
+    /// - Throws: what ends the process, as the others do.
+    mutating func store(_ descriptor: SnapshotDescriptor, _ bytes: [UInt8]) throws(StorageError) -> Bool {
         if let files {
-            do throws(StorageError) { try files.store(descriptor, bytes) } catch { return false }
-            return true
+            return try attempt { () throws(StorageError) in try files.store(descriptor, bytes) } != nil
         }
         snapshots.removeAll { $0.descriptor == descriptor }
         snapshots.append((descriptor, bytes))
@@ -236,16 +266,22 @@ struct Disk {
     }
 
     /// Removes files older than the one the durable log names, unless a transfer uses them.
-    mutating func prune(keeping used: [SnapshotDescriptor]) {
+    mutating func prune(keeping used: [SnapshotDescriptor]) throws(StorageError) {
         guard let named = image.snapshot else { return }
-        // What cannot be removed now is removed with the next.
-        if let files { return (try? files.prune(keeping: used + [named])) ?? () }
+        if let files {
+            // What cannot be removed now is removed with the next.
+            _ = try attempt { () throws(StorageError) in try files.prune(keeping: used + [named]) }
+            return
+        }
         snapshots.removeAll { $0.descriptor.index < named.index && !used.contains($0.descriptor) }
     }
 
-    func snapshot(_ descriptor: SnapshotDescriptor) -> [UInt8]? {
-        if let files { return try? files.read(descriptor) }
-        return snapshots.first { $0.descriptor == descriptor }?.bytes
+    func snapshot(_ descriptor: SnapshotDescriptor) throws(StorageError) -> [UInt8] {
+        if let files { return try files.read(descriptor) }
+        guard let found = snapshots.first(where: { $0.descriptor == descriptor }) else {
+            throw StorageError(.snapshotMissing, "\(descriptor.id)", path: "")
+        }
+        return found.bytes
     }
 
     enum Receipt {
@@ -256,11 +292,12 @@ struct Disk {
 
     mutating func receive(
         _ descriptor: SnapshotDescriptor, offset: UInt64, bytes: [UInt8], isLast: Bool
-    ) -> Receipt {
+    ) throws(StorageError) -> Receipt {
         if let files {
-            guard let through = try? files.receive(descriptor, offset: offset, bytes: bytes, isLast: isLast) else {
-                return .failed
+            let received = try attempt { () throws(StorageError) in
+                try files.receive(descriptor, offset: offset, bytes: bytes, isLast: isLast)
             }
+            guard let through = received else { return .failed }
             return isLast ? .installed : .written(through)
         }
         if offset == 0 { incoming = (descriptor, []) }
@@ -272,6 +309,6 @@ struct Disk {
         guard UInt64(received.count) == descriptor.sizeBytes, CRC32C.checksum(received) == descriptor.checksum else {
             return .failed
         }
-        return store(descriptor, received) ? .installed : .failed
+        return try store(descriptor, received) ? .installed : .failed
     }
 }

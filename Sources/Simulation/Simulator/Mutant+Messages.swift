@@ -44,6 +44,11 @@ extension Mutant {
         }
     }
 
+    /// What is read of a snapshot in place of what was checked; nil when it is read as it should be.
+    func readsSnapshot(_ descriptor: SnapshotDescriptor, of node: SimulatedNode) -> [UInt8]? {
+        self == .servesDamage ? node.disk.files?.readUnchecked(descriptor) : nil
+    }
+
     /// Whether the message leaves although its write is not durable.
     func releases(_ message: Message) -> Bool {
         switch (self, message) {
@@ -67,6 +72,21 @@ extension Mutant {
             append.commit = max(append.commit, status.durable, status.peers.map(\.match).max() ?? .zero)
             return .appendEntries(append)
         case (.neverSendsSnapshots, .installSnapshot): return nil
+        case (.servesDamage, .installSnapshot(var chunk)):
+            guard let bytes = readsSnapshot(chunk.descriptor, of: from) else { return message }
+            chunk.descriptor.checksum = CRC32C.checksum(bytes)
+            return .installSnapshot(chunk)
+        case (.probesOnce, .appendEntries(let append)):
+            return append.entries.isEmpty && from.probes(to.id, behind: append.previous.index) ? nil : message
+        case (.heartbeatsNameTheEnd, .appendEntries(var append)):
+            if append.entries.isEmpty { append.previous = from.raft.status.last }
+            return .appendEntries(append)
+        case (.refusesFormerLeaders, .preVoteResponse(var response)):
+            if to.hasLed { response.isGranted = false }
+            return .preVoteResponse(response)
+        case (.demotedConfirmNoReads, .appendEntriesResponse(var response)):
+            if configuration.isJoint, !configuration.incoming.contains(from.id) { response.readSequence = .zero }
+            return .appendEntriesResponse(response)
         case (.learnersRefuseVotes, .preVoteResponse(var response)):
             if !from.raft.configuration.isVoter(from.id) { response.isGranted = false }
             return .preVoteResponse(response)
@@ -113,6 +133,8 @@ extension Mutant {
             return request.term <= node.raft.currentTerm ? nil : message
         case (.ignoresOldTerms, .requestVote), (.ignoresOldTerms, .appendEntries):
             return message.term < node.raft.currentTerm ? nil : message
+        // It asks whether it would be elected, and nobody says so while the leader lives.
+        case (.ordersAskFirst, .timeoutNow): return nil
         case (.lateAnswersConfirmReads, .appendEntriesResponse(var response)):
             guard node.raft.currentRole == .leader, response.term == node.raft.currentTerm else { return message }
             response.readSequence = node.raft.readRound
@@ -124,6 +146,11 @@ extension Mutant {
 }
 
 extension SimulatedNode {
+    /// Whether this leader looks where the follower's log agrees, at or behind an entry that it is not known to have.
+    fileprivate func probes(_ follower: NodeID, behind index: LogIndex) -> Bool {
+        raft.status.peers.contains { $0.id == follower && $0.state == .probe && $0.match < index }
+    }
+
     /// What the quorums of its configuration have on disk, as this leader knows it, whatever its term.
     fileprivate var agreedByCounting: LogIndex {
         let status = raft.status

@@ -7,7 +7,7 @@ extension Mutant {
             .elections
         case .switchesWithoutJoint, .leavesJointEarly, .stacksChanges, .changesBeforeOwnTerm, .forgetsToLeave,
             .addsNodesNeverStarted, .countsRemovedLeader, .ignoresOldVoters, .keepsTruncatedConfiguration,
-            .snapshotsFirstConfiguration, .learnersRefuseVotes, .removedNodesCampaign:
+            .snapshotsFirstConfiguration, .learnersRefuseVotes, .removedNodesCampaign, .demotedConfirmNoReads:
             .members
         case .deposedLeaderRenews, .deposedLeaderExpires, .newLeaderKeepsDeadlines, .graceShorterThanLease: .sessions
         case .commitsWithoutHolders, .forgetsSilentHolders, .newLeaderForgetsHolders,
@@ -15,6 +15,9 @@ extension Mutant {
             .looksAtLeaseLast:
             .names
         case .lateAnswersConfirmReads, .newLeaderIgnoresLease, .leaseSurvivesTransfer: .reads
+        case .retriesFailedSync, .takesFailedSyncForFull, .ignoresScrub, .repairsKeepLog, .servesDamage,
+            .damageTakenForEnd:
+            .disks
         default: nil
         }
     }
@@ -31,6 +34,8 @@ extension Mutant {
         case .answersBeforeCommit: "redpanda #3003"
         case .forgetsRequestIDs: "dissertation §6.3"
         case .claimsMissingEntries: "openraft #584"
+        case .probesOnce: "etcd-io/raft PR #52"
+        case .heartbeatsNameTheEnd: "openraft #1500; etcd #1366"
         case .grantsEveryVote: "Raft §5.2, §5.4.1"
         case .switchesWithoutJoint: "Raft §6"
         case .leavesJointEarly: "camunda #60086"
@@ -47,6 +52,9 @@ extension Mutant {
         case .commitsByMaximum: "openraft #1802"
         case .readsBeforeOwnTerm: "etcd #7331; redpanda #5025; etcd-io/raft PR #105"
         case .lateAnswersConfirmReads: "etcd #20418 (Antithesis 2025); etcd-io/raft PR #397"
+        case .demotedConfirmNoReads: "scylla PR #29226"
+        case .readsOnceRestarted: "openraft PR #1825"
+        case .snapshotsStrandReads: "openraft #1761"
         case .newLeaderIgnoresLease: "LeaseGuard (2025); sofa-jraft #25"
         case .leaseSurvivesTransfer: "openraft PR #1748; tikv PR #1595"
         case .commitsWithoutHolders: "Gray and Cheriton (1989); Hermes (2020)"
@@ -71,12 +79,22 @@ extension Mutant {
         case .keepsLogUnderSnapshot: "hashicorp/raft #697 (Antithesis 2026)"
         case .learnersRefuseVotes: "etcd PR #10998"
         case .removedNodesCampaign: "hashicorp/raft #524; etcd #11038"
+        case .refusesFormerLeaders: "hashicorp/raft #606"
+        case .grantsDefendLeaders: "hashicorp/raft PR #609"
+        case .lateGrantsCount: "openraft PR #1846"
+        case .gapsAreNoWord: "redpanda #30815"
+        case .ordersBeforeLevel: "redpanda #2606; hashicorp/raft PR #581; openraft #1805"
+        case .ordersAskFirst: "canonical/raft #203"
         case .ignoresOldTerms: "etcd #8243; canonical/raft #279; openraft #1796"
         case .electionsWithoutPreVote: "Cloudflare outage (2020); CockroachDB #107060"
         case .reusesRequestNumbers: "VRR paper, by TigerBeetle's client_sessions.zig"
         case .oldAppendsTruncate: "openraft 9540c904"
         case .leadsWithHungDisk: "etcd #15247; LeaseGuard (2025)"
         case .goesOnAfterFailedSync: "CockroachDB PR #37102; Rebello, ATC 2020"
+        case .retriesFailedSync: "PostgreSQL, fsync errors (2018); Rebello, ATC 2020"
+        case .takesFailedSyncForFull: "PostgreSQL, fsync errors (2018)"
+        case .ignoresScrub, .repairsKeepLog: "Ganesan, FAST 2017"
+        case .servesDamage: "Redis, by Ganesan, FAST 2017"
         case .acknowledgesWhatDidNotFit: "canonical/raft #372; dqlite #190"
         case .refusesTornTail: "etcd #5230; etcd #6515"
         case .forgetsAnswers: "dissertation §6.3"
@@ -114,8 +132,11 @@ extension Mutant {
             .keepsTruncatedConfiguration, .snapshotsFirstConfiguration:
             [.configurationSafety]
         case .forgetsToLeave, .addsNodesNeverStarted, .neverSendsSnapshots, .learnersRefuseVotes,
-            .ignoresOldTerms, .leadsWithHungDisk, .refusesTornTail:
+            .ignoresOldTerms, .leadsWithHungDisk, .refusesTornTail, .ignoresScrub, .repairsKeepLog, .probesOnce,
+            .heartbeatsNameTheEnd, .refusesFormerLeaders, .grantsDefendLeaders, .ordersAskFirst, .demotedConfirmNoReads,
+            .snapshotsStrandReads:
             [.liveness]
+        case .lateGrantsCount, .gapsAreNoWord, .ordersBeforeLevel: [.stability]
         case .removedNodesCampaign, .electionsWithoutPreVote: [.liveness, .stability]
         case .countsRemovedLeader, .ignoresOldVoters:
             [.committedIsDurable, .electionSafety, .leaderCompleteness, .liveness]
@@ -133,15 +154,18 @@ extension Mutant {
         case .readsWithoutRound, .readsAnywhere, .readsBeforeOwnTerm, .forgetsRequestIDs, .newLeaderIgnoresLease,
             .leaseSurvivesTransfer, .lateAnswersConfirmReads, .commitsWithoutHolders, .forgetsSilentHolders,
             .newLeaderForgetsHolders, .leasesCountFromReceipt,
-            .answersBeforeBase, .answersPending, .leaseKeptOverRestart, .looksAtLeaseLast:
+            .answersBeforeBase, .answersPending, .leaseKeptOverRestart, .looksAtLeaseLast, .readsOnceRestarted:
             [.linearizability]
         case .forgetsAnswers: [.exactlyOnce]
         // Either an answer that belongs to another request, or none for ever.
         case .reusesRequestNumbers: [.linearizability, .history, .liveness]
         case .answersBeforeCommit: [.linearizability, .history]
         case .tearsCompaction, .storesUnsynced, .installsUnsynced, .forgetsSnapshotNames, .forgetsSegmentNames,
-            .trustsUnsyncedTail:
+            .trustsUnsyncedTail, .retriesFailedSync:
             [.durability]
+        case .takesFailedSyncForFull: [.failStop]
+        // At whoever restores it.
+        case .servesDamage: [.durability, .stateHash]
         // At the next start, or when somebody is to be sent it; without files, when it is to be restored.
         case .compactsBeforeSnapshot: [.durability, .driverContract]
         case .snapshotsAheadOfIndex, .appliesByOwnClock: [.stateHash]

@@ -19,6 +19,10 @@ package enum Mutant: String, CaseIterable, Sendable {
     case forgetsRequestIDs
     /// A follower that misses entries says that it has them.
     case claimsMissingEntries
+    /// A lost probe of a follower's log is not repeated.
+    case probesOnce
+    /// Heartbeats name the end of the leader's log, which the follower may not have.
+    case heartbeatsNameTheEnd
     /// Every answer to a request for a vote says yes.
     case grantsEveryVote
     /// Voters are changed in one step, without joint consensus (dissertation §4.2).
@@ -51,6 +55,12 @@ package enum Mutant: String, CaseIterable, Sendable {
     case readsBeforeOwnTerm
     /// Any answer confirms the read round that is out, however long ago it was asked for.
     case lateAnswersConfirmReads
+    /// In joint consensus the word of a voter on its way out confirms no read.
+    case demotedConfirmNoReads
+    /// A node that started anew answers reads as soon as it has applied what it hears is committed.
+    case readsOnceRestarted
+    /// Reads that wait when a snapshot takes the place of the state are forgotten.
+    case snapshotsStrandReads
     /// A new leader commits while the one before may still read by its lease.
     case newLeaderIgnoresLease
     /// Whoever told another to take over at once goes on reading by its lease.
@@ -99,6 +109,18 @@ package enum Mutant: String, CaseIterable, Sendable {
     case learnersRefuseVotes
     /// Removed nodes go on standing for election, and are taken seriously.
     case removedNodesCampaign
+    /// Whoever has led is given no pre-vote.
+    case refusesFormerLeaders
+    /// Whoever gives a pre-vote defends its silent leader anew.
+    case grantsDefendLeaders
+    /// Pre-votes of an earlier round count for the present one.
+    case lateGrantsCount
+    /// An append behind a gap in the log does not count as a word of the leader.
+    case gapsAreNoWord
+    /// Whoever is told to take over may not have the leader's log.
+    case ordersBeforeLevel
+    /// Whoever is told to take over asks for pre-votes first.
+    case ordersAskFirst
     /// Requests of an old term are dropped without an answer.
     case ignoresOldTerms
     /// Nobody asks before spending a term, and nobody defends a live leader.
@@ -111,12 +133,22 @@ package enum Mutant: String, CaseIterable, Sendable {
     case leadsWithHungDisk
     /// A failed write or sync is taken for done.
     case goesOnAfterFailedSync
+    /// A sync that failed is tried again, and then taken for done.
+    case retriesFailedSync
+    /// A sync that fails in maintenance or of a snapshot is taken for a full disk.
+    case takesFailedSyncForFull
     /// What the full disk had no room for is taken for written.
     case acknowledgesWhatDidNotFit
     /// A write that a crash cut off is taken for damage.
     case refusesTornTail
     /// Damage is taken for the end of the log.
     case damageTakenForEnd
+    /// What the scrub finds damaged is left as it is.
+    case ignoresScrub
+    /// The snapshot that makes up for damage leaves the damaged log behind it.
+    case repairsKeepLog
+    /// A snapshot is sent as it is read, with the checksum of that.
+    case servesDamage
     /// The answers kept for retries are forgotten now and then, by all nodes alike.
     case forgetsAnswers
     /// Commands are applied with the node's own clock instead of the leader's stamp.

@@ -17,19 +17,21 @@ final class NodeFiles {
         var damage: StorageError?
     }
 
-    private let fileSystem = SimulatedFileSystem()
-    private let options: StorageOptions
+    let fileSystem = SimulatedFileSystem()
+    let options: StorageOptions
     private let entropy: @Sendable () -> UInt64
-    private var random: SeededRandom
-    private var directory: DataDirectory?
+    var random: SeededRandom
+    private(set) var directory: DataDirectory?
     private var log: WriteAheadLog?
     /// Where the last write that was told of lies; what is before it in the log has left word of itself in it.
-    private var lastGroup: (path: String, offset: Int)?
+    private(set) var lastGroup: (path: String, offset: Int)?
     /// Of a thousand pieces of work so many end in the middle; of writes a tenth of that, because there are so many.
     private var deathPerMille: Int
+    /// The next work that is no write of the log fails at one of its operations.
+    private var failsOtherWork = false
     /// How many did.
     private(set) var deaths = 0
-    private static let path = "/data"
+    static let path = "/data"
 
     /// - Parameter segmentBytes: how large a file of the log is.
     init(
@@ -56,12 +58,16 @@ final class NodeFiles {
         }
         self.deathPerMille = deathPerMille
         if let mutant { fileSystem.forgetSynchronizations { mutant.forgetsToSynchronize($0) } }
+        if mutant == .retriesFailedSync { fileSystem.retrySynchronizations() }
     }
 
     // MARK: Deaths
 
     /// The process died in what was asked last.
     var isDead: Bool { fileSystem.isStopped }
+
+    /// Whether a sync has failed in this life.
+    var hasFailedSync: Bool { fileSystem.hasFailedToSynchronize }
 
     /// Does something to the files, or the beginning of it.
     ///
@@ -70,6 +76,10 @@ final class NodeFiles {
     private func mayDie<Result>(
         share: Int = 1, _ work: () throws(StorageError) -> Result
     ) throws(StorageError) -> Result {
+        if share == 1, failsOtherWork {
+            failsOtherWork = false
+            fileSystem.failOperation(random.int(in: 0...12))
+        }
         guard deathPerMille > 0, random.chance(deathPerMille, in: 1000 * share) else { return try work() }
         stopSoon()
         defer { if !isDead { fileSystem.stop(after: nil) } }
@@ -98,16 +108,11 @@ final class NodeFiles {
 
     /// Reserves the space that is needed next, as another thread of the node does.
     ///
-    /// - Returns: whether there is enough.
-    func reserve() throws(StorageError) -> Bool {
-        guard let log, log.pool.wantsWork else { return true }
-        do throws(StorageError) {
-            try mayDie { () throws(StorageError) in try log.maintain() }
-            return true
-        } catch {
-            guard error.code == .outOfSpace else { throw error }
-            return false
-        }
+    /// - Returns: why there is none; nil: there is.
+    /// - Throws: what ends the process.
+    func reserve() throws(StorageError) -> StorageError? {
+        guard let log, log.pool.wantsWork else { return nil }
+        return try mayDie { () throws(StorageError) in try log.maintain() }
     }
 
     /// Nothing is being written for the moment: the log may say so, without a sync.
@@ -140,7 +145,7 @@ final class NodeFiles {
         do throws(StorageError) {
             return try mayDie { () throws(StorageError) in try open() }
         } catch {
-            if isDead { end() }
+            if isDead { end() } else { fileSystem.kill() }
             throw error
         }
     }
@@ -165,42 +170,23 @@ final class NodeFiles {
 
     // MARK: Faults
 
-    /// One of the next operations fails, and with it whatever it was for.
-    func failSoon() { fileSystem.failOperation(random.int(in: 0...5)) }
+    /// One of the next operations fails, and with it whatever it was for: mostly a write of the log, because there are so many, or
+    /// one of the next work of any other kind.
+    func failSoon() {
+        failsOtherWork = random.chance(1, in: 2)
+        if !failsOtherWork { fileSystem.failOperation(random.int(in: 0...5)) }
+    }
 
     /// The disk works again, with room enough, and no process dies any more.
     func repair() {
         deathPerMille = 0
+        failsOtherWork = false
         fileSystem.failOperation(nil)
         fileSystem.setFreeBytes(.max)
     }
 
     /// - Parameter bytes: how much files may still grow; nil is without end.
     func setFreeBytes(_ bytes: Int?) { fileSystem.setFreeBytes(bytes ?? .max) }
-
-    /// Bits flip in one place that was synced long ago: not in what the last write brought, nor in both slots of the metadata.
-    ///
-    /// - Returns: the file; nil when there is nothing old enough.
-    func rot() -> String? {
-        guard let path = random.pick(fileSystem.paths.filter { !$0.hasSuffix("/LOCK") }) else { return nil }
-        var limit = Int.max
-        if path.hasSuffix("/metadata") {
-            limit = 512
-        } else if let lastGroup, path == lastGroup.path {
-            limit = lastGroup.offset
-        }
-        var isChanged = false
-        fileSystem.alter(path) { bytes in
-            let end = min(limit, bytes.count)
-            guard end > 0 else { return }
-            let start = random.int(in: 0...end - 1)
-            for offset in start..<min(end, start + random.int(in: 1...64)) {
-                bytes[offset] ^= UInt8(truncatingIfNeeded: random.next() | 1)
-            }
-            isChanged = true
-        }
-        return isChanged ? path : nil
-    }
 
     // MARK: Snapshots
 
@@ -229,7 +215,14 @@ final class NodeFiles {
         return try Self.read(descriptor, from: snapshots)
     }
 
-    private static func read(
+    /// The content as it stands in the file, right or wrong.
+    func readUnchecked(_ descriptor: SnapshotDescriptor) -> [UInt8]? {
+        directory.flatMap { fileSystem.contents($0.snapshots.path(descriptor)) }.map { file in
+            Array(file.dropFirst(4096).prefix(Int(descriptor.sizeBytes)))
+        }
+    }
+
+    static func read(
         _ descriptor: SnapshotDescriptor, from snapshots: SnapshotStore
     ) throws(StorageError) -> [UInt8] {
         let reader = try snapshots.open(descriptor)

@@ -1,6 +1,7 @@
 import Coordination
 import EsperTypes
 import RaftCore
+import RaftStorage
 
 /// Everything that can be due at a moment of a run. Nodes and clients go by their position.
 ///
@@ -35,6 +36,10 @@ enum Occurrence {
     /// The node looks again whether its disk has room.
     case reserve(node: Int, life: UInt32)
     case resume(node: Int)
+    /// The node reads back what was stored long ago.
+    case scrub(node: Int, life: UInt32)
+    /// What the node found in its files lets it not go on.
+    case stop(node: Int, life: UInt32)
     case fault
     /// The operator may ask for another membership.
     case membership
@@ -48,6 +53,8 @@ enum WorkerResult {
     case event(Event)
     case snapshot(SnapshotDescriptor, bytes: [UInt8], retainFrom: UInt64)
     case received(SnapshotDescriptor, offset: UInt64, bytes: [UInt8], isLast: Bool)
+    /// A snapshot could not be read for a peer.
+    case unreadable(SnapshotDescriptor, to: NodeID, StorageError)
 }
 
 /// What comes back.

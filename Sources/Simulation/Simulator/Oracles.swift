@@ -25,15 +25,17 @@ struct Oracles {
     private var committed: [Committed] = []
     private(set) var elections = 0
     private(set) var configurations: ConfigurationOracle
+    var candidacies: CandidacyOracle
     private let founders: Configuration
     var requests = RequestOracle()
     var sessions: SessionOracle
     var watches = WatchOracle()
 
-    init(founders: Configuration, maximumDrift: Int) {
+    init(founders: Configuration, nodes: Int, maximumDrift: Int) {
         sessions = SessionOracle(maximumDrift: maximumDrift)
         self.founders = founders
         configurations = ConfigurationOracle(founders: founders)
+        candidacies = CandidacyOracle(nodes: nodes)
     }
 
     var committedThrough: LogIndex { LogIndex(UInt64(committed.count)) }

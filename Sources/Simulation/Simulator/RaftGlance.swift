@@ -39,11 +39,15 @@ extension RaftNode {
 
     mutating func isDue(at now: Instant) -> Bool { now >= nextDeadline }
 
+    mutating func follows(_ node: NodeID, in term: Term) -> Bool { currentLeader == node && currentTerm == term }
+
     mutating func verify(tail: Int) { checkInvariants(tail: tail) }
 
     mutating func find(_ index: LogIndex) -> Entry? { entry(at: index) }
 
     mutating func snapshotsOnTheirWay() -> [SnapshotDescriptor] { status.snapshotsInUse }
+
+    mutating func newestSnapshot() -> SnapshotDescriptor? { status.snapshot }
 
     mutating func basis(at index: LogIndex) -> SnapshotBasis? { snapshotBasis(at: index) }
 }

@@ -68,6 +68,7 @@ public enum SeedRunner {
         case sessions
         case reads
         case names
+        case disks
 
         package func plan(seed: UInt64) -> SimulationPlan {
             switch self {
@@ -76,6 +77,7 @@ public enum SeedRunner {
             case .sessions: SimulationPlan(sessionStorm: seed)
             case .reads: SimulationPlan(readStorm: seed)
             case .names: SimulationPlan(nameStorm: seed)
+            case .disks: SimulationPlan(diskStorm: seed)
             }
         }
     }

@@ -58,8 +58,11 @@ public struct Shrinker {
         for (kind, name) in SimulationPlan.Faults.named where plan.activeFaults.contains(kind) {
             attempt("faults of kind \(name)") { $0.skippedKinds.insert(kind) }
         }
+        dropNodes()
         attempt("changes of membership") { $0.membership = nil }
         attempt("snapshots") { $0.snapshotAfter = nil }
+        attempt("the scrub") { $0.scrubInterval = nil }
+        attempt("housekeeping") { $0.housekeeping = nil }
         attempt("lost messages") { $0.network.lossPerMille = 0 }
         attempt("duplicates") { $0.network.duplicatePerMille = 0 }
         attempt("late messages") { $0.network.spikePerMille = 0 }
@@ -88,6 +91,22 @@ public struct Shrinker {
             attempt("other luck") { $0.variation = variation }
         }
         return best.counters.steps < before * 9 / 10 && runs < maximumRuns
+    }
+
+    /// One node after the other; with fewer, chance brings something else, so that each is tried with several kinds of luck.
+    private mutating func dropNodes() {
+        while plan.nodes > 1 {
+            let variations = plan.variation...plan.variation + 4
+            let isDropped = variations.contains { variation in
+                attempt("a node") {
+                    $0.nodes -= 1
+                    $0.variation = variation
+                    // Those that wait to be added go first.
+                    if let membership = $0.membership { $0.membership?.founders = min(membership.founders, $0.nodes) }
+                }
+            }
+            guard isDropped else { return }
+        }
     }
 
     /// Single faults: the later ones first, half of them, then a quarter, down to one at a time.

@@ -2,6 +2,7 @@ import CacheCore
 import Coordination
 import EsperTypes
 import RaftCore
+import RaftStorage
 
 /// What waits for a node's next turn.
 enum Input {
@@ -11,6 +12,7 @@ enum Input {
     case read(ClientRequest)
     /// A command that somebody else encoded.
     case propose(Proposal)
+    case scrubbed(Scrubber.Report)
 
     /// By which it came: from a peer, by its number, or from clients and the node itself.
     var connection: Int {
@@ -64,12 +66,21 @@ final class SimulatedNode {
     /// Expiries that it proposed as leader, and which sessions they end.
     @exclusivity(unchecked) var expiries: [UInt64: [SessionID]] = [:]
     @exclusivity(unchecked) var hasLed = false
+    /// When, by its own clock, it last took in a message of the leader that it follows.
+    @exclusivity(unchecked) var leaderHeardAt: Instant?
+    /// When it last gave a pre-vote, and reads that it will not answer: for mistakes made on purpose.
+    @exclusivity(unchecked) var preVoteGivenAt: UInt64?
+    @exclusivity(unchecked) var strandedReads: Set<UInt64> = []
     /// Who watches here, and what waits to be sent to them.
     @exclusivity(unchecked) var watching: [WatchID: (watcher: Int, connection: UInt32)] = [:]
     @exclusivity(unchecked) var deliveries: [WatchDelivery] = []
 
     @exclusivity(unchecked) var appliedSinceSnapshot = 0
     @exclusivity(unchecked) var isSnapshotRunning = false
+    /// What was found damaged, and is not made up for yet.
+    @exclusivity(unchecked) var repair = StorageRepair()
+    /// When its files were last looked at for damage that nobody repairs, by their operations, and whether there was any.
+    @exclusivity(unchecked) var neglect: (operations: Int, isFound: Bool)?
     /// The worker does one thing after the other.
     @exclusivity(unchecked) var workerFreeAt: UInt64 = 0
 

@@ -34,9 +34,11 @@ public struct SimulationFailure: Error, Hashable, Sendable, CustomStringConverti
         case watch
         /// What was durable is there after a crash, and enough to start from.
         case durability
+        /// A process ends when a sync has failed, whatever was to be made durable.
+        case failStop
         /// The healed cluster did not recover in time.
         case liveness
-        /// Once recovered, and with nothing wrong any more, leader and term stay.
+        /// Nobody tries to lead without a right to; once recovered, and with nothing wrong any more, leader and term stay.
         case stability
         /// The recorder of the history is broken, or its judge gave up.
         case history

@@ -8,7 +8,8 @@ extension SimulationPlan: CustomStringConvertible {
             network \(network.isOrdered ? "ordered" : "unordered") loss \(network.lossPerMille)‰ \
             duplicates \(network.duplicatePerMille)‰ spikes \(network.spikePerMille)‰, \
             \(workload.clients) clients on \(workload.keys) keys, \
-            \(housekeeping.map { "history of \($0.keptRevisions) revisions, " } ?? "")snapshots \(snapshotAfter.map { "after \($0)" } ?? "never"), faults \(names.joined(separator: " "))
+            \(housekeeping.map { "history of \($0.keptRevisions) revisions, " } ?? "")snapshots \(snapshotAfter.map { "after \($0)" } ?? "never"), \
+            \(scrubInterval.map { "a scrub after \($0 / Self.millisecond) ms" } ?? "no scrub"), faults \(names.joined(separator: " "))
             """
     }
 }

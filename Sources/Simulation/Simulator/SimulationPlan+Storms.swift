@@ -94,6 +94,34 @@ extension SimulationPlan {
         answerByLease(for: random.int(in: 60...400))
     }
 
+    /// The plan of a seed, with bits that rot, operations on files that fail and disks that fill up all the time, and many short files.
+    package init(diskStorm seed: UInt64) {
+        self.init(seed: seed)
+        var random = SeededRandom(seed: seed ^ 0x6469_736b)
+        let ms = Self.millisecond
+        nodes = [3, 3, 5][random.int(in: 0...2)]
+        membership = nil
+        disk.segmentBytes = [4096, 4096, 8192][random.int(in: 0...2)]
+        faults = [.bitRot, .diskError]
+        for kind in [Faults.crash, .leaderCrash, .isolate, .diskFull, .crashAtPoint] where random.chance(1, in: 2) {
+            faults.insert(kind)
+        }
+        crashPointPerMille = faults.contains(.crashAtPoint) ? random.int(in: 1...50) : 0
+        faultInterval = random.int(in: 20...150) * ms
+        faultDuration = random.int(in: 20...400) * ms
+        scrubInterval = random.chance(1, in: 3) ? nil : random.int(in: 20...400) * ms
+        if random.chance(1, in: 2) {
+            // Whoever was away is sent a snapshot.
+            faults.formUnion([.isolate, .crash])
+            snapshotAfter = random.int(in: 5...20)
+            retainedEntries = 0
+            raft.maximumRetainedBytes = 0
+        } else {
+            snapshotAfter = random.chance(1, in: 2) ? nil : random.int(in: 5...80)
+            retainedEntries = random.int(in: 0...80)
+        }
+    }
+
     /// Five nodes with the timeouts and bounds of a node in service, for a minute, with a fault about every second.
     package init(benchmark seed: UInt64) {
         self.init(seed: seed)
@@ -112,6 +140,7 @@ extension SimulationPlan {
         sessions.ttl = 1500 * ms
         watchers = 2
         housekeeping = HousekeepingPlan(interval: 1000 * ms, keptRevisions: 100)
+        scrubInterval = 1000 * ms
         faults = Faults(Faults.passing)
         faultInterval = 1000 * ms
         faultDuration = 500 * ms

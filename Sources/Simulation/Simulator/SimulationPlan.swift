@@ -142,6 +142,8 @@ public struct SimulationPlan: Hashable, Sendable {
     public var watchers: Int
     /// Keys lose their history, and audit records that were taken are forgotten, now and then; nil is never.
     public var housekeeping: HousekeepingPlan?
+    /// How long after a pass a node reads back again what it has stored, in nanoseconds; nil is never.
+    public var scrubInterval: Int?
     /// Bytes of events that may be on their way to one watcher.
     public var watchCredit: Int
     public var faults: Faults
@@ -257,6 +259,8 @@ public struct SimulationPlan: Hashable, Sendable {
         var leases = SeededRandom(seed: seed ^ 0x6e61_6d65)
         let length = heartbeat * leases.int(in: 4...20)
         if leases.chance(1, in: 4) { answerByLease(for: length) }
+        var scrubs = SeededRandom(seed: seed ^ 0x7363_7275)
+        scrubInterval = scrubs.chance(1, in: 4) ? nil : scrubs.int(in: 20...1500) * ms
         if random.chance(1, in: 8) {
             becomeElectionStorm()
         } else if random.chance(1, in: 3) {

@@ -39,6 +39,15 @@ public struct SimulationCounters: Hashable, Sendable {
     public var diskFailures = 0
     public var fullDisks = 0
     public var rots = 0
+    /// Other work on files whose sync failed, which stopped the node.
+    public var failedSyncs = 0
+    /// Passes of the scrub, damages that they found, and damaged snapshots that were met when a peer was to be sent them.
+    public var scrubs = 0
+    public var damagesScrubbed = 0
+    public var damagesRead = 0
+    /// How often a node that ran on got rid of all that had rotted, and how often a start gave up a damaged log.
+    public var repairs = 0
+    public var quarantines = 0
     public var snapshots = 0
     public var compactions = 0
     public var installedSnapshots = 0
@@ -79,6 +88,12 @@ public struct SimulationCounters: Hashable, Sendable {
         left.diskFailures += right.diskFailures
         left.fullDisks += right.fullDisks
         left.rots += right.rots
+        left.failedSyncs += right.failedSyncs
+        left.scrubs += right.scrubs
+        left.damagesScrubbed += right.damagesScrubbed
+        left.damagesRead += right.damagesRead
+        left.repairs += right.repairs
+        left.quarantines += right.quarantines
         left.snapshots += right.snapshots
         left.compactions += right.compactions
         left.installedSnapshots += right.installedSnapshots

@@ -35,7 +35,7 @@ extension Simulator {
         scheduleTurn(node)
     }
 
-    /// Something stored long ago cannot be read any more; the start that follows has to find out.
+    /// Something stored long ago cannot be read any more. A node that runs on has to find out by itself, one that restarts at its start.
     ///
     /// Only on so few nodes at once that the others have everything, see docs/SIMULATION.md.
     func rot(_ node: Node) throws(SimulationFailure) {
@@ -43,7 +43,7 @@ extension Simulator {
         guard isRecoverable(without: damaged), let path = node.disk.rot() else { return }
         counters.rots += 1
         note("bit rot", "n\(node.index + 1) \(path)", until: nil)
-        try crash(node)
+        if chaos.chance(1, in: 2) { try crash(node) }
     }
 
     /// Whether damaged copies stay a minority of both halves of every configuration that is in force somewhere, or that somebody has

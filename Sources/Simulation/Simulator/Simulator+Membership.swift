@@ -14,6 +14,8 @@ extension Simulator {
         let configuration = nodes[leader].raft.configuration
         if isHealed {
             guard configuration.isJoint, !configuration.autoLeave, mutant != .forgetsToLeave else { return }
+            // A joint configuration may last: it serves everybody first.
+            guard workload.clients.allSatisfy(\.isDone), holders.allSatisfy(\.isDone) else { return }
             ask(nodes[leader], .leaveJoint)
             return
         }

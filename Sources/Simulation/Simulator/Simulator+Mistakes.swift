@@ -36,8 +36,9 @@ extension Simulator {
     }
 
     /// What a broken leader would append without being asked.
-    func mistakes(after node: Node, _ now: Instant) {
+    func mistakes(after node: Node, _ now: Instant) throws(SimulationFailure) {
         mistakesOfLeases(node, now)
+        if mutant == .ordersBeforeLevel { try orderCampaign(of: node) }
         guard mutant == .leavesJointEarly, node.raft.currentRole == .leader, node.raft.configuration.autoLeave,
             node.raft.configurationIndex > node.raft.commitIndex,
             let left = try? Changer(node.raft.configuration).leaveJoint()
@@ -45,10 +46,22 @@ extension Simulator {
         node.raft.appendConfiguration(left, at: now, into: &effects)
     }
 
+    /// Whoever is to lead next is told at once.
+    private func orderCampaign(of node: Node) throws(SimulationFailure) {
+        let status = node.raft.status
+        guard let target = status.transferTarget,
+            status.peers.contains(where: { $0.id == target && $0.match < status.last.index })
+        else { return }
+        try send(.timeoutNow(TimeoutNow(term: status.term, last: .zero)), from: node, to: target)
+    }
+
     // MARK: Messages
 
     func forged(_ message: Message, from node: Node, to peer: Node) -> Message? {
         guard let mutant else { return message }
+        if mutant == .grantsDefendLeaders, case .preVoteResponse(let response) = message, response.isGranted {
+            node.preVoteGivenAt = clock.now
+        }
         return mutant.forges(message, from: node, to: peer)
     }
 
@@ -57,7 +70,28 @@ extension Simulator {
         if mutant == .oldAppendsTruncate, case .appendEntries(let append) = message {
             try cutOff(after: append, at: node)
         }
+        if mutant == .lateGrantsCount, case .preVoteResponse(var response) = message {
+            response.round = oracles.candidacies.round(of: node.index)
+            return .preVoteResponse(response)
+        }
+        if mutant == .grantsDefendLeaders, case .requestVote(let request) = message, !request.isTransfer,
+            let given = node.preVoteGivenAt, clock.now - given < UInt64(plan.raft.electionTimeout.nanoseconds)
+        {
+            return nil
+        }
         return mutant.receives(message, at: node)
+    }
+
+    /// Whether the node answers an append behind a gap in its log without noticing who sent it.
+    func passesOver(_ event: Event, at node: Node) throws(SimulationFailure) -> Bool {
+        guard mutant == .gapsAreNoWord, case .received(.appendEntries(let append), let leader) = event,
+            node.raft.follows(leader, in: append.term), append.previous.index > node.raft.status.last.index
+        else { return false }
+        let response = AppendEntriesResponse(
+            term: append.term, session: append.session, readSequence: append.readSequence,
+            outcome: .conflict(previous: append.previous, hint: node.raft.status.last))
+        try send(.appendEntriesResponse(response), from: node, to: leader)
+        return true
     }
 
     /// A log that goes on after an append that it has is cut off there, in memory and on disk.
@@ -116,6 +150,9 @@ extension Simulator {
         switch mutant {
         case .readsAnywhere: return true
         case .readsWithoutRound: return leads
+        case .readsOnceRestarted:
+            let start = node.disk.image.snapshot?.index ?? .zero
+            return !leads && node.life > 0 && node.seen.commit > start && node.replica.applied >= node.seen.commit
         case .readsBeforeOwnTerm:
             return leads && node.raft.entry(at: node.raft.commitIndex)?.term != node.raft.currentTerm
         default: return false

@@ -1,6 +1,7 @@
 import Coordination
 import EsperTypes
 import RaftCore
+import RaftStorage
 
 /// Nodes: their turns, and the effects of their cores performed on the simulated world.
 extension Simulator {
@@ -49,6 +50,9 @@ extension Simulator {
         guard node.life == life else { return }
         node.isTurnScheduled = false
         guard node.isUp, !node.isPaused else { return }
+        guard !node.disk.hasFailedSync else {
+            throw SimulationFailure(.failStop, "n\(node.index + 1) goes on although a sync has failed")
+        }
         let now = node.clock.local(clock.now)
         var inbox = spareInbox
         spareInbox = []
@@ -62,7 +66,7 @@ extension Simulator {
         spareInbox = inbox
         if node.raft.isDue(at: now) { step(node, .deadlineReached, now) }
         expireSessions(node, now)
-        mistakes(after: node, now)
+        try mistakes(after: node, now)
         repeat {
             node.raft.flush(at: now, into: &effects)
             node.seen = node.raft.takeGlance()
@@ -97,7 +101,8 @@ extension Simulator {
         case .event(.changeConfiguration(_, let request)) where mistakes(request, of: node, now): break
         case .event(let event):
             let lease = mutant == .leasesCountFromReceipt ? node.raft.findLease() : nil
-            step(node, event, now)
+            if try !passesOver(event, at: node) { step(node, event, now) }
+            noteWordOfLeader(event, node, now)
             if mutant == .leasesCountFromReceipt { stretch(lease, by: event, node, now) }
         case .durable(let sequence):
             node.durableThrough = max(node.durableThrough, sequence)
@@ -111,6 +116,9 @@ extension Simulator {
                 binds: plan.bindsNames, time: node.clock.wall(clock.now))
             step(node, .propose([Proposal(token: request.attempt, payload: payload)]), now)
         case .propose(let proposal): step(node, .propose([proposal]), now)
+        case .scrubbed(let report):
+            if mutant != .ignoresScrub { node.repair.scrubbed(report, at: now) }
+            snapshotIfDue(node)
         case .read(let request):
             if case .keepAlive(let session) = request.command, node.raft.currentRole != .leader {
                 return renew(session, for: request, at: node)
@@ -122,6 +130,15 @@ extension Simulator {
             } else {
                 step(node, .read([request.attempt]), now)
             }
+        }
+    }
+
+    private func noteWordOfLeader(_ event: Event, _ node: Node, _ now: Instant) {
+        guard case .received(let message, let sender) = event else { return }
+        switch message {
+        case .appendEntries, .installSnapshot:
+            if node.raft.follows(sender, in: message.term) { node.leaderHeardAt = now }
+        default: return
         }
     }
 
@@ -173,13 +190,14 @@ extension Simulator {
                 )
             }
             if plan.raft.readLease > .zero, node.raft.readsByLease(at: now) { counters.leaseReads += tokens.count }
-            for token in tokens { try serveRead(token, node) }
+            for token in tokens where !node.strandedReads.contains(token) { try serveRead(token, node) }
         case .readRefused(let tokens, let reason):
             for token in tokens { refuse(node.reads.removeValue(forKey: token), reason) }
         case .roleChanged(let change):
             counters.roleChanges += 1
             if change.role == .leader || change.role == .candidate { passedDelicatePoint(node) }
             try staysCalm(node, change)
+            try oracles.candidacies.check(change, of: node, at: now, plan.raft)
             if change.role == .leader {
                 node.hasLed = true
                 if mutant == .newLeaderIgnoresLease { node.raft.commitsFrom = .zero }
@@ -194,10 +212,12 @@ extension Simulator {
         case .transferFailed(let target, let failure):
             say("n\(node.index + 1) could not hand over to \(target.map { "n\($0.rawValue)" } ?? "any"): \(failure)")
         case .readSnapshotChunk(let to, let descriptor, let offset, let maximumBytes):
-            readChunk(node, to, descriptor, offset, maximumBytes)
+            try readChunk(node, to, descriptor, offset, maximumBytes)
         case .writeSnapshotChunk(let descriptor, let offset, let bytes, let isLast):
             work(node, .received(descriptor, offset: offset, bytes: bytes, isLast: isLast))
-        case .restoreStateMachine(let descriptor): try restoreMachine(node, descriptor, now)
+        case .restoreStateMachine(let descriptor):
+            if mutant == .snapshotsStrandReads { node.strandedReads.formUnion(node.reads.keys) }
+            try restoreMachine(node, descriptor, now)
         case .discard: break
         case .configurationChange(let token, let outcome): configurationOutcome(outcome, of: token, at: node)
         case .configurationChanged(let configuration, let index):
@@ -217,6 +237,7 @@ extension Simulator {
         guard target < nodes.count else { return }
         guard let message = forged(message, from: node, to: nodes[target]) else { return }
         try Oracles.sent(message, by: node)
+        try oracles.candidacies.sent(message, by: node, to: nodes[target])
         if mutant == .leaseSurvivesTransfer, case .timeoutNow = message { node.raft.isLeaseForsaken = false }
         steps?.send(message, from: node, to: to, at: clock.now)
         let arrivals = network.arrivals(from: node.index, to: target, now: clock.now, isHealed: isHealed)
@@ -269,7 +290,13 @@ extension Simulator {
             say("n\(node.index + 1) stops: \(error)")
             return try crash(node)
         case .durable(let sequence):
-            if node.disk.image.snapshot != snapshot { node.disk.prune(keeping: node.raft.snapshotsOnTheirWay()) }
+            if node.disk.image.snapshot != snapshot {
+                let used = node.raft.snapshotsOnTheirWay()
+                let done: Void? = try atFiles(of: node) { () throws(StorageError) in
+                    try node.disk.prune(keeping: used)
+                }
+                guard done != nil else { return }
+            }
             if try crashIfDead(node) { return }
             say("n\(node.index + 1) synced write \(sequence)")
             if node.disk.image.hardState.vote != vote, node.disk.image.hardState.vote != node.id {
@@ -283,8 +310,10 @@ extension Simulator {
 
     /// The core takes no entries while there is no room for what comes after them; the node looks again now and then.
     func reserve(_ node: Node) throws(SimulationFailure) {
-        let isFull = !node.disk.reserve()
-        if try crashIfDead(node) { return }
+        let room = try atFiles(of: node) { () throws(StorageError) in try node.disk.reserve() }
+        guard let hasRoom = room else { return }
+        noteRepair(of: node)
+        let isFull = !hasRoom
         if isFull { clock.schedule(.reserve(node: node.index, life: node.life), after: 50_000_000) }
         guard isFull != node.isFull else { return }
         node.isFull = isFull

@@ -1,6 +1,7 @@
 import Coordination
 import EsperTypes
 import RaftCore
+import RaftStorage
 
 /// Crashes and starts of nodes, and what hits their processes.
 extension Simulator {
@@ -19,6 +20,24 @@ extension Simulator {
         guard node.disk.isDead else { return false }
         try crash(node, downAtMost: Self.shortDowntime)
         return true
+    }
+
+    /// Does something to the files of a node.
+    ///
+    /// - Returns: nil when the node is down now: its process died in the middle, or has to end because of what has failed.
+    func atFiles<Value>(
+        of node: Node, _ work: () throws(StorageError) -> Value
+    ) throws(SimulationFailure) -> Value? {
+        let result = Result { () throws(StorageError) in try work() }
+        if try crashIfDead(node) { return nil }
+        switch result {
+        case .success(let value): return value
+        case .failure(let error):
+            counters.failedSyncs += 1
+            say("n\(node.index + 1) stops: \(error)")
+            try crash(node)
+            return nil
+        }
     }
 
     static let shortDowntime = 20_000_000
@@ -48,6 +67,8 @@ extension Simulator {
         node.reads = [:]
         node.expiries = [:]
         node.hasLed = false
+        node.leaderHeardAt = nil
+        node.preVoteGivenAt = nil
         node.deliveries = []
         disconnectWatchers(of: node)
         return try node.disk.crash(using: &random)
@@ -82,6 +103,7 @@ extension Simulator {
         node.isFull = false
         node.isSnapshotRunning = false
         node.appliedSinceSnapshot = 0
+        node.repair = StorageRepair()
         node.timerAt = .max
         node.durableThrough = .zero
         node.workerFreeAt = clock.now
@@ -89,7 +111,13 @@ extension Simulator {
         node.lastCommit = image.snapshot?.index ?? .zero
         node.lastConfiguration = nil
         node.ledTerm = nil
-        if let snapshot = image.snapshot { node.replica = try load(snapshot, at: node) }
+        if let snapshot = image.snapshot {
+            guard let replica = try load(snapshot, at: node) else {
+                throw SimulationFailure(
+                    .driverContract, "n\(node.index + 1) has no snapshot \(snapshot.id) to start from")
+            }
+            node.replica = replica
+        }
         node.raft = RaftNode(
             options: plan.raft, id: node.id, restored: restored, seed: random.next(), at: node.clock.local(clock.now))
         node.seen = node.raft.glance
@@ -102,6 +130,7 @@ extension Simulator {
         for peer in nodes where peer !== node { openLink(node.index, peer.index) }
         try reserve(node)
         scheduleTurn(node)
+        scheduleScrub(node)
     }
 
     func pause(_ node: Node) {

@@ -1,11 +1,13 @@
 import CacheCore
 import EsperTypes
 import RaftCore
+import RaftStorage
 
 /// Snapshots: of the own state, sent to others, received and restored.
 extension Simulator {
     func snapshotIfDue(_ node: Node) {
-        guard let after = plan.snapshotAfter, node.appliedSinceSnapshot >= after, !node.isSnapshotRunning,
+        let isDue = plan.snapshotAfter.map { node.appliedSinceSnapshot >= $0 } ?? false
+        guard isDue || node.repair.isDue(at: node.clock.local(clock.now)), !node.isSnapshotRunning,
             let basis = node.raft.basis(at: node.replica.applied)
         else { return }
         node.isSnapshotRunning = true
@@ -17,7 +19,9 @@ extension Simulator {
             configurationIndex: isStale ? .zero : basis.configurationIndex, sizeBytes: 0, checksum: 0)
         descriptor.describe(bytes, stateHash: stateHash)
         let retain = UInt64(plan.retainedEntries)
-        let retainFrom = basis.id.index.rawValue > retain ? basis.id.index.rawValue - retain : 1
+        var retainFrom = basis.id.index.rawValue > retain ? basis.id.index.rawValue - retain : 1
+        // After damage nothing before the new snapshot is kept, so that the damaged files go.
+        if node.repair.snapshotBegins(), mutant != .repairsKeepLog { retainFrom = basis.id.index.rawValue + 1 }
         counters.snapshots += 1
         work(node, .snapshot(descriptor, bytes: bytes, retainFrom: retainFrom))
         if mutant == .compactsBeforeSnapshot {
@@ -43,17 +47,22 @@ extension Simulator {
                 bytes = newer.bytes
                 descriptor.describe(bytes, stateHash: newer.stateHash)
             }
+            let isStored = try atFiles(of: node) { () throws(StorageError) in try node.disk.store(descriptor, bytes) }
             // One that fails is made up for by the next.
-            let isStored = node.disk.store(descriptor, bytes)
-            guard try !crashIfDead(node), isStored, mutant != .compactsBeforeSnapshot else { return }
+            guard isStored ?? false else { return node.repair.snapshotFailed(at: node.clock.local(clock.now)) }
+            node.repair.snapshotWritten()
+            noteRepair(of: node)
+            guard mutant != .compactsBeforeSnapshot else { return }
             receive(node, .event(.snapshotTaken(descriptor, retainFrom: LogIndex(retainFrom))))
         case .received(let descriptor, let offset, let bytes, let isLast):
             if !isHealed, random.chance(1, in: 100) {
                 receive(node, .event(.snapshotWriteFailed(descriptor)))
                 return
             }
-            let receipt = node.disk.receive(descriptor, offset: offset, bytes: bytes, isLast: isLast)
-            if try crashIfDead(node) { return }
+            let receipt = try atFiles(of: node) { () throws(StorageError) in
+                try node.disk.receive(descriptor, offset: offset, bytes: bytes, isLast: isLast)
+            }
+            guard let receipt else { return }
             switch receipt {
             case .written(let through): receive(node, .event(.snapshotChunkWritten(descriptor, through: through)))
             case .installed:
@@ -61,15 +70,28 @@ extension Simulator {
                 passedDelicatePoint(node)
             case .failed: receive(node, .event(.snapshotWriteFailed(descriptor)))
             }
+        case .unreadable(let descriptor, let peer, let error):
+            receive(node, .event(.snapshotReadFailed(to: peer, descriptor)))
+            if error.isDamage { counters.damagesRead += 1 }
+            node.repair.readFailed(
+                error, isNewest: descriptor == node.raft.newestSnapshot(), at: node.clock.local(clock.now))
+            snapshotIfDue(node)
         }
     }
 
     func readChunk(
         _ node: Node, _ to: NodeID, _ descriptor: SnapshotDescriptor, _ offset: UInt64, _ maximumBytes: Int
-    ) {
-        guard let bytes = node.disk.snapshot(descriptor), offset <= UInt64(bytes.count) else {
-            work(node, .event(.snapshotReadFailed(to: to, descriptor)))
-            return
+    ) throws(SimulationFailure) {
+        let bytes: [UInt8]
+        do throws(StorageError) {
+            if let read = mutant?.readsSnapshot(descriptor, of: node) {
+                bytes = read
+            } else {
+                bytes = try node.disk.snapshot(descriptor)
+            }
+        } catch {
+            if error.code == .corrupted { try finds(error, at: node) }
+            return work(node, .unreadable(descriptor, to: to, error))
         }
         let end = min(bytes.count, Int(offset) + maximumBytes)
         let chunk = Array(bytes[Int(offset)..<end])
@@ -83,7 +105,8 @@ extension Simulator {
     func restoreMachine(
         _ node: Node, _ descriptor: SnapshotDescriptor, _ now: Instant
     ) throws(SimulationFailure) {
-        node.replica.restore(try load(descriptor, at: node), forgetsWatchers: mutant == .watchesForgetRestore)
+        guard let restored = try load(descriptor, at: node) else { return }
+        node.replica.restore(restored, forgetsWatchers: mutant == .watchesForgetRestore)
         node.names?.applied(through: descriptor.index, node.replica.state, isRestored: true)
         say("n\(node.index + 1) restored its state at \(descriptor.id)")
         node.appliedSinceSnapshot = 0
@@ -91,9 +114,19 @@ extension Simulator {
     }
 
     /// Reads a snapshot back.
-    func load(_ descriptor: SnapshotDescriptor, at node: Node) throws(SimulationFailure) -> Replica {
-        guard let bytes = node.disk.snapshot(descriptor) else {
-            throw SimulationFailure(.driverContract, "n\(node.index + 1) has no snapshot \(descriptor.id) to restore")
+    ///
+    /// - Returns: nil when it cannot be read any more; the node stops then, and its next start finds out what is left.
+    func load(_ descriptor: SnapshotDescriptor, at node: Node) throws(SimulationFailure) -> Replica? {
+        let bytes: [UInt8]
+        do throws(StorageError) { bytes = try node.disk.snapshot(descriptor) } catch {
+            guard error.code != .snapshotMissing else {
+                throw SimulationFailure(
+                    .driverContract, "n\(node.index + 1) has no snapshot \(descriptor.id) to restore")
+            }
+            if error.isDamage { try finds(error, at: node) }
+            say("n\(node.index + 1) stops: \(error)")
+            clock.schedule(.stop(node: node.index, life: node.life), after: 0)
+            return nil
         }
         let replica = try Replica(snapshot: bytes, at: node.clock.local(clock.now))
         guard replica.applied == descriptor.index, replica.stateHash == descriptor.stateHash else {

@@ -59,7 +59,7 @@ final class Simulator {
         self.random = random.split()
         chaos = random.split()
         founders = Configuration(voters: (1...(plan.membership?.founders ?? plan.nodes)).map { NodeID(UInt64($0)) })
-        oracles = Oracles(founders: founders, maximumDrift: plan.greatestDrift)
+        oracles = Oracles(founders: founders, nodes: plan.nodes, maximumDrift: plan.greatestDrift)
         for index in 0..<plan.nodes { nodes.append(makeNode(index)) }
         for index in 0..<plan.sessions.holders {
             let target = self.random.int(in: 0...plan.nodes - 1)
@@ -121,6 +121,7 @@ final class Simulator {
         counters.guardedWrites = resources.reduce(0) { $0 + $1.writes }
         counters.staleWrites = resources.reduce(0) { $0 + $1.refused }
         counters.deaths = nodes.reduce(0) { $0 + ($1.disk.files?.deaths ?? 0) }
+        counters.quarantines = nodes.reduce(0) { $0 + $1.disk.quarantines }
         counters.operations = workload.operations.count
         counters.messages = network.sent
         return SimulationReport(
@@ -132,7 +133,10 @@ final class Simulator {
     }
 
     private func begin() {
-        for node in nodes { scheduleTurn(node) }
+        for node in nodes {
+            scheduleTurn(node)
+            scheduleScrub(node)
+        }
         for client in 0..<plan.workload.clients {
             setDue(client, after: workload.pauseBeforeNext())
         }
@@ -178,6 +182,8 @@ final class Simulator {
         case .restart(let node): try restart(nodes[node])
         case .reserve(let node, let life): if nodes[node].life == life { try reserve(nodes[node]) }
         case .resume(let node): resume(nodes[node])
+        case .scrub(let node, let life): if nodes[node].life == life { try scrub(nodes[node]) }
+        case .stop(let node, let life): if nodes[node].life == life { try crash(nodes[node]) }
         case .fault: try injectFault()
         case .membership: try changeMembership()
         case .housekeeping: keepHouse()
@@ -190,7 +196,11 @@ final class Simulator {
 
     /// The cluster has recovered, and stayed as it was for a while.
     private func isOver() throws(SimulationFailure) -> Bool {
-        if let calm { return clock.now >= calm.until }
+        if let calm {
+            guard clock.now >= calm.until else { return false }
+            try demandAnswers(under: calm.leader)
+            return true
+        }
         guard try hasRecovered(), let leader = currentLeader else { return false }
         if counters.recoveryNanoseconds == 0 { counters.recoveryNanoseconds = clock.now - plan.healAt }
         // Whatever was on its way when the faults ended may still stir something up.
@@ -200,6 +210,16 @@ final class Simulator {
         say("recovered")
         calm = (leader, nodes[leader].raft.currentTerm, clock.now + plan.calm)
         return false
+    }
+
+    /// Nobody who asked a member to read waits for ever: reads are answered, or refused after as long as the cluster is watched.
+    private func demandAnswers(under leader: Int) throws(SimulationFailure) {
+        let configuration = nodes[leader].raft.configuration
+        for node in nodes where node.isUp && configuration.contains(node.id) && !isExcused(node.index, under: leader) {
+            let forgotten = node.reads.values.filter { clock.now - $0.sentAt > plan.calm * 3 / 2 }.map(\.attempt).min()
+            guard let forgotten else { continue }
+            throw SimulationFailure(.liveness, "n\(node.index + 1) never answers attempt \(forgotten) to read")
+        }
     }
 
     /// Nobody tries to replace a leader that everybody hears.
@@ -231,7 +251,7 @@ final class Simulator {
         let areLevel = watchers.allSatisfy { watcher in
             oracles.watches.isLevel(watcher.cursor) || !members.contains { $0.index == watcher.node }
         }
-        guard areLevel else { return false }
+        guard areLevel, !members.contains(where: neglectsDamage) else { return false }
         let hashes = members.map(\.replica.stateHash)
         guard hashes.allSatisfy({ $0 == hashes[0] }) else {
             throw SimulationFailure(.stateHash, "after \(through) the machines differ: \(hashes)")

@@ -1,5 +1,5 @@
 import EsperTypes
-import RaftRuntime
+import RaftStorage
 import Testing
 
 @Suite struct StorageRepairTests {
@@ -32,6 +32,25 @@ import Testing
         repair.snapshotWritten()
         #expect(!repair.isDue(at: .distantFuture))
         #expect(!begin(&repair))
+    }
+
+    @Test func `a pass of the scrub is owed a snapshot when it finds something`() {
+        var repair = StorageRepair()
+        var report = Scrubber.Report()
+        repair.scrubbed(report, at: start)
+        #expect(!repair.isDue(at: .distantFuture))
+        report.damages.append(StorageError(.corrupted, "", path: "a"))
+        repair.scrubbed(report, at: start)
+        #expect(repair.isDue(at: start))
+    }
+
+    @Test(arguments: [StorageError.Code.corrupted, .snapshotMissing, .inputOutput], [false, true])
+    func `a snapshot that a peer cannot be sent is replaced when it is damaged and the newest`(
+        code: StorageError.Code, isNewest: Bool
+    ) {
+        var repair = StorageRepair()
+        repair.readFailed(StorageError(code, "", path: "a"), isNewest: isNewest, at: start)
+        #expect(repair.isDue(at: start) == (isNewest && code != .inputOutput))
     }
 
     @Test(arguments: [false, true])

@@ -16,6 +16,16 @@ package struct StorageRepair: Sendable {
     /// The snapshot that is being written may have begun before: another one is owed.
     package mutating func damageFound(at now: Instant) { dueFrom = now }
 
+    /// A pass of the scrub has ended. What a damaged file held is in memory, as state or as log.
+    package mutating func scrubbed(_ report: Scrubber.Report, at now: Instant) {
+        if !report.damages.isEmpty { damageFound(at: now) }
+    }
+
+    /// A snapshot could not be read for a peer: when it is the newest and damaged, one of the state in memory takes its place.
+    package mutating func readFailed(_ error: StorageError, isNewest: Bool, at now: Instant) {
+        if error.isDamage, isNewest { damageFound(at: now) }
+    }
+
     package func isDue(at now: Instant) -> Bool { dueFrom.map { $0 <= now } ?? false }
 
     /// A snapshot begins, for whatever reason.
