@@ -77,6 +77,8 @@ final class NodeTiers: Sendable {
             demotion = catalog.map { catalog in
                 var speed = Demotion.Settings()
                 (speed.unusedFor, speed.bytesPerSecond) = (cache.demoteAfter, cache.demoteBytesPerSecond)
+                // Whoever loses and regains leadership in between has missed nothing.
+                speed.turnInterval = settings.raft.electionTimeout
                 // One node is enough, and the leader is one.
                 return Demotion(
                     from: catalog, to: tier, settings: speed, isTurn: { await node.leads(within: .seconds(5)) },

@@ -114,8 +114,7 @@ extension ShardMap {
         guard hosts.contains(where: { $0.id == id }) else { return false }
         for number in shards.indices {
             lose(id, from: number, at: next)
-            // It never comes back under this name.
-            shards[number].strays.removeAll { $0 == id }
+            loseStray(id, from: number, at: next)
         }
         hosts.removeAll { $0.id == id }
         return true
@@ -168,6 +167,18 @@ extension ShardMap {
         }
         guard shard != shards[number] else { return }
         shard.keepAsStrays([node])
+        shard.epoch = shard.epoch.next
+        shard.since = next
+        shards[number] = shard
+    }
+
+    /// Forgets a stray that never comes back under this name: a member may have taken some of what it had, and the others not yet.
+    private mutating func loseStray(_ node: NodeID, from number: Int, at next: MapEpoch) {
+        var shard = shards[number]
+        guard shard.strays.contains(node) else { return }
+        if shard.placement.count > 1 { shard.keepAsStrays(shard.placement.members) }
+        shard.strays.removeAll { $0 == node }
+        // What members have said of each other was before.
         shard.epoch = shard.epoch.next
         shard.since = next
         shards[number] = shard

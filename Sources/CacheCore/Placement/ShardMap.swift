@@ -209,11 +209,11 @@ public struct ShardMap: Hashable, Sendable {
     }
 
     /// Whether `node` may delete its copies of the shard's blobs: it does not belong to it, and as many
-    /// as there should be do, are up, and have them.
+    /// as there should be do, are up, and have them: one at least, also while no host may be given anything.
     public func isFree(_ shard: ShardID, of node: NodeID) -> Bool {
         let entry = self[shard]
         return entry.step == .stable && !entry.placement.contains(node) && !entry.strays.contains(node)
-            && entry.placement.members.count(where: isUp) >= min(copies, hosts.count(where: \.isEligible))
+            && entry.placement.members.count(where: isUp) >= max(1, min(copies, hosts.count(where: \.isEligible)))
     }
 
     /// Moves that have not ended.

@@ -137,7 +137,9 @@ public struct MakeToken: Hashable, Sendable {
 public enum EvictSubject: Hashable, Sendable {
     /// The copies in the memory of the node that is asked.
     case copy
-    /// The copies in one tier, once the next one below has them.
+    /// The copies in one tier: memory and peer are the memory and the disk of the node that is asked, other nodes
+    /// keep theirs. From memory they always go; else only when all of them are left elsewhere: in the catalog or the
+    /// archive, for Redis also on a disk, for the catalog in the archive, which is read. From the archive nothing goes.
     case tier(CacheTier)
     /// The name itself; with a version: only while it has that.
     case name(version: UInt64? = nil)

@@ -817,7 +817,9 @@ public nonisolated struct ProtoEvictRequest: Sendable {
     set {subject = .copy(newValue)}
   }
 
-  /// The copies in one tier, once the next one below has them.
+  /// The copies in one tier: memory and peer are the memory and the disk of the node that is asked, other nodes
+  /// keep theirs. From memory they always go; else only when all of them are left elsewhere: in the catalog or the
+  /// archive, for Redis also on a disk, for the catalog in the archive, which is read. From the archive nothing goes.
   public var tier: ProtoCacheTierName {
     get {
       if case .tier(let v)? = subject {return v}
@@ -850,7 +852,9 @@ public nonisolated struct ProtoEvictRequest: Sendable {
   public nonisolated enum OneOf_Subject: Equatable, Sendable {
     /// The copies in the memory of the node that is asked.
     case copy(Bool)
-    /// The copies in one tier, once the next one below has them.
+    /// The copies in one tier: memory and peer are the memory and the disk of the node that is asked, other nodes
+    /// keep theirs. From memory they always go; else only when all of them are left elsewhere: in the catalog or the
+    /// archive, for Redis also on a disk, for the catalog in the archive, which is read. From the archive nothing goes.
     case tier(ProtoCacheTierName)
     /// The name itself; 0: whatever version it has.
     case version(UInt64)

@@ -233,7 +233,9 @@ public struct EvictRequest: Sendable {
     public enum Subject: Sendable {
         /// This node's copies in memory.
         case copy
-        /// The copies in one tier, once the next one below is known to have them.
+        /// The copies in one tier: memory and peer are the memory and the disk of this node, other nodes
+        /// keep theirs. From memory they always go; else only when all of them are left elsewhere: in the catalog or the
+        /// archive, for Redis also on a disk, for the catalog in the archive, which is read. From the archive nothing goes.
         case tier(CacheTier)
         /// The name itself: afterwards there is nothing under it. With a version: only while it is that.
         case name(version: LogIndex?)

@@ -55,7 +55,7 @@ extension CacheService {
         return reply
     }
 
-    /// Only what the next tier below is known to have, checked just before.
+    /// Only when all of it is left elsewhere, looked at just before.
     private func evict(_ request: EvictRequest, from kind: CacheTier) async throws(CacheFailure) -> EvictReply {
         if kind == .memory { return try await evictCopy(request) }
         guard let closure = try await closure(request) else { return EvictReply() }
@@ -75,11 +75,11 @@ extension CacheService {
         }
         guard safe.count == closure.digests.count else {
             if kind < .archive, !isRead || !isCertain {
-                throw CacheFailure(.tierUnavailable, "not every tier below \(kind.name) answers; try again")
+                throw CacheFailure(.tierUnavailable, "not every tier that may have it answers; try again")
             }
             throw CacheFailure(
                 .closureIncomplete,
-                "the tier below \(kind.name) has not got \(closure.digests.count - safe.count) of the blobs")
+                "\(closure.digests.count - safe.count) of the blobs are nowhere else")
         }
         var reply = EvictReply()
         if kind == .peer {

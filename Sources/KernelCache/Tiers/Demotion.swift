@@ -42,6 +42,8 @@ public final class Demotion: Sendable {
         public var unusedFor: Duration = .seconds(30 * 24 * 3600)
         /// From the end of one pass to the next.
         public var interval: Duration = .seconds(600)
+        /// How often it is looked whose turn it is: so long after a node's turn has begun its first pass begins.
+        public var turnInterval: Duration = .seconds(1)
         public var bytesPerSecond = 8 << 20
         /// Of each call.
         public var callLimit: Duration = .seconds(30)
@@ -88,20 +90,36 @@ public final class Demotion: Sendable {
         self.logger = logger
     }
 
-    /// Looks every interval, until the task is cancelled.
+    /// Makes a pass as soon as this node's turn begins and one each interval for as long as it lasts, until the task is cancelled.
+    /// A pass that failed, as the first ones of a cluster whose tiers are not there yet, is made again after the time of a call, and so
+    /// is one whose turn ended and began again.
     public func run() async {
+        var due = Instant.zero
+        var soonest = Instant.zero
         while !Task.isCancelled {
-            if await isTurn() {
-                do throws(TierFailure) {
-                    let report = try await pass()
-                    if report != Report() { tell(report) }
-                } catch {
-                    // Debug: while a tier is down, its breaker has said so.
-                    logger.debug("blobs stay in the catalog for now", metadata: ["error": "\(error)"])
-                }
+            if !(await isTurn()) {
+                due = soonest
+            } else if due <= NodeClock.now() {
+                let isWhole = await tryPass()
+                let now = NodeClock.now()
+                soonest = now + min(settings.interval, settings.callLimit)
+                due = isWhole ? now + settings.interval : soonest
             }
             // Cancelled: the loop ends.
-            try? await Task.sleep(for: settings.interval, clock: .continuous)
+            try? await Task.sleep(for: settings.turnInterval, clock: .continuous)
+        }
+    }
+
+    /// - Returns: whether no tier failed.
+    private func tryPass() async -> Bool {
+        do throws(TierFailure) {
+            let report = try await pass()
+            if report != Report() { tell(report) }
+            return true
+        } catch {
+            // Debug: while a tier is down, its breaker has said so.
+            logger.debug("blobs stay in the catalog for now", metadata: ["error": "\(error)"])
+            return false
         }
     }
 

@@ -20,6 +20,8 @@ package enum CacheMutant: String, CaseIterable, Sendable {
     case evictsUnchecked
     /// Whoever finds nothing makes it, without asking for the right.
     case asksNobody
+    /// Whoever is asked for a right that is not his to give asks on behalf of the asker, who waits for him.
+    case asksOnBehalf
     /// A right to make lasts until it is given back.
     case tokensNeverExpire
     /// An error that comes again is told for an hour.
@@ -64,6 +66,7 @@ package enum CacheMutant: String, CaseIterable, Sendable {
         case .believesBytes: [.bytes]
         case .believesAnyVersion, .evictsBeforeCommit: [.register, .evicted]
         case .asksNobody: [.makes]
+        case .asksOnBehalf: [.forwards]
         case .tokensNeverExpire: [.settles]
         case .remembersFailures: [.failures]
         case .lastWriterWins: [.firstWriter]
@@ -92,6 +95,8 @@ package enum CacheRule: String, Sendable {
     case evicted
     /// I8: an artifact is made once, and once more for every right that ended without it.
     case makes
+    /// A question goes on to one node more than the first, at most, whatever maps the nodes have (I9).
+    case forwards
     /// An error that comes again is told for at most 72 seconds.
     case failures
     /// I9: every call ends by its deadline.

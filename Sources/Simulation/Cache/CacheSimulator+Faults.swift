@@ -14,7 +14,8 @@ extension CacheSimulator {
         case 10..<24: write(Array("t/alias".utf8), .alias, at: node)
         case 24..<34:
             for _ in 0..<random.int(in: 1...12) { read(name, at: random.pick(up)!, wantsToMake: true) }
-        case 34..<54: read(random.chance(1, in: 2) ? name : Array("t/alias".utf8), at: node, wantsToMake: false)
+        case 34..<51: read(random.chance(1, in: 2) ? name : Array("t/alias".utf8), at: node, wantsToMake: false)
+        case 51..<54: moveShards()
         case 54..<64: evict(random.chance(1, in: 2) ? name : Array("t/alias".utf8), at: node)
         case 64..<70:
             let kind = random.pick([CacheTier.redis, .peer, .catalog, .archive])!
@@ -64,6 +65,29 @@ extension CacheSimulator {
         after(random.int(in: 0...1000)) { $0.write(name, .alias, at: $0.random.pick(up)!) }
     }
 
+    /// Every name gets another coordinator, of which each node hears at its own time, while all want to make what is missing.
+    private mutating func moveShards() {
+        mapEpoch += 1
+        // Whoever has the right from the one before goes on.
+        for name in names { rights[name, default: 1] += 1 }
+        for node in nodes.indices {
+            hear(of: mapEpoch, at: node, in: random.chance(1, in: 2) ? random.int(in: 1000...20_000) : 0)
+        }
+        let name = random.pick(names)!
+        for node in nodes.indices {
+            after(random.int(in: 0...3000)) {
+                if $0.nodes[node].isUp { $0.read(name, at: node, wantsToMake: true) }
+            }
+        }
+    }
+
+    private mutating func hear(of epoch: UInt64, at node: Int, in delay: Int) {
+        after(delay) { simulator in
+            guard simulator.answers(node) else { return simulator.hear(of: epoch, at: node, in: 500) }
+            simulator.nodes[node].mapEpoch = max(simulator.nodes[node].mapEpoch, epoch)
+        }
+    }
+
     mutating func read(_ name: Bytes, at node: Int, wantsToMake: Bool) {
         let deadline = now + random.int(in: 500...60_000)
         retrieve(name, at: node, wantsToMake: wantsToMake, by: deadline) { simulator, got in
@@ -97,6 +121,7 @@ extension CacheSimulator {
         new.isolatedUntil = nodes[node].isolatedUntil
         new.disk = nodes[node].disk.mapValues { Copy(bytes: $0.bytes, touched: now) }
         new.promises = nodes[node].promises
+        new.mapEpoch = nodes[node].mapEpoch
         new.holds.restarted(
             mutant == .forgetsPromises ? CondemnedBlobs() : new.promises, at: instant,
             quiet: .milliseconds(mutant == .startsAtOnce ? 0 : Self.settling),
@@ -150,6 +175,7 @@ extension CacheSimulator {
         for node in nodes.indices {
             nodes[node].isolatedUntil = 0
             if !nodes[node].isUp { restart(node) }
+            nodes[node].mapEpoch = mapEpoch
         }
         for tier in tiers.indices { tiers[tier].brokenUntil = 0 }
         drain(until: now + 200_000)

@@ -197,15 +197,83 @@ extension CacheSimulator {
         }
     }
 
-    /// Asks whoever coordinates the name; without an answer the node's own table keeps it from doing it twice.
+    /// Asks whoever coordinates the name by this node's map; without an answer the node's own table keeps it from doing it twice.
     mutating func exchange(
         _ name: Bytes, _ action: TokenAction, from node: Int, by deadline: Int,
         _ done: @escaping (inout CacheSimulator, TokenReply) -> Void
     ) {
-        let coordinator = Self.coordinator(of: name)
+        let epoch = nodes[node].mapEpoch
+        let coordinator = Self.coordinator(of: name, at: epoch)
         if coordinator == node { return done(&self, decide(action, name, at: node)) }
-        askNode(node, coordinator, by: deadline, { $0.decide(action, name, at: coordinator) }) { simulator, reply in
-            done(&simulator, reply ?? simulator.decide(action, name, at: node))
+        ask(Question(name: name, action: action, asker: node, epoch: epoch, deadline: deadline), at: coordinator, done)
+    }
+
+    private struct Question {
+        var name: Bytes
+        var action: TokenAction
+        var asker: Int
+        var epoch: UInt64
+        var deadline: Int
+        var hop = 0
+        /// Nodes that were asked before.
+        var asked = 0
+    }
+
+    private enum Answer {
+        case reply(TokenReply)
+        case notOwner(epoch: UInt64, owner: NodeID?)
+    }
+
+    private mutating func ask(
+        _ question: Question, at other: Int, _ done: @escaping (inout CacheSimulator, TokenReply) -> Void
+    ) {
+        var question = question
+        question.asked += 1
+        guard question.asked <= 1 + PeerRouting.maximumForwards else {
+            return violate(.forwards, "a question goes to \(question.asked) nodes")
+        }
+        let node = question.asker
+        askNode(node, other, by: question.deadline, { [question] in $0.answer(question, at: other) }) {
+            [question] simulator, answer in
+            switch answer {
+            case .reply(let reply): done(&simulator, reply)
+            case .notOwner(let epoch, let owner):
+                simulator.refused(question, by: other, epoch: epoch, owner: owner, done)
+            case nil: done(&simulator, simulator.decide(question.action, question.name, at: node))
+            }
+        }
+    }
+
+    private mutating func answer(_ question: Question, at node: Int) -> Answer {
+        let epoch = nodes[node].mapEpoch
+        let coordinator = Self.id(Self.coordinator(of: question.name, at: epoch))
+        switch PeerRouting.judge(
+            me: Self.id(node), epoch: epoch, coordinator: coordinator, askedAt: question.epoch, hop: question.hop)
+        {
+        case .serve: return .reply(decide(question.action, question.name, at: node))
+        case .notOwner(let epoch, let owner): return .notOwner(epoch: epoch, owner: owner)
+        }
+    }
+
+    private mutating func refused(
+        _ question: Question, by other: Int, epoch: UInt64, owner: NodeID?,
+        _ done: @escaping (inout CacheSimulator, TokenReply) -> Void
+    ) {
+        report.refusals += 1
+        var question = question
+        if mutant == .asksOnBehalf, let owner {
+            (question.asker, question.epoch) = (other, epoch)
+            return ask(question, at: Self.index(owner), done)
+        }
+        switch PeerRouting.after(
+            refusalBy: Self.id(other), epoch: epoch, owner: owner, mine: question.epoch, hop: question.hop,
+            me: Self.id(question.asker))
+        {
+        case .ask(let next, let hop):
+            report.forwards += 1
+            (question.epoch, question.hop) = (epoch, hop)
+            ask(question, at: Self.index(next), done)
+        case .goWithout: done(&self, decide(question.action, question.name, at: question.asker))
         }
     }
 
@@ -220,7 +288,7 @@ extension CacheSimulator {
                     report.expiredTokens += 1
                     rights[name, default: 1] += 1
                 }
-                if node != Self.coordinator(of: name) { rights[name, default: 1] += 1 }
+                if node != Self.coordinator(of: name, at: mapEpoch) { rights[name, default: 1] += 1 }
                 outstanding[node][name] = Int(lifetime.nanoseconds / 1_000_000)
             case .failing:
                 if now - failedAt[name, default: -100_000] > 72_000 { violate(.failures, "an old error is told") }

@@ -191,7 +191,7 @@ extension CacheSimulator {
                 simulator.report.stores += 1
                 let name = writing.name
                 simulator.decide(.stored, name, at: node)
-                if node != Self.coordinator(of: name) {
+                if node != Self.coordinator(of: name, at: simulator.nodes[node].mapEpoch) {
                     simulator.exchange(name, .stored, from: node, by: simulator.now + 1000) { _, _ in }
                 }
                 done(&simulator, true)

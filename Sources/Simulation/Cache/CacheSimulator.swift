@@ -16,6 +16,10 @@ package struct CacheSimulator {
         package var makes = 0
         package var evictions = 0
         package var expiredTokens = 0
+        /// Questions that met a node with another map.
+        package var refusals = 0
+        /// Of those, the ones that went on to another node.
+        package var forwards = 0
         package var lateAnswers = 0
         package var collected = 0
         /// From the catalog and the archive.
@@ -42,6 +46,8 @@ package struct CacheSimulator {
         var isolatedUntil = 0
         var disk: [Digest: Copy] = [:]
         var promises = CondemnedBlobs()
+        /// Of the map of shards that it has heard of.
+        var mapEpoch: UInt64 = 1
         // What a crash ends.
         var memory: [Digest: Bytes] = [:]
         var hot: [Bytes: (version: LogIndex, manifest: Digest)] = [:]
@@ -95,6 +101,7 @@ package struct CacheSimulator {
     var lostAt: [Digest: Int] = [:]
 
     // The rights to make.
+    var mapEpoch: UInt64 = 1
     var rights: [Bytes: Int] = [:]
     var makes: [Bytes: Int] = [:]
     var outstanding: [[Bytes: Int]] = [[:], [:], [:]]
@@ -285,9 +292,12 @@ package struct CacheSimulator {
         return [first, (first + 1) % 3]
     }
 
-    static func coordinator(of name: Bytes) -> Int { writers(of: digest(name))[0] }
+    /// Another one after each change of the map.
+    static func coordinator(of name: Bytes, at epoch: UInt64) -> Int { writers(of: digest(name))[Int(epoch & 1)] }
 
     static func id(_ node: Int) -> NodeID { NodeID(UInt64(node + 1)) }
+
+    static func index(_ id: NodeID) -> Int { Int(id.rawValue) - 1 }
 
     mutating func remember(_ bytes: Bytes, under digest: Digest, at node: Int) { nodes[node].memory[digest] = bytes }
 }

@@ -24,13 +24,20 @@ package enum MoveMutant: String, CaseIterable, Sendable {
     case newLeaderForgetsLeases
     /// What was proposed for a step is applied to whatever step the shard is in.
     case appliesLateCommands
+    /// A member says that it has what a stray has as soon as it is asked.
+    case absorbsUnseen
+    /// Of several to whom a dead shard is given none is a stray.
+    case forgetsHeirs
+    /// A stray that a move makes a member is none any more.
+    case forgetsNewMembers
     /// Nobody completes the copies of shards that lost a member.
     case neverRepairs
 
     package var breaks: Set<MoveRule> {
         switch self {
         case .confirmsUnapplied, .appliesLateCommands: [.coordinators, .kept, .settles]
-        case .verifiesUnseen, .acceptsAnyEpoch, .acceptsWithoutLease, .writesToOldSet, .freesEarly, .freesWithoutLease:
+        case .verifiesUnseen, .acceptsAnyEpoch, .acceptsWithoutLease, .writesToOldSet, .freesEarly, .freesWithoutLease,
+            .absorbsUnseen, .forgetsHeirs, .forgetsNewMembers:
             [.kept]
         case .coordinatesWithoutLease, .leasesWithoutBase, .buriesAlive, .newLeaderForgetsLeases:
             [.coordinators, .kept]

@@ -7,7 +7,7 @@ extension MoveSimulator {
             restart(node)
         }
         let members = nodes.indices.filter { nodes[$0].isMember }
-        switch random.int(in: 0...12) {
+        switch random.int(in: 0...13) {
         case 0...2: if let node = victim(members) { crash(node) }
         case 3:
             if let node = victim(members) { nodes[node].pausedUntil = now + random.int(in: 50...3000) }
@@ -31,6 +31,7 @@ extension MoveSimulator {
         case 11:
             // It is heard, and hears nobody.
             if let node = victim(members) { nodes[node].deafUntil = now + random.int(in: 100...3000) }
+        case 12 where members.count > 3: if let node = random.pick(last(of: members)) { try die(node) }
         default:
             if let leader, random.chance(1, in: 2) { crash(leader) }
         }
@@ -61,12 +62,14 @@ extension MoveSimulator {
         driver.restarted(nodes[node].id)
     }
 
-    /// A member that has drained leaves; or one dies with its disk, if nobody depends on it.
+    /// A member that has drained leaves, or one dies with its disk.
+    ///
+    /// Who has drained may have the last copies of a shard whose members are dead: nobody removes it until others have them.
     private mutating func leave() throws(MoveFailure) {
         let map = maps.last!
         let members = nodes.indices.filter { nodes[$0].isMember }
         guard members.count > 3 else { return }
-        for node in members where draining.contains(nodes[node].id) {
+        for node in members where draining.contains(nodes[node].id) && !isNeeded(node) {
             let id = nodes[node].id
             if map.shards.allSatisfy({
                 !$0.placement.contains(id) && !($0.move?.members.contains(id) ?? false) && !$0.strays.contains(id)
@@ -76,18 +79,45 @@ extension MoveSimulator {
                 return
             }
         }
-        guard random.chance(1, in: 3), let node = random.pick(members) else { return }
-        let id = nodes[node].id
-        let isNeeded = map.shards.contains { shard in
-            shard.strays.contains(id)
-                || shard.placement.contains(id)
-                    && !shard.placement.members.contains { $0 != id && map.isUp($0) && nodes[index($0)].isMember }
+        if random.chance(1, in: 3), let node = random.pick(members) { try die(node) }
+    }
+
+    /// Those of which a shard has no other member that is up.
+    private func last(of members: [Int]) -> [Int] {
+        let map = maps.last!
+        let last = map.shards.compactMap { shard in
+            let up = shard.placement.members.filter(map.isUp)
+            return up.count == 1 ? index(up[0]) : nil
         }
-        // What it alone was asked to hold by an older map is not acknowledged without the others.
-        guard !isNeeded else { return }
+        return Set(last).intersection(members).sorted()
+    }
+
+    /// With its disk, if others have what it has.
+    ///
+    /// It is removed at once: while nobody knows that it is dead, a step that it has confirmed lets others delete what it had too, and
+    /// until its removal its death is like a crash.
+    private mutating func die(_ node: Int) throws(MoveFailure) {
+        if isNeeded(node) { return }
+        if last(of: [node]) == [node] { report.lastDeaths += 1 }
         nodes[node].isMember = false
         nodes[node].isUp = false
         nodes[node].disk = Array(repeating: [], count: Self.shardCount)
+        try commit(.remove(nodes[node].id))
+    }
+
+    /// Whether it has something that is acknowledged, or may yet be, and that nobody else has for sure.
+    private func isNeeded(_ node: Int) -> Bool {
+        nodes[node].disk.enumerated().contains { number, own in
+            let others = nodes.indices.filter { $0 != node && nodes[$0].isMember && keeps($0, number) }
+            let kept = others.reduce(into: Set<Int>()) { $0.formUnion(nodes[$1].disk[number]) }
+            let pending = writes.values.filter { $0.shard == number }.map(\.blob)
+            return !own.intersection(acknowledged[number].union(pending)).isSubset(of: kept)
+        }
+    }
+
+    /// No map that it has or will apply lets it delete its copies of the shard.
+    private func keeps(_ node: Int, _ number: Int) -> Bool {
+        !maps[nodes[node].applied...].contains { $0.isFree(ShardID(number)!, of: nodes[node].id) }
     }
 
     /// An operator cancels what an older view showed.

@@ -56,9 +56,11 @@ extension MoveSimulator {
             }
             for stray in shard.strays where shard.step == .stable && shard.placement.contains(id) {
                 let other = index(stray)
-                guard isReachable(node), isReachable(other), self.map(of: other).shards[number].epoch == shard.epoch
-                else { continue }
-                nodes[node].disk[number].formUnion(nodes[other].disk[number])
+                if mutant != .absorbsUnseen {
+                    guard isReachable(node), isReachable(other), self.map(of: other).shards[number].epoch == shard.epoch
+                    else { continue }
+                    nodes[node].disk[number].formUnion(nodes[other].disk[number])
+                }
                 nodes[node].absorbed.insert(
                     .init(shard: ShardID(number)!, epoch: shard.epoch, stray: stray))
             }

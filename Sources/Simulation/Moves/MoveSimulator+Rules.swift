@@ -72,6 +72,8 @@ extension MoveSimulator {
             if shard.step != .stable { return "shard \(number) is in \(shard.step.name)" }
             if !shard.strays.isEmpty { return "shard \(number) has strays" }
             if shard.placement.members.count < min(map.copies, eligible.count) { return "shard \(number) lacks copies" }
+            // Nobody may be given it: whoever has something of it keeps that.
+            if eligible.isEmpty, !shard.placement.contains(where: map.isUp) { continue }
             for member in shard.placement.members {
                 guard let host = map.host(member), !host.isDown else { return "shard \(number) is with a dead host" }
                 // Nobody else may be there to take it.

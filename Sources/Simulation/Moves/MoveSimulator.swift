@@ -14,6 +14,10 @@ package struct MoveSimulator {
         package var cancels = 0
         package var crashes = 0
         package var acknowledged = 0
+        /// Shards that were given to others since all members were dead.
+        package var revivals = 0
+        /// Disks that died with the last member of a shard.
+        package var lastDeaths = 0
         package var failure: MoveFailure?
     }
 
@@ -239,10 +243,14 @@ package struct MoveSimulator {
     mutating func commit() throws(MoveFailure) {
         while let first = pending.first, first.due <= now {
             pending.removeFirst()
-            append(first.command)
-            try checkEpochs()
-            try checkKept()
+            try commit(first.command)
         }
+    }
+
+    mutating func commit(_ command: MapCommand) throws(MoveFailure) {
+        append(command)
+        try checkEpochs()
+        try checkKept()
     }
 
     mutating func append(_ command: MapCommand) {
@@ -257,16 +265,36 @@ package struct MoveSimulator {
                 })
         }
         _ = ShardMap.apply(command, to: &map)
+        forgetStrays(after: command, &map)
         count(command, from: maps.last!, to: map!)
         if case .revive(let revivals) = command {
             for number in revivals.map({ Int($0.shard.rawValue) })
             where map!.shards[number].epoch != maps.last!.shards[number].epoch {
                 lastBeforeRevival[number] = nextWrite
+                report.revivals += 1
             }
         }
         maps.append(map!)
         history.append(command)
         report.commands += 1
+    }
+
+    /// Those that a mutant does not keep.
+    private func forgetStrays(after command: MapCommand, _ map: inout ShardMap?) {
+        var isRevival = false
+        if case .revive = command { isRevival = true }
+        for (number, (old, new)) in zip(maps.last!.shards, map!.shards).enumerated() where old.epoch != new.epoch {
+            let forgotten = new.strays.filter { stray in
+                switch mutant {
+                case .forgetsHeirs: isRevival && new.placement.contains(stray)
+                case .forgetsNewMembers: !isRevival && old.move?.joining.contains(stray) ?? false
+                default: false
+                }
+            }
+            for stray in forgotten {
+                _ = ShardMap.apply(.forgetStray(ShardID(number)!, stray, epoch: new.epoch), to: &map)
+            }
+        }
     }
 
     private mutating func count(_ command: MapCommand, from old: ShardMap, to new: ShardMap) {

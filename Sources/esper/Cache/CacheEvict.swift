@@ -6,7 +6,9 @@ struct CacheEvict: AsyncParsableCommand {
         commandName: "evict", abstract: "Drop a name, or copies of its bytes.",
         discussion: """
             Without an option the name goes: afterwards there is nothing under it anywhere. --copy drops the asked node's \
-            memory alone, --tier the copies of one tier, once the next tier below has them.
+            memory alone, --tier the copies in one tier. From the asked node's disk (peer) they go when the catalog or \
+            the archive has all of them, from redis also when a disk has, from the catalog when the archive gave them \
+            back, from the archive never.
             """)
 
     @OptionGroup var name: ArtifactArgument
@@ -15,7 +17,10 @@ struct CacheEvict: AsyncParsableCommand {
     var copy = false
 
     @Option(
-        help: "Only the copies in this tier: memory, peer, redis, catalog or archive.", transform: WrittenTier.read)
+        help: """
+            Only the copies in this tier: memory or peer (the memory, or the disk, of the node that is asked; other nodes \
+            keep theirs), redis, catalog or archive.
+            """, transform: WrittenTier.read)
     var tier: WrittenTier?
 
     @Option(help: "Only while the name has this version.")

@@ -32,6 +32,16 @@ struct WorkloadTests {
         #expect(abs(keys.topHitRatio(capacity: 100) * 100 - 53.0) < 0.1)
     }
 
+    /// Of a million keys: how many percent of them, kept for ever, answer 95 % of all requests.
+    @Test(arguments: [(0.8, 78.5), (0.9, 67.8), (1.0, 48.7), (1.1, 22.5), (1.2, 4.8)])
+    func `a cache that answers 95 of a hundred requests needs as many keys as published`(
+        exponent: Double, percent: Double
+    ) {
+        let keys = ZipfKeys(count: 1_000_000, exponent: exponent)
+        func ratio(_ percent: Double) -> Double { keys.topHitRatio(capacity: Int((percent * 10_000).rounded())) }
+        #expect(ratio(percent - 0.1) < 0.95 && ratio(percent + 0.1) > 0.95, "\(ratio(percent))")
+    }
+
     @Test func `sizes and costs are lognormal and correlated`() {
         var workload = Workload(.loop, keys: 20_000, exponent: 1, isSized: true, seed: 5)
         let requests = (0..<20_000).map { _ in workload.next() }

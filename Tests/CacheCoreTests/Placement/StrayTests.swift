@@ -91,6 +91,33 @@ import Testing
         #expect(absorbed(4, by: 3) == [NodeID(3), NodeID(4)])
     }
 
+    @Test func `members compare anew when a stray is removed that one of them may have taken from`() throws {
+        var map = makeMap()
+        apply([down(1, map)], to: &map)
+        apply([.remove(NodeID(2))], to: &map)
+        apply([revive(to: 3, map, replicas: [NodeID(4)])], to: &map)
+        let epoch = map![shard].epoch
+        apply([3, 4].map { .forgetStray(shard, NodeID($0), epoch: epoch) }, to: &map)
+        #expect(map![shard].strays == [NodeID(1)])
+        apply([.remove(NodeID(1))], to: &map)
+        #expect(map![shard].strays == [NodeID(3), NodeID(4)])
+        // What they said of each other was before.
+        #expect(map![shard].epoch > epoch)
+    }
+
+    @Test func `former members keep what they have when the last member dies and nobody may get the shard`() throws {
+        var map = makeMap()
+        apply([down(2, map)], to: &map)
+        apply([.up(NodeID(2), seen: map!.host(NodeID(2))!.epoch)], to: &map)
+        apply((2...4).map { .setDraining(NodeID($0), true) }, to: &map)
+        // One member is all that there should be, and it is up.
+        #expect(try #require(map).isFree(shard, of: NodeID(2)))
+        apply([.setDraining(NodeID(1), true)], to: &map)
+        #expect(try #require(map).isFree(shard, of: NodeID(2)))
+        apply([.remove(NodeID(1))], to: &map)
+        #expect(try #require(map).isFree(shard, of: NodeID(2)) == false)
+    }
+
     @Test func `nothing is freed while members are missing or down`() throws {
         var map = makeMap()
         #expect(try #require(map).isFree(shard, of: NodeID(3)))

@@ -39,6 +39,29 @@ struct MoveWorkTests {
         #expect(due.count == ShardID.count + 1)
     }
 
+    @Test func `only who is to have a shard brings it, and only what has come is compared`() throws {
+        var map: ShardMap? = try self.map()
+        // The fourth has half of what the dead had, and is itself in the place that the odd shard goes to; the fifth has nothing to bring.
+        let due = MoveWork.due(in: map!, for: NodeID(4), but: .init())
+        #expect(due.count == ShardID.count)
+        #expect(
+            due.allSatisfy { if case .absorb(let absorption) = $0 { absorption.stray != NodeID(4) } else { false } })
+        #expect(MoveWork.due(in: map!, for: NodeID(5), but: .init()).isEmpty)
+
+        let odd = ShardID(1)!
+        let move = try #require(map![odd].move).id
+        let copied = StepChange(shard: odd, move: move, step: .copy, epoch: map![odd].epoch)
+        #expect(ShardMap.apply(.advance([copied]), to: &map).applied > 0)
+        var done = MoveWork.Done()
+        done.copied = [move]
+        let verify = MoveWork.verify(move, odd, map![odd].epoch)
+        let moves = MoveWork.due(in: map!, for: NodeID(3), but: done)
+            .filter { if case .absorb = $0 { false } else { true } }
+        #expect(moves == [verify])
+        done.verified = [move]
+        #expect(!MoveWork.due(in: map!, for: NodeID(3), but: done).contains(verify))
+    }
+
     @Test func `what is done is not due`() throws {
         let map = try map()
         var done = MoveWork.Done()

@@ -74,13 +74,20 @@ struct HotListTests {
         try await CacheCluster.run(3) { cluster in
             var bindings: [Binding] = []
             for number in 0..<8 { bindings.append(try await cluster[0].store("kernel/\(number)", noise(300)).binding) }
+            // As if it had been found elsewhere: what it took to make is known then.
+            let bytes = try #require(cluster[0].memory.get(bindings[3].manifest))
+            cluster[0].memory.drop(bindings[3].manifest)
+            cluster[0].memory.put(bytes, under: bindings[3].manifest, costMilliseconds: 900)
             for _ in 0..<5 { _ = try await cluster[0].value("kernel/3") }
             for binding in bindings { cluster[2].memory.drop(binding.manifest) }
             let deadline = NodeClock.now() + .seconds(20)
             let reply = try await cluster[2].service.warm(
                 WarmRequest(subject: .hottest(count: 1), principal: "client/test", deadline: deadline))
             #expect(reply.artifacts == 1 && reply.missing == 0, "\(reply)")
-            #expect(cluster[2].memory.contains(bindings[3].manifest))
+            // What it took to make, and not what the uses of all have made of that.
+            _ = cluster[2].memory.get(bindings[3].manifest)
+            let warmed = cluster[2].memory.hottest(10).entries.first { $0.digest == bindings[3].manifest }
+            #expect(warmed?.costMilliseconds == 900)
             #expect(try await cluster[2].statistics().warmedHits == 0)
             guard case .found = cluster[2].service.hit(Array("default/kernel/3".utf8)) else {
                 Issue.record("not in memory")

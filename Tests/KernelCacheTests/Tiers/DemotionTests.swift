@@ -126,6 +126,73 @@ import Testing
         }
     }
 
+    /// Runs a demotion of its own accord, whose next pass would be due in an hour.
+    private func running(
+        _ demotion: (Demotion.Settings) -> Demotion, _ body: () async throws -> Void
+    ) async throws {
+        var settings = Demotion.Settings()
+        (settings.interval, settings.turnInterval) = (.seconds(3600), .milliseconds(1))
+        settings.callLimit = .seconds(1)
+        let demotion = demotion(settings)
+        let work = Task { await demotion.run() }
+        let result: Result<Void, any Error>
+        do { result = .success(try await body()) } catch { result = .failure(error) }
+        work.cancel()
+        await work.value
+        try result.get()
+    }
+
+    @Test func `a node moves what is unused when its turn begins, and when it begins again`() async throws {
+        try await withPayloads { server, catalog in
+            let archive = ScriptedTier(.archive)
+            let turn = Mutex((isTurn: false, looks: 0))
+            func next(_ isTurn: Bool) async {
+                let before = turn.withLock { turn in
+                    turn.isTurn = isTurn
+                    return turn.looks
+                }
+                // The look that was under way may have come too early to see it.
+                await until { turn.withLock { $0.looks } >= before + 2 }
+            }
+            try await running { settings in
+                Demotion(
+                    from: catalog, to: archive, settings: settings,
+                    isTurn: {
+                        turn.withLock { turn in
+                            turn.looks += 1
+                            return turn.isTurn
+                        }
+                    }, logger: silent)
+            } _: {
+                try await catalog.put(Array(blobs.prefix(5)), deadline: .soon)
+                try await age(server)
+                await next(false)
+                #expect(archive.digests.isEmpty)
+                await next(true)
+                try await until("the first of them in the archive") { archive.digests.count == 5 }
+                await next(false)
+                try await catalog.put(Array(blobs.dropFirst(5)), deadline: .soon)
+                try await age(server)
+                await next(true)
+                try await until("the others") { archive.digests == digests }
+            }
+        }
+    }
+
+    @Test func `a pass that fails is made again soon`() async throws {
+        try await withPayloads { server, catalog in
+            try await catalog.put(blobs, deadline: .soon)
+            try await age(server)
+            let archive = ScriptedTier(.archive)
+            archive.failCall(1)
+            try await running { settings in
+                Demotion(from: catalog, to: archive, settings: settings, logger: silent)
+            } _: {
+                try await until("the archive to have them") { archive.digests == digests }
+            }
+        }
+    }
+
     @Test func `a node whose turn it is not moves nothing`() async throws {
         try await withPayloads { server, catalog in
             try await catalog.put(blobs, deadline: .soon)

@@ -19,10 +19,13 @@ import Testing
             sum.repaired += report.repaired
             sum.collectedBelow += report.collectedBelow
             sum.demoted += report.demoted
+            sum.refusals += report.refusals
+            sum.forwards += report.forwards
         }
         #expect(sum.stores > 5000 && sum.makes > 300 && sum.evictions > 500 && sum.expiredTokens > 50)
         #expect(sum.lateAnswers > 5000 && sum.collected > 1000 && sum.repaired > 500)
         #expect(sum.collectedBelow > 5000 && sum.demoted > 500)
+        #expect(sum.refusals > 100 && sum.forwards > 10)
     }
 
     @Test(arguments: CacheMutant.allCases)

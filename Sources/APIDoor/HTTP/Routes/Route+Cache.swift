@@ -83,7 +83,9 @@ extension Route {
             method: .post, path: "/v1/cache/evict", summary: "Drops a name, or copies of its bytes.",
             fields: name + [
                 Field("copy", .boolean, "Only the copies in this node's memory."),
-                Field("tier", .choice(CacheTier.allCases.map(\.name)), "Only the copies in this tier."),
+                Field(
+                    "tier", .choice(CacheTier.allCases.map(\.name)),
+                    "Only the copies in this tier; of memory and peer those of the node that is asked."),
                 Field("expect_version", .unsigned, "Only while the name has this version."), requestID,
             ],
             answer: [
