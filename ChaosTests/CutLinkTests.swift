@@ -10,13 +10,23 @@ import Testing
 /// A single link that fails is everyday life: nobody outside may notice.
 @Suite(.timeLimit(.minutes(4)))
 struct CutLinkTests {
-    @Test func `one cut link anywhere between five nodes changes no leader and fails no put`() async throws {
+    enum Cut: CaseIterable {
+        /// As by a network that swallows what is said: both ends believe in the link.
+        case silent
+        /// As by a network that says so: both ends see the link close, and cannot make another.
+        case closed
+    }
+
+    @Test(arguments: Cut.allCases)
+    func `one cut link anywhere between five nodes changes no leader and fails no put`(cut: Cut) async throws {
         try await LocalCluster.run(5) { cluster in
+            let cutter = cut == .closed ? try LinkCutter(in: cluster.root) : nil
+            let names = cluster.members.map(\.name)
+            for name in names { try await until("the links of \(name)") { try await links(of: name, cluster) == 4 } }
             let observatory = Observatory(cluster)
             let leader = try await observatory.leader()
-            for member in cluster.members { try await observatory.waitUntilCaughtUp(member.name) }
+            for name in names { try await observatory.waitUntilCaughtUp(name) }
             let term = try #require(await observatory.status(of: leader)).term
-            let names = cluster.members.map(\.name)
             let client = try cluster.client(of: names)
             defer { client.close() }
 
@@ -37,18 +47,32 @@ struct CutLinkTests {
                     let door = try await observatory.door(name)
                     let _: ProtoIsolateResponse = try await door.call(
                         .isolate, ProtoIsolateRequest.with { $0.peers = [peer] })
+                    // Of the two, the one whose number is lower has dialled.
+                    try cutter?.cut(cluster.process(name), calling: cluster.member(peer).peerPort)
                     // Longer than any election timeout.
                     await pause(.milliseconds(500))
+                    let standing = cut == .closed ? 3 : 4.0
+                    #expect(try await links(of: name, cluster) == standing, "\(name) to \(peer)")
+                    #expect(try await links(of: peer, cluster) == standing, "\(peer) to \(name)")
                     let _: ProtoHealResponse = try await door.call(.heal, ProtoHealRequest())
+                    for end in [name, peer] {
+                        try await until("the links of \(end)") { try await links(of: end, cluster) == 4 }
+                    }
                 }
             }
             isOver.withLock { $0 = true }
             let (count, slowest) = try await puts.value
-            print("ten links cut in turn: \(count) puts, the slowest took \(slowest)")
+            print("ten \(cut) links in turn: \(count) puts, the slowest took \(slowest)")
             let after = try #require(await observatory.status(of: leader))
             #expect(after.leader == leader && after.term == term)
             #expect(count > 100)
             for name in names { try await observatory.waitUntilCaughtUp(name) }
         }
+    }
+
+    /// Links that stand, as the node sees it.
+    private func links(of name: String, _ cluster: LocalCluster) async throws -> Double? {
+        let port = cluster.member(name).probePort
+        return try await onThread { Probe.metric("esper_peer_links_up", port: port) }
     }
 }

@@ -3,54 +3,66 @@ import EsperClient
 import EsperProtocol
 import EsperTypes
 import Simulation
+import SwiftProtobuf
 import Synchronization
 import TestSupport
 import Testing
 
-/// Sixteen clients at work while the members of a cluster of five are exchanged and the leader dies again and again, whatever is
-/// under way just then.
+/// Sixteen clients at work while the members of a cluster of five are exchanged, and leaders die wherever that may be.
 @Suite(.timeLimit(.minutes(ChaosDuration.load / 30 + 4)))
 struct ReplacedMemberTests {
+    /// Where in the exchange of a member its leader dies; besides, one dies in each with a configuration that it could not commit.
+    enum Moment: CaseIterable {
+        /// The new member has been asked for.
+        case adding
+        /// It has a place, and starts.
+        case joining
+        /// The exchange has been asked for: as soon as a configuration is not committed, or joint.
+        case exchanging
+        /// The old member has left.
+        case left
+    }
+
     @Test func `members replaced one by one, all of them twice, while leaders die lose nothing and stay linearizable`()
         async throws
     {
         try await LoadedCluster.endure(nodes: 5) { loaded, _ in
             let killer = LeaderKiller(loaded, seed: ChaosDuration.seed)
-            async let kills = killer.work()
-            let replaced: Int
-            do {
-                replaced = try await replaceAll(of: loaded, sparing: killer)
-            } catch {
-                killer.retire()
-                throw error
+            let client = try loaded.cluster.client()
+            defer { client.close() }
+            let count = 2 * loaded.cluster.members.count
+            var vacated: LocalCluster.Member?
+            for number in 1...count {
+                let moment = Moment.allCases[number % Moment.allCases.count]
+                vacated = try await exchange(by: "r\(number)", at: vacated, loaded, client, killer, moment)
             }
-            killer.retire()
-            let killed = try await kills
-            // One for every four that are replaced is far less than what the pauses between them allow.
-            #expect(killed.leaders >= replaced / 4, "\(killed) while \(replaced) members were replaced")
-            #expect(killed.changing > 0, "no leader died with a change that was not committed, or joint")
-            return "\(replaced) members replaced, \(killed) (seed \(killer.seed))"
+            return "\(count) members replaced, \(await killer.told) (seed \(killer.seed))"
         }
     }
 
-    /// Every member twice, however long that takes; the load goes on until then.
-    private func replaceAll(of loaded: LoadedCluster, sparing killer: LeaderKiller) async throws -> Int {
-        let client = try loaded.cluster.client()
-        defer { client.close() }
-        var vacated: LocalCluster.Member?
-        let count = 2 * loaded.cluster.members.count
-        for number in 1...count {
-            let old = loaded.cluster.members[0]
-            let new = "r\(number)"
-            // At an address that is free again: the clients go on with those they were given.
-            try await add(new, inPlaceOf: vacated, to: loaded.cluster, client)
-            try await replace(old.name, with: new, client)
-            killer.dismiss(old.name)
-            await loaded.cluster.kill(old.name)
-            try await loaded.observatory.waitUntilCaughtUp(new)
-            vacated = old
-        }
-        return count
+    /// - Parameter vacated: whose addresses are free: the clients go on with those they were given.
+    /// - Returns: whoever has left.
+    private func exchange(
+        by new: String, at vacated: LocalCluster.Member?, _ loaded: LoadedCluster, _ client: EsperClient,
+        _ killer: LeaderKiller, _ moment: Moment
+    ) async throws -> LocalCluster.Member {
+        let old = loaded.cluster.members[0]
+        async let death: Void = killer.strike(if: moment == .adding)
+        try await add(new, inPlaceOf: vacated, to: loaded.cluster, client)
+        try await death
+        try await killer.strike(if: moment == .joining)
+        try await loaded.observatory.waitUntilCaughtUp(new)
+        try await killer.strikeUncommitted(exchanging: old.name, for: new)
+        let isOver = Mutex(false)
+        async let deathInChange: Void = killer.strikeChanging(if: moment == .exchanging) { isOver.withLock { $0 } }
+        try await replace(old.name, with: new, client)
+        isOver.withLock { $0 = true }
+        try await deathInChange
+        try await killer.strike(if: moment == .left)
+        loaded.cluster.dismiss(old.name)
+        await loaded.cluster.kill(old.name)
+        try await loaded.observatory.waitUntilCaughtUp(new)
+        return old
     }
 
     private func add(
@@ -73,91 +85,108 @@ struct ReplacedMemberTests {
         try cluster.join(member)
     }
 
-    /// Asks until it is done; an outcome that is not known is found out by asking again.
+    /// Asks until it is done; it was asked for before, and what came of that is found out by asking again.
     private func replace(_ old: String, with new: String, _ client: EsperClient) async throws {
-        var isDoubtful = false
         try await until("\(new) in the place of \(old)") {
             do {
                 _ = try await client.replaceMember(old, with: new)
                 return true
             } catch let error as EsperError {
-                if isDoubtful, error.code == "unknown_member" { return true }
-                isDoubtful = isDoubtful || error.outcome == .unknown
-                return false
+                guard error.code == "unknown_member", let members = (try? await client.status())?.members else {
+                    return false
+                }
+                return members.contains { $0.name == new && $0.isVoter } && !members.contains { $0.name == old }
             }
         }
     }
 }
 
-/// Kills whoever leads, at moments drawn from a seed and as soon as members change, in turns, and starts it again: one at a time.
-private final class LeaderKiller: Sendable {
-    let seed: UInt64
+/// Kills leaders, and starts each again before the next one dies.
+private actor LeaderKiller {
+    nonisolated let seed: UInt64
     private let loaded: LoadedCluster
-    /// Held while a node is started or dismissed: one that has left is not started again.
-    private let isRetired = Mutex(false)
+    private var dice: SeededRandom
+    private var leaders = 0
+    /// Of those, how many said last that a configuration was not committed, or joint.
+    private var changing = 0
 
     init(_ loaded: LoadedCluster, seed: UInt64) {
         self.loaded = loaded
         self.seed = seed
+        dice = SeededRandom(seed: seed)
     }
 
-    func retire() { isRetired.withLock { $0 = true } }
+    var told: String { "\(leaders) leaders killed, \(changing) of them with a configuration not committed or joint" }
 
-    func dismiss(_ name: String) { isRetired.withLock { _ in loaded.cluster.dismiss(name) } }
-
-    struct Kills: CustomStringConvertible {
-        var leaders = 0
-        /// Of those, how many said last that a configuration was not committed, or joint.
-        var changing = 0
-
-        var description: String { "\(leaders) leaders killed, \(changing) of them while members changed" }
+    /// Kills whoever leads, a moment from now.
+    func strike(if isDue: Bool) async throws {
+        guard isDue else { return }
+        await pause(.milliseconds(dice.int(in: 0...30)))
+        try await kill(loaded.observatory.leader())
     }
 
-    /// - Returns: who was killed, when it is retired; every node that has not left runs then.
-    func work() async throws -> Kills {
-        var dice = SeededRandom(seed: seed)
-        var kills = Kills()
-        while !isRetired.withLock({ $0 }) {
-            await pause(.milliseconds(dice.int(in: 20...500)))
-            let start = loaded.recorder.now()
-            let (leader, isChanging) = try await victim(awaitingChange: kills.leaders % 2 == 0)
-            await loaded.cluster.kill(leader)
-            kills.leaders += 1
-            kills.changing += isChanging ? 1 : 0
-            await pause(.milliseconds(dice.int(in: 20...400)))
-            let isMember = try isRetired.withLock { _ in
-                guard loaded.cluster.members.contains(where: { $0.name == leader }) else { return false }
-                try loaded.cluster.start(leader)
-                return true
-            }
-            loaded.recorder.recordFault("kill", leader, since: start)
-            // Another kill before that would leave two down, and a third soon.
-            if isMember { try await comeBack(leader) }
-        }
-        return kills
-    }
-
-    /// Whoever leads, now or as soon as it says that members change, for which it is asked for some seconds; and whether it says so.
-    private func victim(awaitingChange: Bool) async throws -> (leader: String, isChanging: Bool) {
-        let end = ContinuousClock.now + .seconds(awaitingChange ? 5 : 0)
+    /// Kills whoever leads as soon as it says that a configuration is not committed, or joint, or when what brings one is over.
+    func strikeChanging(if isDue: Bool, unless isOver: @Sendable () -> Bool) async throws {
+        guard isDue else { return }
         while true {
             let leader = try await loaded.observatory.leader()
             while let status = await loaded.observatory.status(of: leader), status.leader == leader {
                 let isChanging = !status.pendingChange.isEmpty
-                if isChanging || ContinuousClock.now >= end || isRetired.withLock({ $0 }) {
-                    return (leader, isChanging)
+                guard isChanging || isOver() else {
+                    await pause(.milliseconds(1))
+                    continue
                 }
-                await pause(.milliseconds(1))
+                changing += isChanging ? 1 : 0
+                return try await kill(leader)
             }
         }
     }
 
-    /// Waits until the node has caught up, or has left.
+    /// Has a leader die with a configuration that it could not commit: it is cut off from all its peers but one, and loses its place
+    /// for that, but not before the order to exchange members has reached it.
+    func strikeUncommitted(exchanging old: String, for new: String) async throws {
+        try await until("a leader with a configuration that is not committed") {
+            let leader = try await loaded.observatory.leader()
+            let door = try await loaded.observatory.door(leader)
+            let cut = loaded.cluster.members.map(\.name).filter { $0 != leader }.shuffled(using: &dice).dropFirst()
+            let _: ProtoIsolateResponse? = try? await door.call(
+                .isolate, ProtoIsolateRequest.with { $0.peers = Array(cut) })
+            // What it answers is of no interest: it dies, or is asked again.
+            async let asked: ProtoMembershipResponse? = try? door.call(
+                .replaceMember, ProtoReplaceMemberRequest.with { ($0.old, $0.new) = (old, new) }, within: .seconds(1))
+            var isChanging = false
+            while !isChanging, let status = await loaded.observatory.status(of: leader), status.leader == leader {
+                isChanging = !status.pendingChange.isEmpty
+            }
+            if isChanging {
+                changing += 1
+                try await kill(leader)
+            } else {
+                let _: ProtoHealResponse? = try? await door.call(.heal, ProtoHealRequest())
+            }
+            _ = await asked
+            return isChanging
+        }
+    }
+
+    private func kill(_ leader: String) async throws {
+        let start = loaded.recorder.now()
+        await loaded.cluster.kill(leader)
+        leaders += 1
+        await pause(.milliseconds(dice.int(in: 20...400)))
+        try loaded.cluster.start(leader)
+        loaded.recorder.recordFault("kill", leader, since: start)
+        try await comeBack(leader)
+    }
+
+    /// Waits until the node has caught up, or has left: another death before that would leave two down, and a third soon.
     private func comeBack(_ name: String) async throws {
         let committed = await loaded.observatory.status(of: try await loaded.observatory.leader())?.commitIndex ?? 0
-        try await until("\(name) to catch up") {
-            guard loaded.cluster.members.contains(where: { $0.name == name }) else { return true }
-            return await loaded.observatory.status(of: name)?.appliedIndex ?? 0 >= committed
+        try await until("\(name) to catch up, or to have left") {
+            if await loaded.observatory.status(of: name)?.appliedIndex ?? 0 >= committed { return true }
+            let leader = try await loaded.observatory.leader()
+            guard let members = await loaded.observatory.status(of: leader)?.members else { return false }
+            return !members.contains { $0.name == name }
         }
     }
 }

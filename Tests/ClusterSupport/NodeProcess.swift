@@ -59,4 +59,13 @@ public final class NodeProcess: Sendable {
         else { return 0 }
         return pages * Int(getpagesize())
     }
+
+    /// Whether it asked for huge pages for some of its memory; the kernel notes that beside each area, also where it gives none.
+    public var wantsHugePages: Bool {
+        get throws {
+            try String(contentsOfFile: "/proc/\(identifier)/smaps", encoding: .utf8).split(separator: "\n").contains {
+                $0.hasPrefix("VmFlags:") && $0.split(separator: " ").contains("hg")
+            }
+        }
+    }
 }

@@ -17,14 +17,6 @@ struct DivergenceTests {
         for number in numbers { _ = try await client.put(Array("key/\(number)".utf8), Array("\(number)".utf8)) }
     }
 
-    private func leader(_ cluster: LocalCluster) async throws -> String {
-        try await eventually("a leader") {
-            for member in cluster.members
-            where try await metric("esper_raft_is_leader", of: member) == 1 { return member.name }
-            return nil
-        }
-    }
-
     @Test(arguments: [false, true])
     func `only the node that differs stops, naming the entry, and the cluster serves`(isLeader: Bool) async throws {
         try await LocalCluster.run(3, started: false) { cluster in
@@ -36,11 +28,11 @@ struct DivergenceTests {
             for member in cluster.members { try cluster.start(member.name) }
             let client = try EsperClient(settingsFile: cluster.clientFile)
             defer { client.close() }
-            _ = try await leader(cluster)
+            _ = try await cluster.leader()
             if isLeader {
                 try await until("\(odd) to lead") {
                     do { _ = try await client.transferLeadership(to: odd) } catch is EsperError {}
-                    return try await leader(cluster) == odd
+                    return try await cluster.leader() == odd
                 }
             }
             try await put(0..<200, client)
@@ -98,7 +90,7 @@ struct DivergenceTests {
     @Test func `states agree through restarts and a snapshot that catches a node up`() async throws {
         let settings = "raft: {snapshot_after: 64KiB, segment_size: 1MiB}"
         try await LocalCluster.run(3, settings: settings) { cluster in
-            let first = try await leader(cluster)
+            let first = try await cluster.leader()
             let client = try EsperClient(settingsFile: cluster.clientFile)
             defer { client.close() }
             let late = try #require(cluster.members.first { $0.name != first })

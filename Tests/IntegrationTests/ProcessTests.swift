@@ -133,6 +133,26 @@ struct ProcessTests {
         }
     }
 
+    @Test(.enabled(if: FileManager.default.fileExists(atPath: "/sys/kernel/mm/transparent_hugepage")))
+    func `a node asks for huge pages once its state is large`() async throws {
+        try await LocalCluster.run(1) { cluster in
+            let client = try EsperClient(settingsFile: cluster.clientFile)
+            defer { client.close() }
+            let value = [UInt8](repeating: 7, count: 56 << 10)
+            _ = try await client.put(Array("first".utf8), value)
+            #expect(try !cluster.process("n1").wantsHugePages)
+            for batch in 0..<32 {
+                try await withThrowingDiscardingTaskGroup { group in
+                    for number in 0..<96 {
+                        group.addTask { _ = try await client.put(Array("\(batch)/\(number)".utf8), value) }
+                    }
+                }
+            }
+            #expect(try cluster.process("n1").wantsHugePages)
+            #expect(!cluster.log(of: "n1").contains("huge pages"), "some of the heap gets none")
+        }
+    }
+
     @Test func `SIGTERM of the leader hands over and exits 0 within ten seconds`() async throws {
         try await LocalCluster.run(3) { cluster in
             let leader = try await waitForLeader(cluster)

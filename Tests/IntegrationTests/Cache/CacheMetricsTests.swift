@@ -1,4 +1,5 @@
 import ClusterSupport
+import EsperClient
 import Foundation
 import TestSupport
 import Testing
@@ -13,14 +14,51 @@ struct CacheMetricsTests {
         let root = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../../../docs/CACHE.md")
         let text = try String(contentsOf: root.standardized, encoding: .utf8)
         let section = try #require(text.split(separator: "\n## Metrics\n").dropFirst().first)
-        var names: Set<String> = []
+        var names: [String] = []
         for line in section.prefix(upTo: section.range(of: "\n## ")?.lowerBound ?? section.endIndex).split(
             separator: "\n")
         where line.hasPrefix("| `") {
             let column = line.dropFirst(2).split(separator: " | ", maxSplits: 1)[0]
-            names.formUnion(column.split(separator: "`").filter { $0.hasPrefix("esper_") }.map(String.init))
+            names += column.split(separator: "`").filter { $0.hasPrefix("esper_") }.map(String.init)
         }
-        return names
+        let once = Set(names)
+        #expect(once.count == names.count, "some stand there twice")
+        return once
+    }
+
+    /// What a node says of a metric without labels; 0 when it says nothing.
+    private func value(_ name: String, of node: String, _ cluster: LocalCluster) async throws -> Double {
+        let port = cluster.member(node).probePort
+        return try await onThread { Probe.metric(name, port: port) } ?? 0
+    }
+
+    @Test func `every change that a node with a lease has to have is measured at the leader`() async throws {
+        try await LocalCluster.run(
+            2, settings: "raft: {heartbeat: 50ms, election_timeout: 500ms, holder_lease: 1s}"
+        ) { cluster in
+            let leader = try await cluster.leader()
+            let holder = try #require(cluster.members.map(\.name).first { $0 != leader })
+            try await until("a lease of \(holder)") {
+                try await value("esper_cache_lease_remaining_seconds", of: holder, cluster) > 0
+            }
+            let metric = "esper_cache_invalidation_duration_seconds"
+            let before = try await value(metric + "_count", of: leader, cluster)
+            let elsewhere = try await value(metric + "_count", of: holder, cluster)
+            let client = try EsperClient(settingsFile: cluster.clientFile)
+            defer { client.close() }
+            // A lease may end on a busy machine; then it is another change that is measured.
+            try await until("fifty measured changes") {
+                _ = try await client.put(Array("key".utf8), [1])
+                return try await value(metric + "_count", of: leader, cluster) >= before + 50
+            }
+            let (after, sum) = (
+                try await value(metric + "_count", of: leader, cluster),
+                try await value(metric + "_sum", of: leader, cluster)
+            )
+            // Nothing is measured once the lease of a second is over.
+            #expect(sum > 0 && sum < after, "\(before), \(after), \(sum) s")
+            #expect(try await value(metric + "_count", of: holder, cluster) == elsewhere)
+        }
     }
 
     @Test func `every metric of the table is told, and every one that is told stands in the table`() async throws {

@@ -162,7 +162,10 @@ struct CacheTierTests {
     // MARK: The archive, and all of them
 
     /// With Redis, and SeaweedFS behind a proxy.
+    ///
+    /// - Parameter place: below which this cluster's objects stand, for an archive belongs to one.
     private func runWithArchive(
+        _ place: String,
         _ body: (LocalCluster, CacheNodes, PrivatePostgreSQL, PrivateRedis, FaultyProxy, PrivateSeaweedFS) async throws
             -> Void
     ) async throws {
@@ -175,7 +178,7 @@ struct CacheTierTests {
             try FileManager.default.setAttributes([.posixPermissions: 0o600], ofItemAtPath: secret)
             let settings = """
                 , redis: "redis://127.0.0.1:\(redis.port)", archive: {s3: {endpoint: "http://127.0.0.1:\(proxy.port)", \
-                bucket: \(PrivateSeaweedFS.bucket), access_key: \(PrivateSeaweedFS.accessKey), secret_key_file: \(secret)}}
+                bucket: \(PrivateSeaweedFS.bucket), prefix: \(place), access_key: \(PrivateSeaweedFS.accessKey), secret_key_file: \(secret)}}
                 """
             let result: Result<Void, any Error>
             do {
@@ -191,7 +194,9 @@ struct CacheTierTests {
         }
     }
 
-    private static func key(_ digest: Digest) -> String { "blob/\("\(digest)".prefix(2))/\(digest)" }
+    private static func key(_ digest: Digest, _ place: String = "faults") -> String {
+        "\(place)/blob/\("\(digest)".prefix(2))/\(digest)"
+    }
 
     /// A fault of the store, and how many connections in a row have it.
     private static let faults: [(name: String, fault: FaultyProxy.Fault, times: Int)] = [
@@ -204,7 +209,7 @@ struct CacheTierTests {
     func `a store that fails, lies and rots, and then every tier gone: no wrong byte, nothing acknowledged is lost`()
         async throws
     {
-        try await runWithArchive { cluster, nodes, server, redis, proxy, weed in
+        try await runWithArchive("faults") { cluster, nodes, server, redis, proxy, weed in
             try await faultsOfTheStore(nodes, server, redis, proxy, weed)
             try await flippedBits(nodes, server, redis, weed)
             try await lostCopies(nodes, server, redis, weed)
@@ -340,6 +345,106 @@ struct CacheTierTests {
                 if value == nil { absent.append(name) }
             }
             #expect(absent.contains(names[0]) == (round < 2) && absent.count <= 3, "round \(round): \(absent)")
+        }
+    }
+
+    // MARK: Demotion
+
+    /// Where a demotion stands when its node dies.
+    private enum Step: CaseIterable {
+        case copy, verify, readBack, flip, delete
+    }
+
+    /// Statements wait before they mark rows as archived, or take their payloads, for as long as a row says so.
+    private static let gates = """
+        CREATE TABLE gate (step text PRIMARY KEY);
+        INSERT INTO gate VALUES ('flip'), ('delete');
+        CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+            BEGIN
+                WHILE EXISTS (SELECT FROM public.gate WHERE step = TG_ARGV[0]) LOOP PERFORM pg_sleep(0.1); END LOOP;
+                RETURN NULL;
+            END $$;
+        CREATE TRIGGER flip BEFORE UPDATE OF archived ON esper.cache_payload
+            FOR EACH STATEMENT EXECUTE FUNCTION wait('flip');
+        CREATE TRIGGER delete BEFORE UPDATE OF payload ON esper.cache_payload
+            FOR EACH STATEMENT EXECUTE FUNCTION wait('delete');
+        """
+
+    @Test(.enabled(if: PrivateSeaweedFS.isInstalled, "SeaweedFS is not installed"))
+    func `a node that dies between any two steps of a demotion loses nothing and leaves each blob in one place`()
+        async throws
+    {
+        let place = "demotion"
+        let objects = "/\(PrivateSeaweedFS.bucket)/\(place)/blob/"
+        try await runWithArchive(place) { cluster, nodes, server, redis, proxy, weed in
+            let names = (0..<4).map { "cold-\($0)" }
+            var digests: [Digest] = []
+            for name in names {
+                #expect(try await nodes.store(name, at: "n1").tiers.contains(TierSet(.catalog)))
+                digests += try await nodes.digests(of: name)
+            }
+            let among = Self.among(digests)
+            func count(_ condition: String) async throws -> Int? {
+                Int(try await server.sql("SELECT count(*) FROM esper.cache_payload WHERE \(among) AND \(condition)"))
+            }
+            #expect(try await count("sha256(payload) = digest AND NOT archived") == digests.count)
+            func isReached(_ step: Step) async throws -> Bool {
+                switch step {
+                case .copy, .verify, .readBack: return proxy.waiting > 0
+                case .flip, .delete:
+                    let change = step == .flip ? "archived = true" : "payload = NULL"
+                    return try await server.sql(
+                        """
+                        SELECT count(*) FROM pg_stat_activity
+                        WHERE wait_event = 'PgSleep' AND query LIKE 'UPDATE esper.cache_payload SET \(change)%'
+                        """) != "0"
+                }
+            }
+            func letThrough(_ step: Step) async throws {
+                switch step {
+                case .copy: proxy.hold("HEAD \(objects)", since: "PUT \(objects)")
+                case .verify: proxy.hold("GET \(objects)")
+                case .readBack: proxy.hold(nil)
+                case .flip, .delete: _ = try await server.sql("DELETE FROM gate WHERE step = '\(step)'")
+                }
+            }
+            func killLeader(_ when: String) async throws -> String {
+                let leader = try await cluster.leader()
+                await cluster.kill(leader)
+                let above = try await server.sql(
+                    "SELECT encode(digest, 'hex') FROM esper.cache_payload WHERE \(among) AND sha256(payload) = digest"
+                ).split(separator: "\n")
+                for digest in digests where !above.contains("\(digest)") {
+                    #expect(try await weed.hash(of: Self.key(digest, place)) == "\(digest)", "\(when)")
+                }
+                return leader
+            }
+            func restart(_ node: String) async throws {
+                try cluster.start(node)
+                try await nodes.until(.archive, isUsed: true)
+            }
+            proxy.hold("PUT \(objects)")
+            _ = try await server.sql(Self.gates)
+            _ = try await server.sql("UPDATE esper.cache_payload SET used_at = now() - interval '31 days'")
+            // The first pass of this one was before there was anything to move.
+            try await restart(try await killLeader("before it"))
+            for step in Step.allCases {
+                try await until("a demotion to come to \(step)", within: .seconds(60)) { try await isReached(step) }
+                let killed = try await killLeader("at \(step)")
+                try await letThrough(step)
+                try await restart(killed)
+            }
+            try await until("every row to be without its payload", within: .seconds(60)) {
+                try await count("payload IS NULL AND archived") == digests.count
+            }
+            for digest in digests {
+                #expect(try await weed.hash(of: Self.key(digest, place)) == "\(digest)")
+            }
+            try await redis.cli("FLUSHALL")
+            for name in names {
+                try await nodes.forget(name)
+                try await expectEverywhere(name, nodes, "after the demotion")
+            }
         }
     }
 

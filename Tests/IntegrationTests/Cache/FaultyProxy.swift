@@ -23,6 +23,8 @@ final class FaultyProxy: Sendable {
         var left: Int?
         var spoiled = 0
         var channels: [ObjectIdentifier: any Channel] = [:]
+        var held: (start: String, since: String?)?
+        var waiting: [ObjectIdentifier: EventLoopPromise<Void>] = [:]
     }
 
     private let listener: any Channel
@@ -50,6 +52,35 @@ final class FaultyProxy: Sendable {
 
         var spoiled: Int { state.withLock { $0.spoiled } }
 
+        /// Nil: the request that begins so goes on.
+        func wait(_ request: ByteBuffer, on channel: any Channel) -> EventLoopPromise<Void>? {
+            state.withLock { state in
+                guard let held = state.held else { return nil }
+                if let since = held.since {
+                    if request.readableBytesView.starts(with: since.utf8) { state.held?.since = nil }
+                    return nil
+                }
+                guard request.readableBytesView.starts(with: held.start.utf8) else { return nil }
+                let promise = channel.eventLoop.makePromise(of: Void.self)
+                state.waiting[ObjectIdentifier(channel)] = promise
+                return promise
+            }
+        }
+
+        func left(_ channel: any Channel) -> EventLoopPromise<Void>? {
+            state.withLock { $0.waiting.removeValue(forKey: ObjectIdentifier(channel)) }
+        }
+
+        func hold(_ start: String?, _ since: String?) -> [EventLoopPromise<Void>] {
+            state.withLock { state in
+                state.held = start.map { ($0, since) }
+                defer { state.waiting = [:] }
+                return Array(state.waiting.values)
+            }
+        }
+
+        var waiting: Int { state.withLock { $0.waiting.count } }
+
         func opened(_ channel: any Channel) {
             state.withLock { $0.channels[ObjectIdentifier(channel)] = channel }
             channel.closeFuture.whenComplete { _ in
@@ -75,13 +106,13 @@ final class FaultyProxy: Sendable {
                     .channelInitializer { server in
                         server.eventLoop.makeCompletedFuture {
                             try server.pipeline.syncOperations.addHandler(
-                                Carrier(to: client, fault, carriesAnswers: true))
+                                Carrier(to: client, fault, carriesAnswers: true, state))
                         }
                     }
                     .connect(host: "127.0.0.1", port: upstream)
                     .flatMapThrowing { server in
                         try client.pipeline.syncOperations.addHandler(
-                            Carrier(to: server, fault, carriesAnswers: false))
+                            Carrier(to: server, fault, carriesAnswers: false, state))
                     }
                     .flatMap { client.setOption(.autoRead, value: true) }
             }
@@ -99,8 +130,19 @@ final class FaultyProxy: Sendable {
         for channel in state.set(fault, times) { channel.close(promise: nil) }
     }
 
+    /// Requests that begin so wait, until this is called again.
+    ///
+    /// - Parameter since: those alone that come after one that begins like this.
+    func hold(_ start: String?, since: String? = nil) {
+        for promise in state.hold(start, since) { promise.succeed() }
+    }
+
+    /// Requests that wait.
+    var waiting: Int { state.waiting }
+
     func stop() async throws {
         try await listener.close()
+        hold(nil)
         behave(nil)
     }
 }
@@ -112,12 +154,16 @@ private final class Carrier: ChannelInboundHandler {
     private let other: any Channel
     private let fault: FaultyProxy.Fault?
     private let carriesAnswers: Bool
+    private let state: FaultyProxy.Shared
     private var carried = 0
+    /// Of a request that waits.
+    private var held: ByteBuffer?
 
-    init(to other: any Channel, _ fault: FaultyProxy.Fault?, carriesAnswers: Bool) {
+    init(to other: any Channel, _ fault: FaultyProxy.Fault?, carriesAnswers: Bool, _ state: FaultyProxy.Shared) {
         self.other = other
         self.fault = fault
         self.carriesAnswers = carriesAnswers
+        self.state = state
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
@@ -136,11 +182,24 @@ private final class Carrier: ChannelInboundHandler {
         case (.slow(let time), true):
             let late = bytes
             other.eventLoop.scheduleTask(in: time) { [other] in other.writeAndFlush(late, promise: nil) }
+        case (_, false) where held != nil: held?.writeBuffer(&bytes)
+        case (_, false):
+            guard let release = state.wait(bytes, on: context.channel) else {
+                return other.writeAndFlush(bytes, promise: nil)
+            }
+            held = bytes
+            release.futureResult.assumeIsolated().whenSuccess { [other] in
+                if let bytes = self.held.take() { other.writeAndFlush(bytes, promise: nil) }
+            }
         default: other.writeAndFlush(bytes, promise: nil)
         }
     }
 
-    func channelInactive(context: ChannelHandlerContext) { other.close(promise: nil) }
+    func channelInactive(context: ChannelHandlerContext) {
+        held = nil
+        if !carriesAnswers { state.left(context.channel)?.fail(ChannelError.ioOnClosedChannel) }
+        other.close(promise: nil)
+    }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) { context.close(promise: nil) }
 }
