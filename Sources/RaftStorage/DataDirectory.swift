@@ -20,7 +20,7 @@ public final class DataDirectory: Sendable {
     let options: StorageOptions
     let entropy: @Sendable () -> UInt64
     private let lock: any FileLock
-    let metadata: MetadataFile
+    package let metadata: MetadataFile
 
     private init(
         path: String, metadata: MetadataFile, fileSystem: any FileSystem, options: StorageOptions,
@@ -279,6 +279,6 @@ public final class DataDirectory: Sendable {
 /// Where a recovered log goes on; opaque, for ``LogWriter``.
 public struct RecoveredLogEnd: Sendable {
     package let log: WriteAheadLog
-    let metadata: MetadataFile
+    package let metadata: MetadataFile
     let options: StorageOptions
 }

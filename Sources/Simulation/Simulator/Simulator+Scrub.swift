@@ -13,19 +13,29 @@ extension Simulator {
     func scrub(_ node: Node) throws(SimulationFailure) {
         scheduleScrub(node)
         guard !node.isPaused, let files = node.disk.files else { return }
-        let report = files.scrub(node.raft.newestSnapshot())
-        counters.scrubs += 1
-        for damage in report.damages where damage.isDamage {
-            counters.damagesScrubbed += 1
-            try finds(damage, at: node)
+        // What it finds in the metadata it mends.
+        let rotten = files.rottenPaths
+        let scrubbed = try atFiles(of: node) { () throws(StorageError) in
+            let report = files.scrub(node.raft.newestSnapshot())
+            if let failure = report.failure { throw failure }
+            return report
         }
+        guard let report = scrubbed else { return }
+        counters.scrubs += 1
+        for damage in report.mended + report.damages where damage.isDamage {
+            counters.damagesScrubbed += 1
+            try finds(damage, at: node, among: rotten)
+        }
+        noteRepair(of: node)
         receive(node, .scrubbed(report))
     }
 
     /// A node that runs says that something is damaged, and it is.
-    func finds(_ damage: StorageError, at node: Node) throws(SimulationFailure) {
+    func finds(
+        _ damage: StorageError, at node: Node, among rotten: [String]? = nil
+    ) throws(SimulationFailure) {
         say("n\(node.index + 1) finds \(damage)")
-        guard node.disk.files?.isDecayed(damage.path) ?? false else {
+        guard (rotten ?? node.disk.files?.rottenPaths ?? []).contains(damage.path) else {
             throw SimulationFailure(.durability, "n\(node.index + 1) calls a sound file damaged: \(damage)")
         }
     }
