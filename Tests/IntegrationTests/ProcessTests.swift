@@ -10,12 +10,6 @@ import Testing
 /// The program as its operator meets it: settings, data directories, signals, garbage.
 @Suite(.timeLimit(.minutes(3)))
 struct ProcessTests {
-    private func waitForLeader(_ cluster: LocalCluster, otherThan excluded: String? = nil) async throws -> String {
-        try await eventually("a leader") {
-            cluster.members.first { $0.name != excluded && cluster.log(of: $0.name).contains("electionWon") }?.name
-        }
-    }
-
     @Test func `settings with three mistakes are three lines and exit code 2`() async throws {
         try await LocalCluster.run(1, started: false) { cluster in
             let file = cluster.settingsFile(of: "n1")
@@ -36,7 +30,7 @@ struct ProcessTests {
     @Test func `a data directory of another cluster is refused with the reason`() async throws {
         try await LocalCluster.run(1, started: false) { cluster in
             try cluster.start("n1")
-            _ = try await waitForLeader(cluster)
+            _ = try await cluster.leader()
             await cluster.kill("n1")
             let file = cluster.settingsFile(of: "n1")
             let text = try String(contentsOfFile: file, encoding: .utf8)
@@ -53,7 +47,7 @@ struct ProcessTests {
     @Test func `a data directory of a newer format is refused with the reason, and left as it is`() async throws {
         try await LocalCluster.run(1, started: false) { cluster in
             try cluster.start("n1")
-            _ = try await waitForLeader(cluster)
+            _ = try await cluster.leader()
             await cluster.kill("n1")
             let file = cluster.dataDirectory(of: "n1") + "/metadata"
             let original = try Data(contentsOf: URL(fileURLWithPath: file))
@@ -91,7 +85,7 @@ struct ProcessTests {
             #expect(refusal.contains("the data directory \(cluster.dataDirectory(of: "n1")) holds no data"))
             #expect(refusal.contains("--initialize"))
             try cluster.start("n1", initialize: true)
-            _ = try await waitForLeader(cluster)
+            _ = try await cluster.leader()
             await cluster.kill("n1")
             try cluster.start("n1", initialize: true)
             #expect(await cluster.process("n1").wait(atMost: .seconds(30)) == 1)
@@ -101,7 +95,7 @@ struct ProcessTests {
 
     @Test func `a node whose data directory vanished does not begin anew`() async throws {
         try await LocalCluster.run(3) { cluster in
-            let leader = try await waitForLeader(cluster)
+            let leader = try await cluster.leader()
             await cluster.kill(leader)
             try FileManager.default.removeItem(atPath: cluster.dataDirectory(of: leader))
             try cluster.start(leader)
@@ -125,7 +119,7 @@ struct ProcessTests {
     @Test func `a data directory in use is refused with the reason`() async throws {
         try await LocalCluster.run(1, started: false) { cluster in
             try cluster.start("n1")
-            _ = try await waitForLeader(cluster)
+            _ = try await cluster.leader()
             let second = try NodeProcess(
                 arguments: ["--config", cluster.settingsFile(of: "n1")], log: cluster.root + "/second.log")
             #expect(await second.wait(atMost: .seconds(30)) == 1)
@@ -155,10 +149,10 @@ struct ProcessTests {
 
     @Test func `SIGTERM of the leader hands over and exits 0 within ten seconds`() async throws {
         try await LocalCluster.run(3) { cluster in
-            let leader = try await waitForLeader(cluster)
+            let leader = try await cluster.leader()
             cluster.process(leader).signal(SIGTERM)
             #expect(await cluster.process(leader).wait(atMost: .seconds(10)) == 0)
-            _ = try await waitForLeader(cluster, otherThan: leader)
+            _ = try await cluster.leader(otherThan: leader)
         }
     }
 
@@ -166,7 +160,7 @@ struct ProcessTests {
         async throws
     {
         try await LocalCluster.run(3) { cluster in
-            let leader = try await waitForLeader(cluster)
+            let leader = try await cluster.leader()
             let client = try EsperClient(settingsFile: cluster.clientFile)
             defer { client.close() }
             let session = try await client.openSession(ttl: .seconds(60))

@@ -1,6 +1,7 @@
 import Coordination
 import EsperTypes
 import RaftRuntime
+import TestSupport
 import Testing
 
 /// A node with much to apply must not be lost to its peers meanwhile.
@@ -43,6 +44,49 @@ struct CatchUpTests {
                 applied = status.appliedIndex
             }
             #expect(partly >= 5, "its loop was busy from beginning to end")
+        }
+    }
+
+    @Test func `a write that a snapshot brings to the node it was asked of has an unknown outcome`() async throws {
+        var options = RuntimeOptions()
+        // The leader keeps its place, whatever the machine is doing, and the other one while its disk hangs.
+        (options.raft.heartbeatInterval, options.raft.electionTimeout) = (.milliseconds(100), .seconds(3))
+        options.raft.storageStallLimit = .seconds(60)
+        options.snapshotAfterBytes = 256 << 10
+        try await TestCluster.run(3, options: options, adjust: { $1.retainedTailBytes = 0 }) { cluster in
+            let leader = try await cluster.leader()
+            let late = try await cluster.follower()
+            try await cluster.waitUntilQuiet(late)
+            let disk = cluster.disk(of: late)
+            disk.stall()
+            defer { disk.resume() }
+            // More messages than the leader sends to one who does not answer: what comes after these stays with it.
+            for number in 0..<2 * options.raft.maximumInFlightAppends {
+                try await cluster.put("before", "\(number)", on: leader)
+            }
+            let sink = TurnSink()
+            let put = Command.put(.init(key: Array("key".utf8), value: Array("value".utf8)))
+            let deadline = NodeClock.now() + .seconds(60)
+            cluster[late].submit(
+                [.init(token: 1, deadline: deadline, principal: "client/test", operation: .command(put, nil))],
+                from: sink)
+            try await until("the write is committed") { try await cluster.get("key", on: leader) == "value" }
+            let committed = try await cluster.status(of: leader).commitIndex
+            // The second one begins when the log has been cut at the first.
+            var covering: Set<LogIndex> = []
+            let value = String(repeating: "x", count: 4000)
+            try await until("two snapshots without the log before them", within: .seconds(60)) {
+                for number in 0..<16 { try await cluster.put("after", value + "\(number)", on: leader) }
+                covering.formUnion(try cluster.snapshots(of: leader).map(\.index).filter { $0 >= committed })
+                return covering.count >= 2
+            }
+            #expect(sink.answer(to: 1) == nil)
+            disk.resume()
+            let answer = try await eventually("an answer", within: .seconds(60)) { sink.answer(to: 1)?.body }
+            guard case .failed(let failure) = answer else { throw TestCluster.Unexpected(body: "\(answer)") }
+            #expect(failure.code == .leadershipChanged)
+            #expect(failure.outcome == .unknown)
+            #expect(try await cluster.get("key", on: late) == "value")
         }
     }
 }

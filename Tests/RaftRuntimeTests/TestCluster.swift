@@ -82,6 +82,11 @@ final class TestCluster: Sendable {
         return node.observer
     }
 
+    /// Those that are complete on its disk.
+    func snapshots(of name: String) throws -> [SnapshotDescriptor] {
+        try running.withLock { $0[name] }?.directory.snapshots.list() ?? []
+    }
+
     /// The same over restarts.
     func disk(of name: String) -> StallableFileSystem {
         disks.withLock { disks in
