@@ -273,7 +273,7 @@ public final class DataDirectory: Sendable {
 
     static func logDirectory(_ path: String) -> String { path + "/log" }
     private static func snapshotDirectory(_ path: String) -> String { path + "/snapshots" }
-    private static func metadataPath(_ path: String) -> String { path + "/metadata" }
+    static func metadataPath(_ path: String) -> String { path + "/metadata" }
 }
 
 /// Where a recovered log goes on; opaque, for ``LogWriter``.

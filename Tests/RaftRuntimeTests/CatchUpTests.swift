@@ -1,5 +1,6 @@
 import Coordination
 import EsperTypes
+import RaftCore
 import RaftRuntime
 import TestSupport
 import Testing
