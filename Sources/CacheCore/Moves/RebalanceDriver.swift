@@ -133,14 +133,6 @@ public struct RebalanceDriver: Sendable {
         return commands
     }
 
-    /// Of what ``step(map:members:copies:at:)`` would propose, the steps that moves can take by what their nodes have reported. A map that the
-    /// leader has applied will do, confirmed or not: each of these is refused unless its move is where this map has it, and what nodes report does
-    /// not become untrue.
-    public mutating func nextSteps(map: ShardMap, at now: Instant) -> [StepChange] {
-        note(map, at: now)
-        return advances(map, at: now)
-    }
-
     private func found(_ members: [Member], copies: Int) -> [MapCommand] {
         let hosts = members.map { ShardMap.Host(id: $0.id, weight: $0.weight, zone: $0.zone) }
         guard let placements = PlacementPlanner(copies: copies).placements(hosts: hosts) else { return [] }

@@ -9,53 +9,24 @@ extension Rebalancer {
     private static let askLimit = Duration.seconds(1)
     private static let proposalLimit = Duration.seconds(5)
 
-    /// Twice a second, and when a report or the map brings news. As long as that takes moves on, it does this alone: each of the shards
-    /// that flip waits for it.
+    /// Twice a second, and when a report or the map brings news.
     func lead() async {
-        await withDiscardingTaskGroup { group in
-            var (steppedAt, seen): (Instant?, MapEpoch?) = (nil, nil)
-            while !Task.isCancelled {
-                let now = NodeClock.now()
-                let isOverdue = steppedAt.map { now - $0 >= parts.options.nodeLease / 4 } ?? true
-                let isNews =
-                    parts.names.appliedMap?.epoch != seen
-                    || state.withLock { state in
-                        defer { state.hasNews = false }
-                        return state.hasNews
-                    }
-                if isOverdue || isNews {
-                    let steps = takeNextSteps()
-                    if !steps.isEmpty { group.addTask { await self.advance(steps) } }
-                    if isOverdue || state.withLock({ $0.advancing.isEmpty }) {
-                        (steppedAt, seen) = (now, parts.names.appliedMap?.epoch)
-                        await step()
-                    }
+        var (steppedAt, seen): (Instant?, MapEpoch?) = (nil, nil)
+        while !Task.isCancelled {
+            let now = NodeClock.now()
+            let isDue =
+                steppedAt.map { now - $0 >= parts.options.nodeLease / 4 } ?? true
+                || parts.names.appliedMap?.epoch != seen
+                || state.withLock { state in
+                    defer { state.hasNews = false }
+                    return state.hasNews
                 }
-                await pause(at: leading)
+            if isDue {
+                (steppedAt, seen) = (now, parts.names.appliedMap?.epoch)
+                await step()
             }
-            group.cancelAll()
+            await pause(at: leading)
         }
-    }
-
-    /// Steps that can be proposed, and are not by now.
-    private func takeNextSteps() -> [StepChange] {
-        guard let map = parts.names.appliedMap else { return [] }
-        let now = NodeClock.now()
-        return state.withLock { state in
-            guard state.term != nil else { return [] }
-            let steps = state.driver.nextSteps(map: map, at: now).filter { !state.advancing.contains($0) }
-            state.advancing.formUnion(steps)
-            return steps
-        }
-    }
-
-    private func advance(_ steps: [StepChange]) async {
-        let isMade = await propose(.advance(steps))
-        state.withLock { state in
-            state.advancing.subtract(steps)
-            state.hasNews = state.hasNews || isMade
-        }
-        if isMade { leading.ring() }
     }
 
     private func step() async {
@@ -72,17 +43,15 @@ extension Rebalancer {
         guard let after = await parts.names.leadership(deadline: deadline), after.leader == me,
             after.term == leadership.term
         else { return }
-        for command in decide(map, asked: asked) { guard await propose(command) else { return } }
-    }
-
-    /// - Returns: whether it was made; if not, the next step finds out what became of it.
-    private func propose(_ command: MapCommand) async -> Bool {
-        do throws(CacheFailure) {
-            _ = try await parts.names.propose(command, principal: nil, deadline: NodeClock.now() + Self.proposalLimit)
-            return true
-        } catch {
-            parts.logger.debug("a change of the shard map was not made", metadata: ["error": "\(error)"])
-            return false
+        for command in decide(map, asked: asked) {
+            do throws(CacheFailure) {
+                _ = try await parts.names.propose(
+                    command, principal: nil, deadline: NodeClock.now() + Self.proposalLimit)
+            } catch {
+                // The next step finds out what became of it.
+                parts.logger.debug("a change of the shard map was not made", metadata: ["error": "\(error)"])
+                return
+            }
         }
     }
 

@@ -44,8 +44,6 @@ final class Rebalancer: Sendable {
         var book: LeaseBook
         var driver: RebalanceDriver
         var said: [NodeID: PeerReport] = [:]
-        /// Steps that are being proposed.
-        var advancing: Set<StepChange> = []
     }
 
     let parts: Parts

@@ -153,7 +153,7 @@ package struct MoveSimulator {
         elect()
         try deliver()
         for node in nodes.indices where isRunning(node) { try act(node) }
-        if now % 50 == 0 { try lead() } else { leadOn() }
+        if now % 50 == 0 { try lead() }
         try commit()
         if random.chance(1, in: isCalm ? 20 : 4) { write() }
         try checkCoordinators()
@@ -231,14 +231,6 @@ package struct MoveSimulator {
             commands.append(.setDraining(id, true))
         }
         for command in commands { propose(command) }
-    }
-
-    /// Between two looks at everything: takes moves on as far as it knows, which may not be far.
-    mutating func leadOn() {
-        guard let leader, isRunning(leader), pending.count < 8 else { return }
-        let steps = driver.nextSteps(
-            map: map(of: leader), at: EsperTypes.Instant(nanoseconds: UInt64(now) * 1_000_000))
-        if !steps.isEmpty { propose(.advance(steps)) }
     }
 
     mutating func propose(_ command: MapCommand) {
