@@ -252,7 +252,9 @@ public final class ClusterNode: Sendable {
                     apiAddress: $0.api.description, zone: $0.zone)
             },
             directory: opened.directory, recovered: opened.recovered, credentials: credentials,
+            // Nobody would take the records of sessions, locks and the like, and once there is no room for more of them all is refused.
             settings: CoordinationSettings(
+                auditsCoordination: settings.catalog.connection != nil,
                 auditedPrefixes: settings.outbox.auditPrefixes.map { [UInt8]($0.utf8) },
                 maximumOutboxRecords: settings.outbox.maximumRecords),
             options: options,

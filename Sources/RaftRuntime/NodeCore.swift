@@ -435,10 +435,10 @@ final class NodeCore {
         if appliedIndex == .zero, raft.status.last.index == LogIndex(1) { proposeFounders() }
         let started = OutboxNote(
             kind: .leadershipStarted, subject: name, fields: [.init("node_id", id.description)])
-        propose(.record([started], term: term))
         if case .settings(let current) = state.answer(.settings).result, current != settings {
             propose(.configure(settings))
         }
+        propose(.record([started], term: term))
     }
 
     /// What an operator did, with who did it.

@@ -147,6 +147,21 @@ struct ProcessTests {
         }
     }
 
+    @Test func `without a catalog nothing is kept for one, and nothing refused for want of room for it`() async throws {
+        try await LocalCluster.run(1, settings: "outbox: {maximum_records: 3}") { cluster in
+            let client = try EsperClient(settingsFile: cluster.clientFile)
+            defer { client.close() }
+            var kept: Set<UInt64> = []
+            for number in 0..<8 {
+                let session = try await client.openSession(ttl: .seconds(60))
+                _ = try await client.acquire("lock \(number)", session: session.id, wait: .zero)
+                kept.insert(try await client.status().outboxPending)
+            }
+            // What the first leader has noted before it knew.
+            #expect(kept.count == 1)
+        }
+    }
+
     @Test func `SIGTERM of the leader hands over and exits 0 within ten seconds`() async throws {
         try await LocalCluster.run(3) { cluster in
             let leader = try await cluster.leader()

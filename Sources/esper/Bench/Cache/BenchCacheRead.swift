@@ -18,14 +18,24 @@ struct BenchCacheRead: AsyncParsableCommand {
     )
     var warmUp = WrittenDuration(.seconds(2))
 
+    @Option(help: "Reads a second, of all readers together; without it, as many as there can be.")
+    var rate: Int?
+
     @OptionGroup var cluster: ClusterOptions
+
+    func validate() throws {
+        guard rate.map({ (1...1_000_000).contains($0) }) ?? true else {
+            throw ValidationError("--rate takes 1 to 1000000")
+        }
+    }
 
     func run() async throws {
         let pinned = try PinnedClients(
             ClientSettings.load(cluster.config.path()), timeout: cluster.timeout.duration)
         defer { pinned.close() }
         let load = CacheReaders(
-            kernels, exponent: readers.exponent, over: pinned.clients, window: .milliseconds(100))
+            kernels, exponent: readers.exponent, over: pinned.clients, window: .milliseconds(100),
+            interval: rate.map { UInt64(readers.readers) * 1_000_000_000 / UInt64($0) })
         async let reading: Void = load.run(readers.readers)
         try await Task.sleep(for: warmUp.duration)
         let first = load.finished.count
@@ -37,16 +47,17 @@ struct BenchCacheRead: AsyncParsableCommand {
         await reading
         var tally = CacheTally()
         for window in windows { tally.merge(window) }
-        let rate = Double(tally.count) / (Double(windows.count) * 0.1)
+        let perSecond = Double(tally.count) / (Double(windows.count) * 0.1)
         cluster.output.print(
             .fields([
                 "kind": "cache-read", "names": .int(kernels.names), "value_bytes": .int(kernels.valueBytes),
                 "exponent": .rounded(readers.exponent), "readers": .int(readers.readers),
-                "seconds": .rounded(Double(windows.count) * 0.1), "rate_per_second": .rounded(rate),
+                "seconds": .rounded(Double(windows.count) * 0.1), "rate": .optional(rate) { .int($0) },
+                "rate_per_second": .rounded(perSecond),
                 "reads": tally.json, "hits": hits.json,
             ]),
             text:
-                "\(Int(rate)) reads/s by \(readers.readers) readers: \(tally.text)\n  found by the nodes in: \(hits.text)"
+                "\(Int(perSecond)) reads/s by \(readers.readers) readers: \(tally.text)\n  found by the nodes in: \(hits.text)"
         )
     }
 }

@@ -9,12 +9,20 @@ final class CacheReaders: Sendable {
     private let clients: [EsperClient]
     private let keys: ZipfKeys
     private let windowNanoseconds: UInt64
+    private let interval: UInt64?
     private let start = MonotonicClock.nanoseconds()
     private let windows = Mutex<[CacheTally]>([])
     private let isStopped = Atomic(false)
 
-    /// - Parameter clients: each reader stays with one.
-    init(_ kernels: BenchKernels, exponent: Double, over clients: [EsperClient], window: Duration) {
+    /// - Parameters:
+    ///   - clients: each reader stays with one.
+    ///   - interval: nanoseconds between the reads of one reader, each of which counts from the moment when it was due; nil: the next
+    ///     begins as soon as one has ended.
+    init(
+        _ kernels: BenchKernels, exponent: Double, over clients: [EsperClient], window: Duration,
+        interval: UInt64? = nil
+    ) {
+        self.interval = interval
         self.kernels = kernels
         self.clients = clients
         keys = ZipfKeys(count: kernels.names, exponent: exponent)
@@ -39,9 +47,16 @@ final class CacheReaders: Sendable {
 
     private func read(_ client: EsperClient, seed: UInt64) async {
         var random = SplitMix64(seed: seed)
+        var due = MonotonicClock.nanoseconds() + (interval.map { random.next() % $0 } ?? 0)
         while !isStopped.load(ordering: .relaxed) {
             let number = Int(keys.next(&random) - 1)
-            let begin = MonotonicClock.nanoseconds()
+            var begin = MonotonicClock.nanoseconds()
+            if let interval {
+                // A cancelled sleep ends early, as it should.
+                if due > begin { try? await Task.sleep(for: .nanoseconds(Int64(due - begin))) }
+                begin = min(due, MonotonicClock.nanoseconds())
+                due += interval
+            }
             let result: Result<Retrieved<Artifact>, EsperError>
             do throws(EsperError) {
                 result = .success(try await client.cache.retrieve(kernels.name(number)))
