@@ -54,6 +54,8 @@ struct CatchUpTests {
         (options.raft.heartbeatInterval, options.raft.electionTimeout) = (.milliseconds(100), .seconds(3))
         options.raft.storageStallLimit = .seconds(60)
         options.snapshotAfterBytes = 256 << 10
+        // Nothing is kept for one who is behind.
+        options.raft.maximumRetainedBytes = 0
         try await TestCluster.run(3, options: options, adjust: { $1.retainedTailBytes = 0 }) { cluster in
             let leader = try await cluster.leader()
             let late = try await cluster.follower()
