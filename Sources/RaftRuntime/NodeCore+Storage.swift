@@ -43,14 +43,14 @@ extension NodeCore {
         scheduleScrub(NodeClock.now())
         metrics.scrubPasses.increment()
         metrics.scrubBytes.increment(by: Int64(clamping: report.bytes))
-        metrics.scrubDamages.increment(by: Int64(report.damages.count + report.mended.count))
-        for damage in report.mended {
+        metrics.scrubDamages.increment(by: Int64(report.damages.count + (report.mended == nil ? 0 : 1)))
+        if let damage = report.mended {
             logger.error("stored bytes were damaged and are written anew", metadata: ["error": "\(damage)"])
         }
         for damage in report.damages {
             logger.error("stored bytes are damaged: a new snapshot replaces them", metadata: ["error": "\(damage)"])
         }
-        if report.damages.isEmpty, report.mended.isEmpty {
+        if report.damages.isEmpty, report.mended == nil {
             logger.debug("storage is sound", metadata: ["bytes": "\(report.bytes)"])
         }
         repair.scrubbed(report, at: NodeClock.now())

@@ -11,8 +11,8 @@ public final class Scrubber: Sendable {
         public var bytes: UInt64 = 0
         /// One for each damaged file, with the offset.
         public var damages: [StorageError] = []
-        /// Slots of the metadata that were not on the disk as they were written, and are again.
-        public var mended: [StorageError] = []
+        /// The slot of the metadata that counts was not on the disk as it was written, and is again.
+        public var mended: StorageError?
         /// What of the metadata was damaged could not be written anew: the process must end, as after a failed write of the log.
         public var failure: StorageError?
 

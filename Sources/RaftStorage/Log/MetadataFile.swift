@@ -141,22 +141,22 @@ package final class MetadataFile: Sendable {
     /// Reads both slots back from the disk, and writes anew what is not there as it was written. The slot that counts comes first:
     /// there is a sound one at every moment.
     ///
-    /// - Returns: where something was wrong.
-    func mend() throws(FileError) -> [UInt64] {
+    /// - Returns: where the slot that counts was not; the other one may be what a power failure has left of a write.
+    func mend() throws(FileError) -> UInt64? {
         try current.withLock { (metadata) throws(FileError) in
             file.dropCached()
             let newest = metadata.generation % 2
-            var mended: [UInt64] = []
+            var damaged: UInt64?
             if read(slot: newest) != .metadata(metadata) {
                 try writeSlot(metadata)
                 try file.synchronize()
-                mended.append(newest * UInt64(Self.slotDistance))
+                damaged = newest * UInt64(Self.slotDistance)
             }
-            guard case .metadata(let older) = read(slot: 1 - newest), older.generation < metadata.generation else {
-                try write(metadata, over: &metadata)
-                return mended + [(1 - newest) * UInt64(Self.slotDistance)]
+            if case .metadata(let older) = read(slot: 1 - newest), older.generation < metadata.generation {
+                return damaged
             }
-            return mended
+            try write(metadata, over: &metadata)
+            return damaged
         }
     }
 

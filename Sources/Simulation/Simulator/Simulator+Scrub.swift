@@ -22,7 +22,7 @@ extension Simulator {
         }
         guard let report = scrubbed else { return }
         counters.scrubs += 1
-        for damage in report.mended + report.damages where damage.isDamage {
+        for damage in [report.mended].compactMap(\.self) + report.damages where damage.isDamage {
             counters.damagesScrubbed += 1
             try finds(damage, at: node, among: rotten)
         }
