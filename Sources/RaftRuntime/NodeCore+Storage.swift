@@ -26,7 +26,7 @@ extension NodeCore {
         nextScrub = options.scrubInterval > .zero ? now + options.scrubInterval : .distantFuture
     }
 
-    /// Begins a pass over the metadata, the sealed segments and the newest snapshot, beside everything else.
+    /// Begins a pass over the sealed segments and the newest snapshot, beside everything else.
     func scrub() {
         nextScrub = .distantFuture
         let snapshot = raft.status.snapshot
@@ -39,18 +39,14 @@ extension NodeCore {
     /// Everything that a damaged file held is in this node's memory, as state or as log: a new snapshot takes its place.
     private func scrubbed(_ report: Scrubber.Report) {
         guard !isStopped else { return }
-        if let failure = report.failure { return observer.storageFailed(failure) }
         scheduleScrub(NodeClock.now())
         metrics.scrubPasses.increment()
         metrics.scrubBytes.increment(by: Int64(clamping: report.bytes))
-        metrics.scrubDamages.increment(by: Int64(report.damages.count + (report.mended == nil ? 0 : 1)))
-        if let damage = report.mended {
-            logger.error("stored bytes were damaged and are written anew", metadata: ["error": "\(damage)"])
-        }
+        metrics.scrubDamages.increment(by: Int64(report.damages.count))
         for damage in report.damages {
             logger.error("stored bytes are damaged: a new snapshot replaces them", metadata: ["error": "\(damage)"])
         }
-        if report.damages.isEmpty, report.mended == nil {
+        if report.damages.isEmpty {
             logger.debug("storage is sound", metadata: ["bytes": "\(report.bytes)"])
         }
         repair.scrubbed(report, at: NodeClock.now())

@@ -20,7 +20,7 @@ public final class DataDirectory: Sendable {
     let options: StorageOptions
     let entropy: @Sendable () -> UInt64
     private let lock: any FileLock
-    package let metadata: MetadataFile
+    let metadata: MetadataFile
 
     private init(
         path: String, metadata: MetadataFile, fileSystem: any FileSystem, options: StorageOptions,
@@ -273,12 +273,12 @@ public final class DataDirectory: Sendable {
 
     static func logDirectory(_ path: String) -> String { path + "/log" }
     private static func snapshotDirectory(_ path: String) -> String { path + "/snapshots" }
-    static func metadataPath(_ path: String) -> String { path + "/metadata" }
+    private static func metadataPath(_ path: String) -> String { path + "/metadata" }
 }
 
 /// Where a recovered log goes on; opaque, for ``LogWriter``.
 public struct RecoveredLogEnd: Sendable {
     package let log: WriteAheadLog
-    package let metadata: MetadataFile
+    let metadata: MetadataFile
     let options: StorageOptions
 }

@@ -2,7 +2,7 @@ internal import EsperTypes
 public import RaftCore
 internal import Synchronization
 
-/// Reads back what was written long ago, slowly: the metadata, sealed segments of the log and the newest snapshot.
+/// Reads back what was written long ago, slowly: sealed segments of the log and the newest snapshot.
 ///
 /// Bits rot where nobody looks; found in time, a node still has all of it in memory and writes it anew. The segment that is being
 /// written is left out: its end moves, and a start reads it whole. A thread of its own; a pass at a time.
@@ -11,10 +11,6 @@ public final class Scrubber: Sendable {
         public var bytes: UInt64 = 0
         /// One for each damaged file, with the offset.
         public var damages: [StorageError] = []
-        /// The slot of the metadata that counts was not on the disk as it was written, and is again.
-        public var mended: StorageError?
-        /// What of the metadata was damaged could not be written anew: the process must end, as after a failed write of the log.
-        public var failure: StorageError?
 
         package init() {}
     }
@@ -70,7 +66,6 @@ public final class Scrubber: Sendable {
     /// One pass on the caller's thread.
     package func pass(snapshot: SnapshotDescriptor?) -> Report {
         var report = Report()
-        mendMetadata(&report)
         for path in sealedSegments() where !isStopping {
             if let damage = check(segment: path, &report) { report.damages.append(damage) }
         }
@@ -79,19 +74,6 @@ public final class Scrubber: Sendable {
     }
 
     private var isStopping: Bool { state.withLock { $0.isStopping } }
-
-    // MARK: Metadata
-
-    private func mendMetadata(_ report: inout Report) {
-        do throws(FileError) {
-            let path = DataDirectory.metadataPath(directory.path)
-            report.mended = try directory.metadata.mend().map { offset in
-                StorageError(.corrupted, "the slot of the metadata was unreadable", path: path, offset: offset)
-            }
-        } catch {
-            report.failure = StorageError(error)
-        }
-    }
 
     // MARK: Segments
 

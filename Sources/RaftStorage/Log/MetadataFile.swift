@@ -52,7 +52,7 @@ package final class MetadataFile: Sendable {
     }
 
     /// - Throws: `corrupted` when neither slot is readable, `newerFormat` when a later release wrote one.
-    package static func open(_ path: String, in fileSystem: some FileSystem) throws(StorageError) -> MetadataFile {
+    static func open(_ path: String, in fileSystem: some FileSystem) throws(StorageError) -> MetadataFile {
         let file: any File
         var slots: [Slot] = []
         do throws(FileError) {
@@ -138,36 +138,6 @@ package final class MetadataFile: Sendable {
         metadata = next
     }
 
-    /// Reads both slots back from the disk, and writes anew what is not there as it was written. The slot that counts comes first:
-    /// there is a sound one at every moment.
-    ///
-    /// - Returns: where the slot that counts was not; the other one may be what a power failure has left of a write.
-    func mend() throws(FileError) -> UInt64? {
-        try current.withLock { (metadata) throws(FileError) in
-            file.dropCached()
-            let newest = metadata.generation % 2
-            var damaged: UInt64?
-            if read(slot: newest) != .metadata(metadata) {
-                try writeSlot(metadata)
-                try file.synchronize()
-                damaged = newest * UInt64(Self.slotDistance)
-            }
-            if case .metadata(let older) = read(slot: 1 - newest), older.generation < metadata.generation {
-                return damaged
-            }
-            try write(metadata, over: &metadata)
-            return damaged
-        }
-    }
-
-    /// What cannot be read is as good as damaged: it is written anew.
-    private func read(slot: UInt64) -> Slot {
-        guard let bytes = try? file.readBytes(Self.slotBytes, at: slot * UInt64(Self.slotDistance)),
-            bytes.count == Self.slotBytes
-        else { return .unreadable }
-        return Self.decode(bytes)
-    }
-
     func closeFile() { file.close() }
 
     private func writeSlot(_ metadata: Metadata) throws(FileError) {
@@ -175,7 +145,7 @@ package final class MetadataFile: Sendable {
             Self.encode(metadata), at: UInt64(metadata.generation % 2) * UInt64(Self.slotDistance))
     }
 
-    private enum Slot: Hashable {
+    private enum Slot {
         case metadata(Metadata)
         case newerFormat(UInt32)
         case unreadable

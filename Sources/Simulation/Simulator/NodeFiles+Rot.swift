@@ -28,13 +28,13 @@ extension NodeFiles {
         let count = min(end - start, random.int(in: 1...64))
         fileSystem.decay(
             path, at: start, by: (0..<count).map { _ in UInt8(truncatingIfNeeded: random.next() | 1) })
-        return rottenPaths.contains(path) ? path : nil
+        return isDecayed(path) ? path : nil
     }
 
     /// Whether anything that a node may still read has bits in it that flipped.
-    var isDecayed: Bool { rottenPaths.contains(where: isUsed) }
+    var isDecayed: Bool { fileSystem.decayedPaths.contains(where: isUsed) }
 
-    var rottenPaths: [String] { fileSystem.decayedPaths }
+    func isDecayed(_ path: String) -> Bool { fileSystem.decayedPaths.contains(path) }
 
     /// Neither given up nor waiting for its use.
     private func isUsed(_ path: String) -> Bool {
@@ -44,18 +44,14 @@ extension NodeFiles {
         return path <= lastGroup.path
     }
 
-    /// Reads the metadata, the sealed segments and a snapshot back.
+    /// Reads the sealed segments and a snapshot back.
     func scrub(_ snapshot: SnapshotDescriptor?) -> Scrubber.Report {
         guard let directory else { return Scrubber.Report() }
         return Scrubber(directory, bytesPerSecond: .max).pass(snapshot: snapshot)
     }
 
-    /// What a start would find damaged at this moment, or could do without: a slot of the metadata. What the scrub leaves to it, the segment
-    /// that is being written, excepted.
+    /// What a start would find damaged at this moment; what the scrub leaves to it, the segment that is being written, excepted.
     func findNeglectedDamage() -> StorageError? {
-        if let metadata = rottenPaths.first(where: { $0.hasSuffix("/metadata") }) {
-            return StorageError(.corrupted, "a slot is unreadable", path: metadata)
-        }
         let copy = fileSystem.copy()
         copy.kill()
         let damage: StorageError?

@@ -13,29 +13,19 @@ extension Simulator {
     func scrub(_ node: Node) throws(SimulationFailure) {
         scheduleScrub(node)
         guard !node.isPaused, let files = node.disk.files else { return }
-        // What it finds in the metadata it mends.
-        let rotten = files.rottenPaths
-        let scrubbed = try atFiles(of: node) { () throws(StorageError) in
-            let report = files.scrub(node.raft.newestSnapshot())
-            if let failure = report.failure { throw failure }
-            return report
-        }
-        guard let report = scrubbed else { return }
+        let report = files.scrub(node.raft.newestSnapshot())
         counters.scrubs += 1
-        for damage in [report.mended].compactMap(\.self) + report.damages where damage.isDamage {
+        for damage in report.damages where damage.isDamage {
             counters.damagesScrubbed += 1
-            try finds(damage, at: node, among: rotten)
+            try finds(damage, at: node)
         }
-        noteRepair(of: node)
         receive(node, .scrubbed(report))
     }
 
     /// A node that runs says that something is damaged, and it is.
-    func finds(
-        _ damage: StorageError, at node: Node, among rotten: [String]? = nil
-    ) throws(SimulationFailure) {
+    func finds(_ damage: StorageError, at node: Node) throws(SimulationFailure) {
         say("n\(node.index + 1) finds \(damage)")
-        guard (rotten ?? node.disk.files?.rottenPaths ?? []).contains(damage.path) else {
+        guard node.disk.files?.isDecayed(damage.path) ?? false else {
             throw SimulationFailure(.durability, "n\(node.index + 1) calls a sound file damaged: \(damage)")
         }
     }
