@@ -167,6 +167,7 @@ public final class Scrubber: Sendable {
     /// - Returns: false when the pass is to end.
     private func pause(after bytes: Int) -> Bool {
         let limit = Duration.nanoseconds(Int64(bytes) * 1_000_000_000 / Int64(bytesPerSecond))
+        guard limit > .zero else { return !isStopping }
         return state.wait(atMost: limit) { $0.isStopping ? true : nil } == nil
     }
 }

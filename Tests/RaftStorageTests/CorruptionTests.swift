@@ -170,4 +170,31 @@ struct Specimen {
         #expect(error?.code == .corrupted)
         #expect(error?.path == path)
     }
+
+    @Test func `a segment whose header is lost is missed although the slot that told of it first is lost too`() throws {
+        let disk = SimulatedFileSystem()
+        try Store.create(on: disk, options: Specimen.options)
+        let store = try Store(on: disk, options: Specimen.options)
+        let first = store.log.activeSegment
+        var source = BatchSource(seed: 3)
+        while store.log.activeSegment == first {
+            let (batch, snapshot) = source.next()
+            try store.write(batch, snapshot: snapshot)
+        }
+        disk.kill()
+        let name = String(store.log.activeSegment, radix: 16) + ".segment"
+        let segment = try #require(disk.paths.first { $0.hasSuffix("0" + name) })
+        for slot in [0, 4096] {
+            let copy = disk.copy()
+            copy.alter(segment) { for offset in 0..<4096 { $0[offset] ^= 1 } }
+            copy.alter(Store.path + "/metadata") { $0[slot + 30] ^= 1 }
+            do throws(StorageError) {
+                let damage = try Store(on: copy, options: Specimen.options, seed: 99).recovery.damage
+                #expect(damage?.path == segment)
+            } catch {
+                // What it promised last cannot be told any more.
+                #expect(error.code == .corrupted && error.path == segment)
+            }
+        }
+    }
 }

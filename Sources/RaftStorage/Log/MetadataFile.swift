@@ -85,7 +85,8 @@ package final class MetadataFile: Sendable {
         return MetadataFile(file: file, current: newest)
     }
 
-    /// Makes a newer state durable in the slot that holds the older one. Never goes back.
+    /// Makes a newer state durable in the slot that holds the older one, and another active segment in both: else the log would end before
+    /// a segment whose header is lost with the one slot that tells of it. Never goes back.
     package func update(durableThrough: UInt64, activeSegment: UInt64) throws(StorageError) {
         do throws(FileError) {
             try current.withLock { (metadata) throws(FileError) in
@@ -94,7 +95,9 @@ package final class MetadataFile: Sendable {
                 next.durableThrough = max(durableThrough, metadata.durableThrough)
                 next.activeSegment = max(activeSegment, metadata.activeSegment)
                 next.closedIn = nil
+                let isNewSegment = next.activeSegment > metadata.activeSegment
                 try write(next, over: &metadata)
+                if isNewSegment { try write(next, over: &metadata) }
             }
         } catch {
             throw StorageError(error)

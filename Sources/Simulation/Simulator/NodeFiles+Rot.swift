@@ -51,12 +51,16 @@ extension NodeFiles {
     }
 
     /// What a start would find damaged at this moment; what the scrub leaves to it, the segment that is being written, excepted.
-    func findNeglectedDamage() -> StorageError? {
+    ///
+    /// - Parameter snapshot: the one that the log names.
+    func findNeglectedDamage(_ snapshot: SnapshotDescriptor?) -> StorageError? {
         let copy = fileSystem.copy()
         copy.kill()
         let damage: StorageError?
         do throws(StorageError) {
             let directory = try DataDirectory.open(Self.path, in: copy, options: options, entropy: { 0x5c12_0b5e })
+            // A start says what it finds first, and that may be the segment.
+            if let snapshot { _ = try Self.read(snapshot, from: directory.snapshots) }
             damage = try directory.recover { descriptor throws(StorageError) in
                 _ = try Self.read(descriptor, from: directory.snapshots)
             }.damage

@@ -140,7 +140,7 @@ extension SimulationPlan {
         sessions.ttl = 1500 * ms
         watchers = 2
         housekeeping = HousekeepingPlan(interval: 1000 * ms, keptRevisions: 100)
-        scrubInterval = 1000 * ms
+        scrubInterval = 10_000 * ms
         faults = Faults(Faults.passing)
         faultInterval = 1000 * ms
         faultDuration = 500 * ms

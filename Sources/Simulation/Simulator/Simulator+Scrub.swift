@@ -41,7 +41,7 @@ extension Simulator {
     func neglectsDamage(_ node: Node) -> Bool {
         guard plan.scrubInterval != nil, node.disk.isRotten, let files = node.disk.files else { return false }
         if let known = node.neglect, known.operations == files.operations { return known.isFound }
-        let damage = files.findNeglectedDamage()
+        let damage = files.findNeglectedDamage(node.raft.newestSnapshot())
         node.neglect = (files.operations, damage != nil)
         return damage != nil
     }

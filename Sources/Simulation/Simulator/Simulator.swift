@@ -201,12 +201,16 @@ final class Simulator {
             try demandAnswers(under: calm.leader)
             return true
         }
-        guard try hasRecovered(), let leader = currentLeader else { return false }
+        guard let leader = currentLeader, let members = recoveredMembers(under: leader) else { return false }
         if counters.recoveryNanoseconds == 0 { counters.recoveryNanoseconds = clock.now - plan.healAt }
         // Whatever was on its way when the faults ended may still stir something up.
         guard clock.now >= plan.healAt + UInt64(plan.network.spike) * 3,
             nodes.allSatisfy({ $0.disk.isIdle || $0.index == faults.hungDisk })
         else { return false }
+        let hashes = members.map(\.replica.stateHash)
+        guard hashes.allSatisfy({ $0 == hashes[0] }) else {
+            throw SimulationFailure(.stateHash, "after \(oracles.committedThrough) the machines differ: \(hashes)")
+        }
         say("recovered")
         calm = (leader, nodes[leader].raft.currentTerm, clock.now + plan.calm)
         return false
@@ -234,29 +238,27 @@ final class Simulator {
             "n\(node.index + 1) is \(change.role) in term \(change.term), although all is well in \(calm.term)")
     }
 
-    /// The members are up, idle, and at the same point; every client was served after the cluster was healed.
-    private func hasRecovered() throws(SimulationFailure) -> Bool {
-        guard workload.clients.allSatisfy(\.isDone), holders.allSatisfy(\.isDone) else { return false }
+    /// Those of whom anything can be demanded, once the members are up, idle, and at the same point, and every client was served after the
+    /// cluster was healed; nil until then.
+    private func recoveredMembers(under leader: Int) -> [SimulatedNode]? {
+        guard workload.clients.allSatisfy(\.isDone), holders.allSatisfy(\.isDone) else { return nil }
         let through = oracles.committedThrough
-        guard let leader = currentLeader else { return false }
         let configuration = nodes[leader].raft.configuration
-        guard !configuration.isJoint, nodes[leader].raft.configurationIndex <= through else { return false }
+        // Without a vote it is about to hand over.
+        guard configuration.isVoter(nodes[leader].id), !configuration.isJoint,
+            nodes[leader].raft.configurationIndex <= through
+        else { return nil }
         var members = nodes.filter { configuration.contains($0.id) }
-        guard members.count == configuration.members.count else { return false }
-        guard members.count(where: { $0.isUp && $0.raft.currentRole == .leader }) == 1 else { return false }
+        guard members.count == configuration.members.count else { return nil }
+        guard members.count(where: { $0.isUp && $0.raft.currentRole == .leader }) == 1 else { return nil }
         members.removeAll { isExcused($0.index, under: leader) }
         for node in members {
-            guard node.isUp, node.replica.applied == through, node.raft.commitIndex == through else { return false }
+            guard node.isUp, node.replica.applied == through, node.raft.commitIndex == through else { return nil }
         }
         let areLevel = watchers.allSatisfy { watcher in
             oracles.watches.isLevel(watcher.cursor) || !members.contains { $0.index == watcher.node }
         }
-        guard areLevel, !members.contains(where: neglectsDamage) else { return false }
-        let hashes = members.map(\.replica.stateHash)
-        guard hashes.allSatisfy({ $0 == hashes[0] }) else {
-            throw SimulationFailure(.stateHash, "after \(through) the machines differ: \(hashes)")
-        }
-        return true
+        return areLevel && !members.contains(where: neglectsDamage) ? members : nil
     }
 
     private var stateOfPlay: String {
