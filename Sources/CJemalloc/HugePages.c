@@ -25,7 +25,9 @@ static void *map(
 static void begin_large_blocks(void) {
     size_t least;
     size_t size = sizeof least;
-    if (mallctl("opt.oversize_threshold", &least, &size, NULL, 0) == 0 && least > 0) dallocx(mallocx(least, 0), 0);
+    if (mallctl("opt.oversize_threshold", &least, &size, NULL, 0) || least == 0) return;
+    void *block = mallocx(least, 0);
+    if (block) dallocx(block, 0);
 }
 
 int esper_heap_use_huge_pages(size_t floor) {

@@ -70,6 +70,7 @@ extension NodeCore {
             maintainMembers()
         }
         if isNewTerm || hasConfiguration { advanceMemberships() }
+        if isNewTerm { maintainSettings() }
         output.removeAll()
         answerConfirmedReads()
         step(.applied(through: appliedIndex))

@@ -250,6 +250,7 @@ extension NodeCore: PeerDelegate {
         tellMarks()
         requeueQuestions(now)
         maintainMembers()
+        maintainSettings()
         advanceMemberships()
         standBack()
         snapshotIfDue()
@@ -309,7 +310,7 @@ extension NodeCore: PeerDelegate {
 
     private var outboxPending: Int { outboxStatus?.count ?? 0 }
 
-    private var outboxStatus: OutboxStatus? {
+    var outboxStatus: OutboxStatus? {
         guard case .outboxStatus(let status) = state.answer(.outboxStatus).result else { return nil }
         return status
     }

@@ -1,3 +1,4 @@
+import Coordination
 import EsperTypes
 import NIOCore
 
@@ -18,7 +19,7 @@ extension NodeCore {
 
     /// At the end of a turn, when there is nothing else to do.
     func restIfWorkIsLeft() {
-        guard areRequestsLeft || !unapplied.isEmpty, !isRestScheduled else { return }
+        guard areRequestsLeft || !unapplied.isEmpty || watches.needsCatchUp, !isRestScheduled else { return }
         isRestScheduled = true
         let bound = NIOLoopBound(self, eventLoop: eventLoop)
         eventLoop.scheduleTask(in: TimeAmount(Self.rest)) { bound.value.goOn() }
@@ -31,5 +32,6 @@ extension NodeCore {
         busySince = now
         if areRequestsLeft { drainMailbox() }
         if !unapplied.isEmpty { applySome(NodeClock.now()) }
+        if watches.needsCatchUp { scheduleTurn() }
     }
 }

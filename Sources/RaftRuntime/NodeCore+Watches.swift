@@ -37,11 +37,11 @@ extension NodeCore {
         scheduleTurn()
     }
 
-    /// Hands out what the watchers' windows allow: new events, and history to those that are behind.
+    /// Hands out what the watchers' windows allow: new events, and some history to those that are behind; what of that is left waits for
+    /// links and timers, see `restIfWorkIsLeft`.
     func releaseWatches() {
         if watches.needsCatchUp {
             watches.catchUp(from: state, maximumEvents: Self.catchUpEvents, into: &deliveries)
-            if watches.needsCatchUp { scheduleTurn() }
         }
         for delivery in deliveries {
             guard let caller = watchCallers[delivery.watcher] else { continue }

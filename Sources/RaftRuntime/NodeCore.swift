@@ -107,6 +107,8 @@ final class NodeCore {
     var nextMembership: UInt64 = 1
     /// What the leader has proposed about the table and not seen applied.
     var tableProposals: [UInt64] = []
+    /// The settings that this leader has proposed.
+    var settingsProposal: UInt64?
     var claims: [ClaimKey: PendingClaim] = [:]
     /// Tokens of a sink's cancellable requests.
     var cancellable: [CallerKey: Cancellable] = [:]
@@ -428,17 +430,28 @@ final class NodeCore {
         requeueQuestions(now)
     }
 
-    /// The first commands of a leader: its term in the audit trail, and the settings the replicas apply by.
+    /// The first commands of a leader: its term in the audit trail.
     private func announceLeadership() {
-        // Nothing lies before the first entry of the first leader: the founders come first in the audit trail. Should
-        // they be lost with it, the next leader makes up for it, see `maintainMembers`.
-        if appliedIndex == .zero, raft.status.last.index == LogIndex(1) { proposeFounders() }
+        // Nothing lies before the first entry of the first leader: the founders come first in the audit trail, unless there is none.
+        // Should they be lost with it, the next leader makes up for it, see `maintainMembers`.
+        if appliedIndex == .zero, raft.status.last.index == LogIndex(1) {
+            if !settings.auditsCoordination { settingsProposal = propose(.configure(settings)) }
+            proposeFounders()
+        }
         let started = OutboxNote(
             kind: .leadershipStarted, subject: name, fields: [.init("node_id", id.description)])
-        if case .settings(let current) = state.answer(.settings).result, current != settings {
-            propose(.configure(settings))
-        }
         propose(.record([started], term: term))
+    }
+
+    /// Has the replicas apply by this leader's settings, once it has applied all that leaders before it have left.
+    func maintainSettings() {
+        guard role == .leader, appliedTerm == term, settingsProposal.flatMap({ proposals[$0] }) == nil,
+            case .settings(let current) = state.answer(.settings).result
+        else { return }
+        var wanted = settings
+        // A catalog has taken records: one member that is told of none does not end the trail of all.
+        if let outbox = outboxStatus, outbox.acknowledgedThrough != .zero { wanted.auditsCoordination = true }
+        if current != wanted { settingsProposal = propose(.configure(wanted)) }
     }
 
     /// What an operator did, with who did it.

@@ -205,6 +205,17 @@ extension CacheChangeResult {
         #expect(replica.machine.cache.names.isEmpty && replica.machine.cache.tombstones.isEmpty)
     }
 
+    @Test func `names that ended wait for no catalog where none has taken anything`() {
+        var replica = Replica()
+        replica.run(.record([.init(kind: .leadershipStarted, subject: "n1")], term: nil))
+        replica.bind("t/a", .action, 1)
+        replica.change([.evict("t/a".bytes, version: nil)])
+        #expect(replica.machine.cacheChore(now: 0) == .forgetTombstones(through: replica.version))
+        let forgotten = replica.run(.cache(.forgetTombstones(through: replica.version)))
+        #expect(forgotten == .cache(.tombstonesForgotten(count: 1, more: false)))
+        #expect(replica.machine.cache.tombstones.isEmpty)
+    }
+
     @Test func `a leader collects what has expired, and forgets what the catalog has seen`() {
         var replica = Replica()
         replica.attachCatalog()

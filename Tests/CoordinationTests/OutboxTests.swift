@@ -86,6 +86,8 @@ import Testing
         replica.run(.configure(.init(auditsCoordination: false, maximumOutboxRecords: 0)))
         let session = replica.session()
         replica.run(.acquireLock(.init(name: "a", session: session)))
+        let note = OutboxNote(kind: .leadershipStarted, subject: "n1", fields: [])
+        #expect(replica.run(.record([note], term: nil)) == .recorded)
         #expect(kinds(replica).isEmpty)
         #expect(!replica.output.outboxGrew)
     }

@@ -113,4 +113,35 @@ struct AdministrationTests {
             #expect(records.filter { $0.kind == .leadershipStarted }.count == 2)
         }
     }
+
+    @Test func `a leader without a catalog ends no audit trail of which one has taken records`() async throws {
+        try await TestCluster.run(3, unaudited: ["n2"]) { cluster in
+            func lead(_ name: String) async throws {
+                _ = try await transfer(to: name, on: try await cluster.leader(), in: cluster)
+            }
+            func isAudited() async throws -> Bool {
+                guard case .settings(let settings) = try await cluster.read(.settings, on: "n1") else {
+                    throw TestCluster.Unexpected(body: "no settings")
+                }
+                return settings.auditsCoordination
+            }
+            // Nothing is kept for nobody, until a leader knows a catalog.
+            try await lead("n2")
+            try await until("no audit trail") { try await !isAudited() }
+            try await lead("n1")
+            try await until("an audit trail") { try await isAudited() }
+            _ = try await cluster.session(ttl: .seconds(60), on: "n1")
+            let applied = try await cluster.status(of: "n1").appliedIndex
+            try await cluster.command(.acknowledgeOutbox(through: .all(of: applied)), on: "n1")
+
+            try await lead("n2")
+            _ = try await cluster.session(ttl: .seconds(60), on: "n2")
+            #expect(try await isAudited())
+            guard case .outbox(let records) = try await cluster.read(.outbox(after: .zero, limit: 100), on: "n2") else {
+                Issue.record("no outbox")
+                return
+            }
+            #expect(records.contains { $0.kind == .sessionGranted })
+        }
+    }
 }

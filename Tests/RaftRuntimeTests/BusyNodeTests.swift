@@ -53,4 +53,50 @@ struct BusyNodeTests {
             try await until("\(busy) to hear of it") { asker.hasSeen }
         }
     }
+
+    /// Counts those that were told of an event.
+    private final class Watchers: ReplySink {
+        private let tokens = Mutex<Set<UInt64>>([])
+
+        var told: Int { tokens.withLock { $0.count } }
+
+        func deliver(_ replies: [ServiceReply]) {
+            for reply in replies {
+                guard case .watch(let delivery) = reply.body, case .events(let events, _) = delivery.content,
+                    !events.isEmpty
+                else { continue }
+                tokens.withLock { _ = $0.insert(reply.token) }
+            }
+        }
+    }
+
+    @Test func `a leader with many watchers far behind goes on listening to its followers`() async throws {
+        var options = RuntimeOptions()
+        (options.raft.heartbeatInterval, options.raft.electionTimeout) = (.milliseconds(100), .seconds(1))
+        try await TestCluster.run(3, options: options) { cluster in
+            let leader = try await cluster.leader()
+            for number in 0..<25_000 / Limits.transactionOperations {
+                let value = Array("\(number)".utf8)
+                try await cluster.command(
+                    .transaction(
+                        Transaction(
+                            success: (0..<Limits.transactionOperations).map {
+                                .put(.init(key: Array("\($0)".utf8), value: value))
+                            })), on: leader)
+            }
+            let term = try await cluster.status(of: leader).term
+            let watchers = Watchers()
+            let count = 2000
+            cluster[leader].submit(
+                (0..<count).map { token in
+                    ServiceRequest(
+                        token: UInt64(token), deadline: NodeClock.now() + .seconds(60), principal: "client/test",
+                        operation: .watch(WatchRequest(.key(Array("told".utf8)), fromRevision: Revision(1))))
+                }, from: watchers)
+            try await cluster.put("told", "1", on: leader)
+            try await until("all that watch to be told") { watchers.told == count }
+            let status = try await cluster.status(of: leader)
+            #expect(status.term == term && status.leader == leader)
+        }
+    }
 }

@@ -32,15 +32,17 @@ final class TestCluster: Sendable {
     private let options: RuntimeOptions
     private let storage: StorageOptions
     private let adjust: @Sendable (String, inout RuntimeOptions) -> Void
+    private let unaudited: Set<String>
 
     static let clusterID = ClusterID(0xc1)
 
     /// - Parameters:
     ///   - spares: nodes beyond the founders, for whoever wants to add them; they are not started.
+    ///   - unaudited: nodes whose settings know no catalog.
     ///   - adjust: what one node has otherwise than the rest.
     init(
         _ count: Int, spares: Int = 0, options: RuntimeOptions = RuntimeOptions(),
-        storage: StorageOptions = StorageOptions(segmentBytes: 1 << 20),
+        storage: StorageOptions = StorageOptions(segmentBytes: 1 << 20), unaudited: Set<String> = [],
         adjust: @escaping @Sendable (String, inout RuntimeOptions) -> Void = { _, _ in }
     ) async throws {
         names = (1...count).map { "n\($0)" }
@@ -50,6 +52,7 @@ final class TestCluster: Sendable {
         group = MultiThreadedEventLoopGroup(numberOfThreads: count + spares)
         self.options = options
         self.storage = storage
+        self.unaudited = unaudited
         self.adjust = adjust
         ports = try FreePorts.take(count + spares)
     }
@@ -57,11 +60,12 @@ final class TestCluster: Sendable {
     /// Runs `body` with every node started; stops them and removes the files, also when it fails.
     static func run(
         _ count: Int, spares: Int = 0, options: RuntimeOptions = RuntimeOptions(),
-        storage: StorageOptions = StorageOptions(segmentBytes: 1 << 20),
+        storage: StorageOptions = StorageOptions(segmentBytes: 1 << 20), unaudited: Set<String> = [],
         adjust: @escaping @Sendable (String, inout RuntimeOptions) -> Void = { _, _ in },
         _ body: (TestCluster) async throws -> Void
     ) async throws {
-        let cluster = try await TestCluster(count, spares: spares, options: options, storage: storage, adjust: adjust)
+        let cluster = try await TestCluster(
+            count, spares: spares, options: options, storage: storage, unaudited: unaudited, adjust: adjust)
         do {
             for name in cluster.names { try await cluster.start(name) }
             try await body(cluster)
@@ -130,7 +134,7 @@ final class TestCluster: Sendable {
             credentials: try TLSCredentials(
                 certificatePEM: issued.certificatePEM, privateKeyPEM: issued.privateKeyPEM,
                 authorityPEM: authority.certificatePEM, now: Date()),
-            settings: CoordinationSettings(), options: runtime,
+            settings: CoordinationSettings(auditsCoordination: !unaudited.contains(name)), options: runtime,
             peerOptions: PeerOptions(host: "127.0.0.1", port: ports[Int(id.rawValue) - 1]), seed: entropy(),
             logger: Logger(label: name) { _ in SwiftLogNoOpLogHandler() }, date: { Date() })
         let eventLoop = Array(group.makeIterator())[Int(id.rawValue) - 1]

@@ -7,10 +7,9 @@ extension StateMachine {
         _ command: CacheCommand, _ context: inout ApplyContext, _ output: inout ApplyOutput
     ) throws(Refusal) -> CommandResult {
         if isCacheProjected, command.bindsDurably { try admitAudited() }
-        // Entries whose records wait in the outbox are not settled, nor those after them.
-        let settled = outbox.settled(at: context.index)
         var events: [CacheEvent] = []
-        let result = cache.apply(command, index: context.index, now: time, settled: settled, into: &events)
+        let result = cache.apply(
+            command, index: context.index, now: time, settled: settledNames(at: context.index), into: &events)
         for event in events {
             output.cacheChanges.append(NamedBinding(event.name, event.binding))
             recordCacheEvent(event, &context, &output)
@@ -20,6 +19,10 @@ extension StateMachine {
 
     /// Whether there is a catalog: one has taken records. Without one the outbox would keep a record of every name for nobody.
     var isCacheProjected: Bool { settings.auditsCoordination && outbox.acknowledged != .zero }
+
+    /// The catalog needs to be told of no name any more that ended with this entry or before: entries whose records wait in the outbox
+    /// are not settled, nor those after them.
+    func settledNames(at index: LogIndex) -> LogIndex { isCacheProjected ? outbox.settled(at: index) : index }
 
     /// What binds in memory alone is let in when the outbox is full, and goes unrecorded; what ends something is recorded up
     /// to twice the bound, as there may be as many ends as there were beginnings.

@@ -14,7 +14,7 @@ extension StateMachine {
         }
         if !expired.isEmpty { return .expire(Array(expired)) }
         guard let oldest = cache.oldestTombstone else { return nil }
-        let settled = outbox.settled(at: applied.index)
+        let settled = settledNames(at: applied.index)
         return oldest <= settled ? .forgetTombstones(through: settled) : nil
     }
 }

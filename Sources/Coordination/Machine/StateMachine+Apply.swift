@@ -176,7 +176,7 @@ extension StateMachine {
             return .configured
         case .record(let notes, let term):
             if let term, term != context.term { throw .staleTerm(context.term) }
-            for note in notes {
+            for note in notes where settings.auditsCoordination {
                 append(note.kind, note.subject, note.fields, context.principal, &context, &output)
             }
             return .recorded
