@@ -35,11 +35,13 @@ extension EsperClient {
         return MembershipChange(try await run(.once(.removeMember, request), ProtoMembershipResponse.self))
     }
 
-    /// Gives a member's vote to a learner and takes the member out, in one step.
-    public func replaceMember(_ old: String, with new: String) async throws(EsperError) -> MembershipChange {
+    /// Gives each voter's vote to a learner and takes the voter out, all of them in one step or none.
+    public func replaceMembers(
+        _ replacements: [(old: String, new: String)]
+    ) async throws(EsperError) -> MembershipChange {
         let request = ProtoReplaceMemberRequest.with {
-            $0.old = old
-            $0.new = new
+            $0.old = replacements.map(\.old)
+            $0.new = replacements.map(\.new)
         }
         return MembershipChange(try await run(.once(.replaceMember, request), ProtoMembershipResponse.self))
     }

@@ -100,6 +100,16 @@ struct DevelopmentWalk {
 
     func unreachable() async throws -> [String] { unreachable(in: try await document("cluster", "status")) }
 
+    /// The members that each node on this host does not reach, by its own word; all of them where it says nothing.
+    func unreachableByNode() async throws -> [String: [String]] {
+        let nodes = try await document("dev", "status")["nodes"] as? [[String: Any]] ?? []
+        return Dictionary(
+            uniqueKeysWithValues: nodes.map { node in
+                let status = node["status"] as? [String: Any]
+                return (node["name"] as? String ?? "", status.map { unreachable(in: $0) } ?? ["everyone"])
+            })
+    }
+
     private func unreachable(in status: [String: Any]) -> [String] {
         (status["members"] as? [[String: Any]] ?? [])
             .filter { $0["reachable"] as? Bool != true }.compactMap { $0["name"] as? String }

@@ -5,8 +5,8 @@ import TestSupport
 import Testing
 
 extension LocalCluster {
-    /// Takes a new node in, starts it and gives it a vote when the cluster says that it has caught up.
-    func grow(by name: String) async throws {
+    /// Takes a new node in and starts it; it has no vote yet.
+    func admit(_ name: String) async throws {
         let client = try EsperClient(settingsFile: clientFile, options: ClientOptions())
         defer { client.close() }
         var member = try recruit(name)
@@ -15,9 +15,21 @@ extension LocalCluster {
             api: HostPort(host: "127.0.0.1", port: member.apiPort))
         member.id = try #require(change.ids.first.flatMap { NodeID($0) })
         try join(member)
-        try await until("a vote for \(name)") {
+    }
+
+    /// Takes a new node in, starts it and gives it a vote.
+    func grow(by name: String) async throws {
+        try await admit(name)
+        let client = try EsperClient(settingsFile: clientFile, options: ClientOptions())
+        defer { client.close() }
+        try await caughtUp("a vote for \(name)") { _ = try await client.promoteMembers([name]) }
+    }
+
+    /// Asks for a change until learners that it is about have caught up.
+    func caughtUp(_ what: String, _ change: () async throws -> Void) async throws {
+        try await until(what) {
             do {
-                _ = try await client.promoteMembers([name])
+                try await change()
                 return true
             } catch let error as EsperError where ["not_heard", "not_caught_up", "change_pending"].contains(error.code)
             {

@@ -70,6 +70,36 @@ struct MembershipTests {
         }
     }
 
+    @Test func `two voters are replaced at once under load, the leader among them`() async throws {
+        try await LocalCluster.run(3) { cluster in
+            try await underLoad(cluster) { client in
+                try await cluster.admit("n4")
+                try await cluster.admit("n5")
+                let leader = try await eventually("a leader") {
+                    let leader = try await client.status().leader
+                    return leader.isEmpty ? nil : leader
+                }
+                let other = try #require(["n1", "n2", "n3"].first { $0 != leader })
+                let unknown = await #expect(throws: EsperError.self) {
+                    _ = try await client.replaceMembers([(leader, "n4"), (other, "n9")])
+                }
+                #expect(unknown?.code == "unknown_member")
+                let voters = try await client.status().members.filter(\.isVoter).map(\.name)
+                #expect(voters == ["n1", "n2", "n3"], "all or none")
+
+                try await cluster.caughtUp("two new voters") {
+                    let done = try await client.replaceMembers([(leader, "n4"), (other, "n5")])
+                    #expect(done.ids.count == 2)
+                }
+                let stayed = try #require(["n1", "n2", "n3"].first { $0 != leader && $0 != other })
+                try await until("three members") {
+                    let members = try await client.status().members
+                    return members.filter(\.isVoter).map(\.name) == [stayed, "n4", "n5"] && members.count == 3
+                }
+            }
+        }
+    }
+
     @Test func `a voter with an emptied disk is refused, and both logs say how to come back`() async throws {
         try await LocalCluster.run(3) { cluster in
             let client = try client(cluster)

@@ -79,7 +79,9 @@ struct WalkTests {
         let killed = try await walk.lostLeader("kill")
         #expect(try await walk.esper("kv", "get", "greeting") == "hello")
         _ = try await walk.esper("dev", "up", within: .seconds(60))
-        #expect(try await walk.unreachable() == [], "\(killed) was started again")
+        try await until("\(killed) among all") {
+            try await walk.unreachableByNode() == ["n1": [], "n2": [], "n3": []]
+        }
 
         _ = try await walk.lostLeader("pause")
         #expect(try await walk.esper("kv", "put", "while/paused", "1").hasPrefix("committed"))

@@ -170,7 +170,12 @@ struct ParsedCall {
             kind = .operation(.changeMembers(names.map(MemberChange.remove)))
         case .replaceMember:
             let message = try ProtoReplaceMemberRequest(serializedBytes: bytes)
-            kind = .operation(.changeMembers([.replace(message.old, with: message.new)]))
+            guard message.old.count == message.new.count else {
+                throw CallFailure.invalid(
+                    "old and new must name as many members: each that leaves has one in its place")
+            }
+            kind = .operation(
+                .changeMembers(zip(message.old, message.new).map { MemberChange.replace($0, with: $1) }))
         case .drain:
             let message = try ProtoDrainRequest(serializedBytes: bytes)
             kind = .operation(.setAside(member: message.name, !message.undo))

@@ -206,11 +206,11 @@ public nonisolated struct ProtoReplaceMemberRequest: Sendable {
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  /// A voter, which leaves.
-  public var old: String = String()
+  /// Voters, which leave, all of them or none.
+  public var old: [String] = []
 
-  /// A learner, which gets its vote.
-  public var new: String = String()
+  /// As many learners: the first gets the vote of the first voter, and so on.
+  public var new: [String] = []
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -852,8 +852,8 @@ nonisolated extension ProtoReplaceMemberRequest: SwiftProtobuf.Message, SwiftPro
       // allocates stack space for every case branch when no optimizations are
       // enabled. https://github.com/apple/swift-protobuf/issues/1034
       switch fieldNumber {
-      case 1: try { try decoder.decodeSingularStringField(value: &self.old) }()
-      case 2: try { try decoder.decodeSingularStringField(value: &self.new) }()
+      case 1: try { try decoder.decodeRepeatedStringField(value: &self.old) }()
+      case 2: try { try decoder.decodeRepeatedStringField(value: &self.new) }()
       default: break
       }
     }
@@ -861,10 +861,10 @@ nonisolated extension ProtoReplaceMemberRequest: SwiftProtobuf.Message, SwiftPro
 
   public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
     if !self.old.isEmpty {
-      try visitor.visitSingularStringField(value: self.old, fieldNumber: 1)
+      try visitor.visitRepeatedStringField(value: self.old, fieldNumber: 1)
     }
     if !self.new.isEmpty {
-      try visitor.visitSingularStringField(value: self.new, fieldNumber: 2)
+      try visitor.visitRepeatedStringField(value: self.new, fieldNumber: 2)
     }
     try unknownFields.traverse(visitor: &visitor)
   }

@@ -86,20 +86,32 @@ struct ClusterRemove: AsyncParsableCommand {
 
 struct ClusterReplace: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "replace", abstract: "Give a member's vote to a learner and take the member out, in one step.")
+        commandName: "replace", abstract: "Give voters' votes to learners and take the voters out, in one step.",
+        usage: "esper cluster replace <old> <new> [<old> <new> ...] [--config <config>] [--output <output>]")
 
-    @Argument(help: "The voter that leaves; it may be down.")
-    var old: String
-
-    @Argument(help: "The learner that takes its place.")
-    var new: String
+    @Argument(
+        help: "A voter that leaves, which may be down, and the learner that takes its place; any number of pairs.")
+    var names: [String]
 
     @OptionGroup var cluster: ClusterOptions
 
+    private var replacements: [(old: String, new: String)] {
+        stride(from: 0, to: names.count, by: 2).map { (names[$0], names[$0 + 1]) }
+    }
+
+    func validate() throws {
+        guard names.count.isMultiple(of: 2) else {
+            throw ValidationError("nobody is named to take the place of \(names[names.count - 1])")
+        }
+    }
+
     func run() async throws {
         try await cluster.changing { client in
-            let change = try await client.replaceMember(old, with: new)
-            cluster.output.print(change.json, text: "\(new) votes in place of \(old), which is removed")
+            let change = try await client.replaceMembers(replacements)
+            cluster.output.print(
+                change.json,
+                text: replacements.map { "\($0.new) votes in place of \($0.old), which is removed" }
+                    .joined(separator: "\n"))
         }
     }
 }

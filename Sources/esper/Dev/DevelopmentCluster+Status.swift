@@ -71,7 +71,8 @@ extension DevelopmentCluster {
                 let silent = zip(nodes, views).filter { $0.1 == nil }.map(\.0.name)
                 let reason =
                     silent.isEmpty
-                    ? "the nodes name no common leader" : "\(silent.joined(separator: ", ")) does not answer"
+                    ? "the nodes name no common leader, or do not reach one another"
+                    : "\(silent.joined(separator: ", ")) does not answer"
                 throw CommandFailure(.timedOut, "not ready within \(limit): \(reason); see \(directory)/n*/node.log")
             }
             try await Task.sleep(for: .milliseconds(50))
@@ -102,7 +103,7 @@ extension DevelopmentCluster {
         guard known.count == nodes.count, let leader = known.first?.leader, !leader.isEmpty,
             known.allSatisfy({ $0.leader == leader && $0.term == known[0].term }),
             let view = known.first(where: { $0.answeredBy == leader }),
-            view.members.allSatisfy({ $0.isReachable && !$0.version.isEmpty }),
+            known.allSatisfy({ $0.members.allSatisfy { $0.isReachable && !$0.version.isEmpty } }),
             known.allSatisfy({ $0.appliedIndex >= view.term && $0.appliedIndex > 0 })
         else { return nil }
         return view
