@@ -234,8 +234,9 @@ public struct EvictRequest: Sendable {
         /// This node's copies in memory.
         case copy
         /// The copies in one tier: memory and peer are the memory and the disk of this node, other nodes
-        /// keep theirs. From memory they always go; else only when all of them are left elsewhere: in the catalog or the
-        /// archive, for Redis also on a disk, for the catalog in the archive, which is read. From the archive nothing goes.
+        /// keep theirs. From memory they always go; from Redis only when all of them are on a disk, in the catalog or in the
+        /// archive; from the disk when the catalog or the archive gives them back whole; from the catalog when the archive
+        /// does. From the archive nothing goes.
         case tier(CacheTier)
         /// The name itself: afterwards there is nothing under it. With a version: only while it is that.
         case name(version: LogIndex?)

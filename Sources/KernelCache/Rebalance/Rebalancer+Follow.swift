@@ -7,12 +7,13 @@ import Synchronization
 // What this node does as the map that it has applied says.
 extension Rebalancer {
     private static let freeInterval = Duration.seconds(1)
+    private static let observationInterval = Duration.seconds(1)
     /// Deleted between two looks at the lease.
     private static let freedAtOnce = 256
 
     func follow() async {
         await withDiscardingTaskGroup { group in
-            var nextFree = Instant.zero
+            var (nextFree, nextObservation) = (Instant.zero, Instant.zero)
             while !Task.isCancelled {
                 let map = parts.names.appliedMap
                 let isNew = parts.placements.apply(map)
@@ -28,9 +29,9 @@ extension Rebalancer {
                         }
                     }
                     let now = NodeClock.now()
-                    if now >= nextFree {
-                        nextFree = now + Self.freeInterval
-                        await free(map)
+                    if now >= nextFree, await free(map) { nextFree = now + Self.freeInterval }
+                    if now >= nextObservation {
+                        nextObservation = now + Self.observationInterval
                         observe(map)
                     }
                 }
@@ -75,7 +76,7 @@ extension Rebalancer {
             state.done.absorbed = state.done.absorbed.filter { map[$0.shard].epoch == $0.epoch }
             state.since = state.since.filter { moves.contains($0.key) }
             for move in moves where state.since[move] == nil { state.since[move] = now }
-            state.rate.setLimit(limit)
+            state.rate.setLimit(limit, at: now)
         }
     }
 
@@ -98,21 +99,25 @@ extension Rebalancer {
     // MARK: Freeing
 
     /// Deletes blobs of shards that others hold completely.
-    private func free(_ map: ShardMap) async {
-        guard let disk = parts.disk else { return }
+    ///
+    /// - Returns: false: there is more to delete, and a newer map, which comes first: moves wait for it.
+    private func free(_ map: ShardMap) async -> Bool {
+        guard let disk = parts.disk else { return true }
         for shard in disk.shardBytes.keys.sorted() {
             guard map.isFree(shard, of: me) else { continue }
             let digests = disk.entries(of: shard).map(\.digest)
             for start in stride(from: 0, to: digests.count, by: Self.freedAtOnce) {
                 // Without a lease the map may be an old one, and what it says is free have come back.
-                guard parts.placements.holdsLease(at: NodeClock.now()) else { return }
+                guard parts.placements.holdsLease(at: NodeClock.now()) else { return true }
                 let part = Array(digests[start..<min(start + Self.freedAtOnce, digests.count)])
                 // What a slow disk does not delete in time it deletes later; the map is not to wait for it.
                 let gone = await disk.delete(part, deadline: NodeClock.now() + .seconds(1))
                 metrics.freedBlobs.increment(by: gone.count)
-                if gone.count < part.count { return }
+                if gone.count < part.count { return true }
+                if parts.names.appliedMap?.epoch != map.epoch { return false }
             }
         }
+        return true
     }
 
     // MARK: Pace and metrics

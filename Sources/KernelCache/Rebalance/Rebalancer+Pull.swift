@@ -84,12 +84,18 @@ extension Rebalancer {
             from: own, shard, epoch, at: source, deadline: { NodeClock.now() + Self.askLimit })?.blobs
     }
 
-    /// Waits until so many bytes may move: no faster than this node may, and slower while reads or reports suffer.
-    func pace(_ bytes: Int) async {
-        let wait = state.withLock { $0.rate.take(bytes, at: NodeClock.now()) }
-        // Cancelled: whoever moves them ends.
-        if wait > .zero { try? await Task.sleep(for: wait) }
+    /// Waits until so many bytes may move, no faster than this node may, and slower while reads or reports suffer; or until nobody wants
+    /// them any more.
+    func pace(_ bytes: Int, deadline: Instant = .distantFuture, unless isOver: () -> Bool = { false }) async {
+        while !Task.isCancelled, !isOver(), NodeClock.now() < deadline {
+            guard let wait = state.withLock({ $0.rate.take(bytes, at: NodeClock.now()) }) else { return }
+            // Cancelled: whoever moves them ends.
+            try? await Task.sleep(for: min(wait, Self.longestPace))
+        }
     }
+
+    /// Then the rate may be another.
+    private static let longestPace = Duration.milliseconds(100)
 
     /// Fetches, checks and syncs. - Returns: false when the source failed, or the map asks for it no more.
     private func bring(_ blobs: [BlobReference], from source: NodeID, _ pull: MovePull) async -> Bool {
@@ -105,7 +111,7 @@ extension Rebalancer {
                 batch.append(next.digest)
                 rest.removeFirst()
             }
-            await pace(bytes)
+            await pace(bytes) { pull.isCancelled }
             if Task.isCancelled || pull.isCancelled { return false }
             do throws(PeerFailure) {
                 // Checked against their names. What the source has thrown away since is not missing any more.

@@ -56,10 +56,11 @@ extension Rebalancer {
         if leadership.leader == me {
             reply = take(report, from: me)
         } else {
+            // Also how long it took to fail.
+            defer { reports.add(NodeClock.now() - start) }
             do throws(PeerFailure) {
                 reply = try await parts.peers.report(report, to: leadership.leader, deadline: deadline)
             } catch { return nil }
-            reports.add(NodeClock.now() - start)
         }
         guard let reply else { return nil }
         guard let lease = reply.lease else { return false }

@@ -217,9 +217,9 @@ final class BlobLoader: Sendable {
         case .disk: return try await disk?.get(step.digests, deadline: step.deadline) ?? [:]
         case .peer(let node):
             let start = NodeClock.now()
-            let found = try await peers.fetch(step.digests, from: node, isUse: isUse, deadline: step.deadline)
-            readTimes.add(NodeClock.now() - start)
-            return found
+            // Also how long it took to fail.
+            defer { readTimes.add(NodeClock.now() - start) }
+            return try await peers.fetch(step.digests, from: node, isUse: isUse, deadline: step.deadline)
         case .redis, .catalog, .archive:
             guard let tier = outer.first(where: { $0.tier == step.source.tier }) else { return [:] }
             do throws(TierFailure) {

@@ -46,7 +46,7 @@ extension CacheService {
     }
 
     /// A tier that hangs leaves as much time to the next one, and to the disks.
-    private static func half(until deadline: Instant) -> Instant {
+    static func half(until deadline: Instant) -> Instant {
         let now = NodeClock.now()
         return now + max(.zero, deadline - now) / 2
     }

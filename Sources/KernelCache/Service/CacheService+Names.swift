@@ -55,36 +55,22 @@ extension CacheService {
         return reply
     }
 
-    /// Only when all of it is left elsewhere, looked at just before.
+    /// Only when all of it is left in a tier that counts, looked at just before.
     private func evict(_ request: EvictRequest, from kind: CacheTier) async throws(CacheFailure) -> EvictReply {
         if kind == .memory { return try await evictCopy(request) }
         guard let closure = try await closure(request) else { return EvictReply() }
-        // Nothing else has what leaves the catalog: its bytes are looked at.
-        let (archived, isRead) =
-            kind == .catalog ? await verified(closure.digests, deadline: request.deadline) : ([], true)
-        let (holdings, isCertain) = await locate(closure.digests, counts: true, deadline: request.deadline)
-        let safe = closure.digests.filter { digest in
-            guard let holding = holdings[digest] else { return false }
-            return switch kind {
-            case .memory: true
-            case .redis: !holding.synced.isEmpty || !holding.tiers.subtracting(TierSet(.redis)).isEmpty
-            case .peer: !holding.tiers.subtracting(TierSet(.redis)).isEmpty
-            case .catalog: archived.contains(digest)
-            case .archive: false
-            }
-        }
-        guard safe.count == closure.digests.count else {
-            if kind < .archive, !isRead || !isCertain {
+        let (safe, isCertain) = await left(of: closure.digests, without: kind, deadline: request.deadline)
+        let lacking = closure.digests.count { !safe.contains($0) }
+        guard lacking == 0 else {
+            if !isCertain {
                 throw CacheFailure(.tierUnavailable, "not every tier that may have it answers; try again")
             }
-            throw CacheFailure(
-                .closureIncomplete,
-                "\(closure.digests.count - safe.count) of the blobs are nowhere else")
+            throw CacheFailure(.closureIncomplete, Self.refusal(from: kind, lacking, of: closure.digests.count))
         }
         var reply = EvictReply()
         if kind == .peer {
             guard let disk else { return reply }
-            let wanted = Set(safe)
+            let wanted = Set(closure.digests)
             let held = Set(wanted.map { ShardID(of: $0) })
                 .flatMap { disk.entries(of: $0) }.filter { wanted.contains($0.digest) }
             let gone = Set(await disk.delete(held.map(\.digest), deadline: request.deadline))
@@ -97,25 +83,62 @@ extension CacheService {
         }
         guard let tier = tier(kind) else { throw CacheFailure(.invalid, "there is no tier \(kind.name)") }
         do throws(TierFailure) {
-            let held = try await tier.has(safe, deadline: request.deadline)
+            let held = try await tier.has(closure.digests, deadline: request.deadline)
             try await tier.delete(Array(held), deadline: request.deadline)
             reply.copies = held.count
         } catch { throw CacheFailure(.tierUnavailable, "\(error)", outcome: .unknown) }
         return reply
     }
 
-    /// Those whose bytes the archive has told, and they were right; and whether it has answered.
-    private func verified(_ digests: [Digest], deadline: Instant) async -> (Set<Digest>, isWhole: Bool) {
-        guard let archive = tier(.archive) else { return ([], true) }
-        var verified: Set<Digest> = []
-        for start in stride(from: 0, to: digests.count, by: 16) {
-            let part = Array(digests[start..<min(start + 16, digests.count)])
-            // What cannot be read now does not count.
-            guard let found = try? await archive.get(part, deadline: deadline) else { return (verified, false) }
-            verified.formUnion(found.keys)
+    /// Those of which enough is left when a tier has them no more; and whether everybody who was asked has answered.
+    private func left(
+        of digests: [Digest], without kind: CacheTier, deadline: Instant
+    ) async -> (Set<Digest>, isCertain: Bool) {
+        switch kind {
+        case .memory: return (Set(digests), true)
+        case .redis:
+            let (holdings, isCertain) = await locate(digests, counts: true, deadline: deadline)
+            let held = holdings.filter { !$1.synced.isEmpty || !$1.tiers.subtracting(TierSet(.redis)).isEmpty }
+            return (Set(held.keys), isCertain)
+        // Nothing else may have what leaves the disk or the catalog: its bytes are looked at.
+        case .peer: return await verified(digests, in: [.catalog, .archive], deadline: deadline)
+        case .catalog: return await verified(digests, in: [.archive], deadline: deadline)
+        case .archive: return ([], true)
         }
-        return (verified, true)
     }
+
+    private static func refusal(from kind: CacheTier, _ lacking: Int, of count: Int) -> String {
+        switch kind {
+        case .memory, .redis: "on no disk, and neither in the catalog nor in the archive: \(lacking) of \(count) blobs"
+        case .peer: "not whole in the catalog or the archive, which alone count: \(lacking) of \(count) blobs"
+        case .catalog: "not whole in the archive, which alone counts: \(lacking) of \(count) blobs"
+        case .archive: "nothing is evicted from the archive: no tier is below it"
+        }
+    }
+
+    /// Those that one of the tiers gave back, and their bytes were right; each is asked for what those before it have not got. And
+    /// whether all have answered.
+    private func verified(
+        _ digests: [Digest], in kinds: [CacheTier], deadline: Instant
+    ) async -> (Set<Digest>, isCertain: Bool) {
+        var (verified, isCertain): (Set<Digest>, Bool) = ([], true)
+        for below in kinds.compactMap({ tier($0) }) {
+            for part in digests.filter({ !verified.contains($0) }).parts(of: Self.blobsReadBack) {
+                do throws(TierFailure) {
+                    let found = try await below.get(part, deadline: deadline)
+                    verified.formUnion(found.filter { Digest(hashing: $1) == $0 }.keys)
+                } catch {
+                    // What cannot be read now does not count.
+                    isCertain = false
+                    break
+                }
+            }
+        }
+        return (verified, isCertain)
+    }
+
+    /// Of up to a mebibyte each.
+    private static let blobsReadBack = 16
 
     public func list(_ request: ListRequest) async throws(CacheFailure) -> ListReply {
         try Self.checkTime(request.deadline)

@@ -109,10 +109,10 @@ extension CacheService {
             return (lookup.binding, false)
         }
         counters.leaseRefusals.add()
+        // What is told unconfirmed has to be brought in time as well.
+        let deadline = request.allowsStale ? Self.half(until: request.deadline) : request.deadline
         do throws(CacheFailure) {
-            return (
-                try await names.look(request.name, principal: request.principal, deadline: request.deadline), false
-            )
+            return (try await names.look(request.name, principal: request.principal, deadline: deadline), false)
         } catch {
             guard request.allowsStale, error.isRetryable else { throw error }
             return (names.staleBinding(request.name).binding, true)

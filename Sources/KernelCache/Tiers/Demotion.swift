@@ -59,8 +59,12 @@ public final class Demotion: Sendable {
         public var unverified = 0
         /// Of other bytes than their digest says; discarded.
         public var damaged = 0
+        /// False: it ended before it had come to all that is cold, as when another node's turn began.
+        public var isWhole = true
 
         public init() {}
+
+        var isEmpty: Bool { blobs == 0 && unverified == 0 && damaged == 0 }
     }
 
     private static let batchBytes = 4 << 20
@@ -91,8 +95,8 @@ public final class Demotion: Sendable {
     }
 
     /// Makes a pass as soon as this node's turn begins and one each interval for as long as it lasts, until the task is cancelled.
-    /// A pass that failed, as the first ones of a cluster whose tiers are not there yet, is made again after the time of a call, and so
-    /// is one whose turn ended and began again.
+    /// A pass that failed, as the first ones of a cluster whose tiers are not there yet, or that did not come to its end is made again
+    /// after the time of a call, and so is one whose turn ended and began again.
     public func run() async {
         var due = Instant.zero
         var soonest = Instant.zero
@@ -110,12 +114,12 @@ public final class Demotion: Sendable {
         }
     }
 
-    /// - Returns: whether no tier failed.
+    /// - Returns: whether it came to its end.
     private func tryPass() async -> Bool {
         do throws(TierFailure) {
             let report = try await pass()
-            if report != Report() { tell(report) }
-            return true
+            if !report.isEmpty { tell(report) }
+            return report.isWhole
         } catch {
             // Debug: while a tier is down, its breaker has said so.
             logger.debug("blobs stay in the catalog for now", metadata: ["error": "\(error)"])
@@ -130,7 +134,7 @@ public final class Demotion: Sendable {
         while await isTurn(), !Task.isCancelled {
             let cold = try await source.cold(
                 unusedFor: settings.unusedFor, after: last, limit: Self.listedBlobs, deadline: deadline)
-            guard let final = cold.last else { break }
+            guard let final = cold.last else { return report }
             last = final
             var rest = cold[...]
             while !rest.isEmpty, !Task.isCancelled {
@@ -148,6 +152,7 @@ public final class Demotion: Sendable {
                 try? await Task.sleep(for: max(Duration.zero, due - NodeClock.now()), clock: .continuous)
             }
         }
+        report.isWhole = false
         return report
     }
 

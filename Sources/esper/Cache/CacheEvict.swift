@@ -7,8 +7,8 @@ struct CacheEvict: AsyncParsableCommand {
         discussion: """
             Without an option the name goes: afterwards there is nothing under it anywhere. --copy drops the asked node's \
             memory alone, --tier the copies in one tier. From the asked node's disk (peer) they go when the catalog or \
-            the archive has all of them, from redis also when a disk has, from the catalog when the archive gave them \
-            back, from the archive never.
+            the archive gave all of them back, from redis when one of these or a disk has them, from the catalog when \
+            the archive gave them back, from the archive never.
             """)
 
     @OptionGroup var name: ArtifactArgument

@@ -75,10 +75,29 @@ struct MoveRateTests {
     @Test func `bytes come evenly at the rate that is set`() {
         var rate = MoveRate(limit: 1 << 20)
         let first = rate.take(1 << 20, at: at(0))
-        let second = rate.take(1 << 19, at: at(0))
-        let third = rate.take(1, at: at(500))
+        let early = rate.take(1 << 19, at: at(0))
+        let second = rate.take(1 << 19, at: at(1000))
+        let third = rate.take(1, at: at(1200))
         let later = rate.take(1, at: at(5000))
-        #expect([first, second, third, later] == [.zero, .seconds(1), .seconds(1), .zero])
+        #expect([first, early, second, third, later] == [nil, .seconds(1), nil, .milliseconds(300), nil])
+    }
+
+    @Test func `whoever waits gets the rate as it is by then`() {
+        var rate = MoveRate(limit: 1 << 20)
+        #expect(rate.take(10 << 20, at: at(0)) == nil)
+        rate.judge(isStrained: true, at: at(0))
+        #expect(rate.take(1, at: at(0)) == .seconds(20))
+        rate.setLimit(10 << 20, at: at(10_000))
+        #expect(rate.take(1, at: at(10_000)) == .milliseconds(500))
+    }
+
+    @Test func `one slow time of a few is the slowest`() {
+        let times = RecentTimes()
+        for milliseconds in [1, 200, 1] { times.add(.milliseconds(milliseconds)) }
+        #expect(times.takeSlowest() == .milliseconds(200))
+        #expect(times.takeSlowest() == nil)
+        for number in 1...100 { times.add(.milliseconds(number)) }
+        #expect(times.takeSlowest() == .milliseconds(99))
     }
 
     @Test func `the rate is halved in a strained second and grows by a tenth in a calm one`() {
@@ -94,7 +113,7 @@ struct MoveRateTests {
         #expect(rate.current == 1 << 20)
         for second in 21...60 { rate.judge(isStrained: true, at: at(UInt64(second) * 1000)) }
         #expect(rate.current == MoveRate.least)
-        rate.setLimit(4 << 20)
+        rate.setLimit(4 << 20, at: at(60_000))
         #expect(rate.current == 4 << 20)
     }
 }

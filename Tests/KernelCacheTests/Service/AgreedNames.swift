@@ -5,6 +5,7 @@ import EsperTypes
 import KernelCache
 import RaftRuntime
 import Synchronization
+import TestSupport
 
 /// What a cluster agrees on, without the cluster: one state machine that several caches look at, each as a node of its own.
 final class Agreement: Sendable {
@@ -111,6 +112,8 @@ final class AgreedNames: NameAuthority {
     let hasLease = Atomic<Bool>(true)
     /// Without a quorum they have no answer.
     let hasQuorum = Atomic<Bool>(true)
+    /// Lookups that are asked for take all their time, as those of a node that waits for a quorum.
+    let isSlow = Atomic<Bool>(false)
 
     init(_ node: NodeID, _ agreement: Agreement) {
         nodeID = node
@@ -151,6 +154,7 @@ final class AgreedNames: NameAuthority {
     }
 
     func look(_ name: [UInt8], principal: String, deadline: Instant) async throws(CacheFailure) -> Binding? {
+        if isSlow.load(ordering: .relaxed) { await pause(max(.zero, deadline - NodeClock.now())) }
         try checkQuorum()
         return agreement.binding(name)
     }

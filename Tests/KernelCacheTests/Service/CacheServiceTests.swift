@@ -311,4 +311,26 @@ import Testing
             #expect(reply.isStale)
         }
     }
+
+    @Test func `a quorum that is asked in vain leaves a stale read the time for its bytes`() async throws {
+        try await CacheCluster.run(1) { cluster in
+            _ = try await cluster[0].store("stale", noise(100))
+            let manifest = try #require(cluster.agreement.binding(name("stale"))?.manifest)
+            cluster[0].names.hasLease.store(false, ordering: .relaxed)
+            cluster[0].names.hasQuorum.store(false, ordering: .relaxed)
+            cluster[0].names.isSlow.store(true, ordering: .relaxed)
+            // From the disk.
+            cluster[0].memory.drop(name: name("stale"))
+            cluster[0].memory.drop(manifest)
+            let reply = try await cluster[0].service.retrieve(
+                RetrieveRequest(
+                    name: name("stale"), deadline: NodeClock.now() + .seconds(2), principal: "client/test",
+                    allowsStale: true))
+            guard case .found(_, _, tier: .peer) = reply.result else {
+                Issue.record("\(reply.result)")
+                return
+            }
+            #expect(reply.isStale)
+        }
+    }
 }

@@ -43,6 +43,7 @@ final class ScriptedTier: BlobTier {
         var calls = 0
         var hanging: [CheckedContinuation<Void, Never>] = []
         var largestPut = 0
+        var largestGet = 0
         /// The call with this number, counted from 1, fails.
         var failingCall: Int?
         /// Says that it has whatever it is asked for, this many times.
@@ -64,6 +65,8 @@ final class ScriptedTier: BlobTier {
     var discarded: [Digest] { state.withLock { $0.discarded } }
     /// Blobs.
     var largestPut: Int { state.withLock { $0.largestPut } }
+    /// Digests.
+    var largestGet: Int { state.withLock { $0.largestGet } }
     var calls: Int { state.withLock { $0.calls } }
     var asked: Int { state.withLock { $0.asked } }
     var isClosed: Bool { state.withLock { $0.isClosed } }
@@ -92,7 +95,10 @@ final class ScriptedTier: BlobTier {
 
     func get(_ digests: [Digest], deadline: Instant) async throws(TierFailure) -> [Digest: [UInt8]] {
         try await enter()
-        return state.withLock { state in state.blobs.filter { digests.contains($0.key) } }
+        return state.withLock { state in
+            state.largestGet = max(state.largestGet, digests.count)
+            return state.blobs.filter { digests.contains($0.key) }
+        }
     }
 
     func put(_ blobs: [Blob], deadline: Instant) async throws(TierFailure) {
