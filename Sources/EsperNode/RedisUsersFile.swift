@@ -5,16 +5,17 @@ package import RedisDoor
 /// Who may use the Redis door, as a file says it: two lists, of tenants and of users.
 ///
 ///     tenants:
-///       - {name: ray, kind: store, mode: durable}
+///       - {name: ray, kind: store, mode: durable, consistency: linearizable}
 ///     users:
 ///       - {name: builder, password_sha256: 2bb8…, tenant: builds, rights: read-write}
 ///       - {name: ci, certificate: client/ci, tenant: builds, rights: read}
 ///
-/// A tenant that is not listed is a cache in memory. All mistakes are told at once; passwords and their hashes never.
+/// A tenant that is not listed is a linearizable cache in memory. All mistakes are told at once; passwords and their hashes never.
 package struct RedisUsersFile {
     private struct Tenant {
-        var kind: RedisUser.Kind
-        var mode: StoreMode
+        var kind = RedisUser.Kind.cache
+        var mode = StoreMode.memory
+        var consistency = RedisUser.Consistency.linearizable
     }
 
     private let name: String
@@ -42,9 +43,8 @@ package struct RedisUsersFile {
         for (key, value) in layers.values.sorted(by: { $0.key < $1.key }) where key != "users" && key != "tenants" {
             complain(value.origin, "'\(key)' is neither users nor tenants")
         }
-        for (place, fields) in entries(layers.values["tenants"], "tenants", ["name", "kind", "mode"]) {
-            readTenant(place, fields)
-        }
+        let tenants = entries(layers.values["tenants"], "tenants", ["name", "kind", "mode", "consistency"])
+        for (place, fields) in tenants { readTenant(place, fields) }
         let entries = entries(
             layers.values["users"], "users",
             ["name", "tenant", "rights", "password_sha256", "no_password", "certificate"])
@@ -92,7 +92,10 @@ package struct RedisUsersFile {
         if kind == .store, mode == .memory {
             complain(place, "a store keeps what it acknowledges: its mode is durable or archived")
         }
-        if tenants.updateValue(Tenant(kind: kind, mode: mode), forKey: name) != nil {
+        let promises = RedisUser.Consistency.allCases.map { ($0.rawValue, $0) }
+        let consistency = choice(place, "consistency", fields["consistency"], promises) ?? .linearizable
+        let tenant = Tenant(kind: kind, mode: mode, consistency: consistency)
+        if tenants.updateValue(tenant, forKey: name) != nil {
             complain(place, "the tenant '\(name)' is listed twice")
         }
     }
@@ -112,10 +115,10 @@ package struct RedisUsersFile {
         ]
         let chosen = choice(place, "rights", fields["rights"], rights) ?? [.read, .write]
         guard let password = password(place, fields) else { return nil }
-        let kept = tenants[tenant] ?? Tenant(kind: .cache, mode: .memory)
+        let kept = tenants[tenant] ?? Tenant()
         return RedisUser(
             name: name, password: password, certificate: certificate(place, fields["certificate"]), tenant: tenant,
-            kind: kept.kind, rights: chosen, mode: kept.mode)
+            kind: kept.kind, rights: chosen, mode: kept.mode, consistency: kept.consistency)
     }
 
     private mutating func password(_ place: String, _ fields: [String: String]) -> RedisUser.Password? {

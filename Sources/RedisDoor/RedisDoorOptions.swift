@@ -49,6 +49,14 @@ public struct RedisUser: Sendable {
         case store
     }
 
+    /// What reads are answered with where nothing confirms what a name stands for: the node has no lease and reaches no quorum.
+    public enum Consistency: String, Sendable, CaseIterable {
+        /// As what cannot be done.
+        case linearizable
+        /// What the node knew last.
+        case stale
+    }
+
     public struct Rights: OptionSet, Sendable {
         public let rawValue: UInt8
         public init(rawValue: UInt8) { self.rawValue = rawValue }
@@ -73,10 +81,11 @@ public struct RedisUser: Sendable {
     public var kind: Kind
     public var rights: Rights
     public var mode: StoreMode
+    public var consistency: Consistency
 
     public init(
         name: String, password: Password = .none, certificate: String? = nil, tenant: String, kind: Kind = .cache,
-        rights: Rights = [.read, .write], mode: StoreMode? = nil
+        rights: Rights = [.read, .write], mode: StoreMode? = nil, consistency: Consistency = .linearizable
     ) {
         self.name = name
         self.password = password
@@ -85,6 +94,7 @@ public struct RedisUser: Sendable {
         self.kind = kind
         self.rights = rights
         self.mode = mode ?? Self.usualMode(of: kind)
+        self.consistency = consistency
     }
 
     /// How values are kept unless a tenant says otherwise.

@@ -20,8 +20,8 @@ import Testing
         let users = try RedisUsersFile.read(
             """
             tenants:
-              - {name: ray, kind: store, mode: archived}
-              - {name: steady, kind: store}
+              - {name: ray, kind: store, mode: archived, consistency: linearizable}
+              - {name: steady, kind: store, consistency: stale}
             users:
               - {name: builder, tenant: builds, password_sha256: \(Self.hash)}
               - {name: ci, tenant: builds, certificate: client/ci, rights: read}
@@ -31,6 +31,7 @@ import Testing
         #expect(users.map(\.tenant) == ["builds", "builds", "ray", "steady"])
         #expect(users.map(\.kind) == [.cache, .cache, .store, .store])
         #expect(users.map(\.mode) == [.memory, .memory, .archived, .durable])
+        #expect(users.map(\.consistency) == [.linearizable, .linearizable, .linearizable, .stale])
         #expect(users.map(\.rights) == [[.read, .write], .read, [.read, .write], .write])
         #expect(users.map(\.certificate) == [nil, "client/ci", "node/n1", nil])
         if case .sha256(let digest) = users[0].password { #expect(digest == Digest(Self.hash)) } else { Issue.record() }
@@ -77,6 +78,14 @@ import Testing
         (
             "tenants: [{name: t, kind: store, mode: memory}]\nusers: [{name: a, tenant: t, no_password: true}]",
             "users.yaml:1: a store keeps what it acknowledges: its mode is durable or archived"
+        ),
+        (
+            "tenants: [{name: t, consistency: eventual}]\nusers: [{name: a, tenant: t, no_password: true}]",
+            "users.yaml:1: consistency 'eventual' is none of linearizable, stale"
+        ),
+        (
+            "users: [{name: a, no_password: true, consistency: stale}]",
+            "users.yaml:1: consistency is none of certificate, name, no_password, password_sha256, rights, tenant"
         ),
     ])
     func `each mistake has its line, and no secret is in it`(text: String, expected: String) {

@@ -6,10 +6,11 @@ import TestSupport
 struct RedisDoors {
     let ports: [Int]
 
-    /// The hashes are of `correct`, `right` and `kept`.
+    /// The hashes are of `correct`, `right`, `kept` and `told`.
     private static let users = """
         tenants:
           - {name: kept, kind: store, mode: durable}
+          - {name: told, kind: store, consistency: stale}
         users:
           - name: builder
             tenant: builds
@@ -21,6 +22,9 @@ struct RedisDoors {
           - name: keeper
             tenant: kept
             password_sha256: 79f076abdd19a752db7267bfff2f9022161d120dea919fdaca2ffdfc24ca8c96
+          - name: teller
+            tenant: told
+            password_sha256: 1fcc08c7733965bce66a034f70cc3e226eeaa3ccd3a960cff226d786d055873a
           - {name: proven, tenant: certified, certificate: client/tester}
         """
 

@@ -27,7 +27,7 @@ final class MemoryArtifactCache: ArtifactCache, Sendable {
         state.withLock { $0.observer = observer }
     }
 
-    /// Every call but ``hit(_:)`` fails so; nil: as usual.
+    /// Every call fails so, but ``hit(_:)``, and reads that may be stale when it is worth repeating; nil: as usual.
     func fail(_ failure: CacheFailure?) { state.withLock { $0.failure = failure } }
 
     /// Whether ``hit(_:)`` knows anything.
@@ -47,7 +47,7 @@ final class MemoryArtifactCache: ArtifactCache, Sendable {
         state.withLock { $0.bindings[Array(name.utf8)] }
     }
 
-    private func gate() async throws(CacheFailure) {
+    private func gate(allowsStale: Bool = false) async throws(CacheFailure) {
         await withCheckedContinuation { continuation in
             let goesOn = state.withLock { state in
                 if state.isHolding { state.held.append(continuation) }
@@ -55,7 +55,7 @@ final class MemoryArtifactCache: ArtifactCache, Sendable {
             }
             if goesOn { continuation.resume() }
         }
-        if let failure = state.withLock({ $0.failure }) { throw failure }
+        if let failure = state.withLock({ $0.failure }), !(allowsStale && failure.isRetryable) { throw failure }
     }
 
     private func live(_ name: [UInt8], _ state: State) -> (binding: Binding, manifest: Manifest)? {
@@ -88,7 +88,7 @@ final class MemoryArtifactCache: ArtifactCache, Sendable {
     }
 
     func retrieve(_ request: RetrieveRequest) async throws(CacheFailure) -> RetrieveReply {
-        try await gate()
+        try await gate(allowsStale: request.allowsStale)
         return state.withLock { state in
             guard let entry = live(request.name, state) else { return RetrieveReply(result: .absent(nil)) }
             return RetrieveReply(result: .found(entry.binding, entry.manifest, tier: .memory))

@@ -14,6 +14,7 @@ import Synchronization
 /// A door of one process before a ``MemoryArtifactCache``.
 struct TestDoor {
     let cache: MemoryArtifactCache
+    let hashes: MemoryHashStore
     let door: RedisDoor
 
     static let clock = DoorClock(
@@ -31,15 +32,16 @@ struct TestDoor {
         _ body: (TestDoor) async throws -> Void
     ) async throws {
         let cache = MemoryArtifactCache(wall: clock.wall)
+        let hashes = MemoryHashStore()
         var options = RedisDoorOptions(host: "127.0.0.1", port: 0, users: users)
         change(&options)
         let door = try await RedisDoor.start(
-            options, cache: cache, hashes: MemoryHashStore(), clock: clock,
+            options, cache: cache, hashes: hashes, clock: clock,
             facts: DoorFacts(esperVersion: "0", nodeName: "n1", nodeID: 1, clusterID: "0"),
             on: MultiThreadedEventLoopGroup.singleton, logger: Logger(label: "test"))
         cache.observe { [weak door] in door?.changed([(name: $0, version: $1)]) }
         do {
-            try await body(TestDoor(cache: cache, door: door))
+            try await body(TestDoor(cache: cache, hashes: hashes, door: door))
         } catch {
             cache.hold(false)
             await door.stop(within: .seconds(1))
@@ -55,9 +57,20 @@ struct TestDoor {
 /// Hashes of one process.
 final class MemoryHashStore: HashStore, Sendable {
     private let state = Mutex<(revision: UInt64, entries: [[UInt8]: HashEntry])>((0, [:]))
+    private let failure = Mutex<CacheFailure?>(nil)
 
-    func read(_ keys: [[UInt8]], principal: String, by deadline: Instant) async throws(CacheFailure) -> [HashEntry?] {
-        state.withLock { state in keys.map { state.entries[$0] } }
+    /// Every call fails so, but reads that may be stale; nil: as usual.
+    func fail(_ failure: CacheFailure?) { self.failure.withLock { $0 = failure } }
+
+    private func gate(allowsStale: Bool = false) throws(CacheFailure) {
+        if !allowsStale, let failure = failure.withLock({ $0 }) { throw failure }
+    }
+
+    func read(
+        _ keys: [[UInt8]], allowsStale: Bool, principal: String, by deadline: Instant
+    ) async throws(CacheFailure) -> [HashEntry?] {
+        try gate(allowsStale: allowsStale)
+        return state.withLock { state in keys.map { state.entries[$0] } }
     }
 
     private func sorted(_ prefix: [UInt8], after: [UInt8]?) -> [HashEntry] {
@@ -69,21 +82,27 @@ final class MemoryHashStore: HashStore, Sendable {
     }
 
     func page(
-        startingWith prefix: [UInt8], after key: [UInt8]?, limit: Int, principal: String, by deadline: Instant
+        startingWith prefix: [UInt8], after key: [UInt8]?, limit: Int, allowsStale: Bool, principal: String,
+        by deadline: Instant
     ) async throws(CacheFailure) -> (entries: [HashEntry], more: Bool) {
+        try gate(allowsStale: allowsStale)
         let all = sorted(prefix, after: key)
         return (Array(all.prefix(limit)), all.count > limit)
     }
 
-    func count(_ prefix: [UInt8], principal: String, by deadline: Instant) async throws(CacheFailure) -> Int {
-        sorted(prefix, after: nil).count
+    func count(
+        _ prefix: [UInt8], allowsStale: Bool, principal: String, by deadline: Instant
+    ) async throws(CacheFailure) -> Int {
+        try gate(allowsStale: allowsStale)
+        return sorted(prefix, after: nil).count
     }
 
     func write(
         _ puts: [(key: [UInt8], value: [UInt8])], when conditions: [HashCondition], principal: String,
         by deadline: Instant
     ) async throws(CacheFailure) -> [Bool]? {
-        state.withLock { state in
+        try gate()
+        return state.withLock { state in
             for condition in conditions where (state.entries[condition.key]?.revision ?? 0) != condition.revision {
                 return nil
             }
@@ -96,7 +115,8 @@ final class MemoryHashStore: HashStore, Sendable {
     }
 
     func delete(_ keys: [[UInt8]], principal: String, by deadline: Instant) async throws(CacheFailure) -> Int {
-        state.withLock { state in keys.count { state.entries.removeValue(forKey: $0) != nil } }
+        try gate()
+        return state.withLock { state in keys.count { state.entries.removeValue(forKey: $0) != nil } }
     }
 
     func deleteAll(_ prefix: [UInt8], principal: String, by deadline: Instant) async throws(CacheFailure) -> Int {

@@ -87,9 +87,9 @@ extension RedisSession {
             let fields = arguments.dropFirst(2).map { HashKey.field($0, of: arguments[1], in: keyspace.prefix) }
             for start in stride(from: 0, to: fields.count, by: 256) {
                 let part = Array(fields[start..<min(start + 256, fields.count)])
-                replies += try await hashes.read(part, principal: keyspace.principal, by: deadline).map { entry in
-                    entry.map { .bulk($0.value) } ?? .null
-                }
+                let entries = try await hashes.read(
+                    part, allowsStale: keyspace.allowsStale, principal: keyspace.principal, by: deadline)
+                replies += entries.map { entry in entry.map { .bulk($0.value) } ?? .null }
             }
             return isOne ? replies[0] : .array(replies)
         }
@@ -105,7 +105,8 @@ extension RedisSession {
             var after: [UInt8]?
             while true {
                 let page = try await hashes.page(
-                    startingWith: prefix, after: after, limit: 1000, principal: keyspace.principal, by: deadline)
+                    startingWith: prefix, after: after, limit: 1000, allowsStale: keyspace.allowsStale,
+                    principal: keyspace.principal, by: deadline)
                 try keyspace.take(page.entries.reduce(0) { $0 + $1.key.count + $1.value.count + 64 })
                 for entry in page.entries { replies += shape(Array(entry.key.dropFirst(prefix.count)), entry.value) }
                 after = page.entries.last?.key
@@ -130,7 +131,8 @@ extension RedisSession {
                 after = place.after
             }
             let page = try await hashes.page(
-                startingWith: prefix, after: after, limit: options.count, principal: keyspace.principal, by: deadline)
+                startingWith: prefix, after: after, limit: options.count, allowsStale: keyspace.allowsStale,
+                principal: keyspace.principal, by: deadline)
             var replies: [Reply] = []
             for entry in page.entries {
                 let field = Array(entry.key.dropFirst(prefix.count))
@@ -157,14 +159,18 @@ extension RedisSession {
     func hashHas(_ arguments: [[UInt8]]) -> Outcome {
         hash(arguments) { hashes, keyspace, deadline async throws(CacheFailure) in
             let field = HashKey.field(arguments[2], of: arguments[1], in: keyspace.prefix)
-            return .flag(try await hashes.read([field], principal: keyspace.principal, by: deadline)[0] != nil)
+            let entries = try await hashes.read(
+                [field], allowsStale: keyspace.allowsStale, principal: keyspace.principal, by: deadline)
+            return .flag(entries[0] != nil)
         }
     }
 
     func hashLength(_ arguments: [[UInt8]]) -> Outcome {
         hash(arguments) { hashes, keyspace, deadline async throws(CacheFailure) in
             let fields = HashKey.fields(of: arguments[1], in: keyspace.prefix)
-            return .count(try await hashes.count(fields, principal: keyspace.principal, by: deadline))
+            return .count(
+                try await hashes.count(
+                    fields, allowsStale: keyspace.allowsStale, principal: keyspace.principal, by: deadline))
         }
     }
 
@@ -174,7 +180,8 @@ extension RedisSession {
         return hash(arguments) { hashes, keyspace, deadline async throws(CacheFailure) in
             let field = HashKey.field(arguments[2], of: arguments[1], in: keyspace.prefix)
             while true {
-                let entry = try await hashes.read([field], principal: keyspace.principal, by: deadline)[0]
+                let entry = try await hashes.read(
+                    [field], allowsStale: false, principal: keyspace.principal, by: deadline)[0]
                 guard let value = entry.map({ Int64(redis: $0.value) }) ?? 0 else {
                     return .error("ERR hash value is not an integer")
                 }

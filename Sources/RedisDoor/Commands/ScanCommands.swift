@@ -141,7 +141,8 @@ extension TenantKeyspace {
         // Each step finds the next hash, behind all fields of the one before.
         while keys.count < limit {
             let page = try await hashes.page(
-                startingWith: HashKey.tenant(prefix), after: after, limit: 1, principal: principal, by: deadline)
+                startingWith: HashKey.tenant(prefix), after: after, limit: 1, allowsStale: false, principal: principal,
+                by: deadline)
             guard let entry = page.entries.first, let key = HashKey.parse(entry.key, in: prefix)?.key else {
                 return (keys, nil)
             }

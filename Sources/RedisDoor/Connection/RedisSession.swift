@@ -28,6 +28,8 @@ final class RedisSession {
     var watched: WatchedKeys?
     /// While the commands of a transaction are begun: how long all of them together may take, and what their values are leased by.
     var shareOfTransaction: (limit: Duration, lease: ValueLease)?
+    /// Whether the command that is begun may be told what the node knew last: nothing that writes, or decides about a write.
+    private var allowsStale = false
     /// `CLIENT REPLY`.
     var answers = Answers.all { didSet { noteState() } }
     var tracking: TrackingMode? { didSet { noteState() } }
@@ -104,6 +106,7 @@ final class RedisSession {
         }
         if let refusal = refusal(of: user, for: spec) { return .now(refusal) }
         if isTracking, spec.flags.contains(.readonly), spec.keys.0 > 0 { track(spec, arguments) }
+        allowsStale = user.consistency == .stale && spec.flags.contains(.readonly)
         return spec.run(self, arguments)
     }
 
@@ -158,6 +161,7 @@ final class RedisSession {
         let lease = shareOfTransaction?.lease ?? ValueLease(door.values)
         let fits = lease.take(payload)
         keyspace.lease = lease
+        keyspace.allowsStale = allowsStale
         let asked = keyspace
         let instead = keyspace.isCache ? instead : nil
         return .later(

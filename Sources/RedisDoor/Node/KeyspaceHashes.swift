@@ -3,7 +3,7 @@ public import EsperTypes
 public import KernelCache
 public import RaftRuntime
 
-/// Hashes in the replicated keyspace: each answer is of what a majority has on disk.
+/// Hashes in the replicated keyspace: each answer is of what a majority has on disk, but for reads that allow a stale one.
 public final class KeyspaceHashes: HashStore {
     private let node: NodeHandle
     private static let pageBytes = 1 << 20
@@ -11,10 +11,10 @@ public final class KeyspaceHashes: HashStore {
     public init(_ node: NodeHandle) { self.node = node }
 
     public func read(
-        _ keys: [[UInt8]], principal: String, by deadline: Instant
+        _ keys: [[UInt8]], allowsStale: Bool, principal: String, by deadline: Instant
     ) async throws(CacheFailure) -> [HashEntry?] {
         let ranges = keys.map { Transaction.Operation.range(RangeRequest(.key($0))) }
-        let result = try await query(.transaction(Transaction(success: ranges)), principal, deadline)
+        let result = try await query(.transaction(Transaction(success: ranges)), allowsStale, principal, deadline)
         guard case .transaction(let reply) = result else { throw Self.unexpected }
         return reply.replies.map { reply in
             guard case .range(let range) = reply, let found = range.keyValues.first else { return nil }
@@ -23,21 +23,23 @@ public final class KeyspaceHashes: HashStore {
     }
 
     public func page(
-        startingWith prefix: [UInt8], after key: [UInt8]?, limit: Int, principal: String, by deadline: Instant
+        startingWith prefix: [UInt8], after key: [UInt8]?, limit: Int, allowsStale: Bool, principal: String,
+        by deadline: Instant
     ) async throws(CacheFailure) -> (entries: [HashEntry], more: Bool) {
         let all = KeyRange.prefix(prefix)
         let range = key.map { KeyRange(lower: $0 + [0], end: all.end) } ?? all
         guard !range.isEmpty else { return ([], false) }
         let result = try await query(
-            .range(RangeRequest(range, limit: limit, maximumBytes: Self.pageBytes)), principal, deadline)
+            .range(RangeRequest(range, limit: limit, maximumBytes: Self.pageBytes)), allowsStale, principal, deadline)
         guard case .range(let reply) = result else { throw Self.unexpected }
         return (reply.keyValues.map { HashEntry($0) }, reply.more)
     }
 
     public func count(
-        _ prefix: [UInt8], principal: String, by deadline: Instant
+        _ prefix: [UInt8], allowsStale: Bool, principal: String, by deadline: Instant
     ) async throws(CacheFailure) -> Int {
-        let result = try await query(.range(RangeRequest(.prefix(prefix), countOnly: true)), principal, deadline)
+        let result = try await query(
+            .range(RangeRequest(.prefix(prefix), countOnly: true)), allowsStale, principal, deadline)
         guard case .range(let reply) = result else { throw Self.unexpected }
         return reply.count
     }
@@ -81,10 +83,21 @@ public final class KeyspaceHashes: HashStore {
     private static let unexpected = CacheFailure(.invalid, "an answer of another kind", outcome: .unknown)
 
     private func query(
-        _ query: Query, _ principal: String, _ deadline: Instant
+        _ query: Query, _ allowsStale: Bool, _ principal: String, _ deadline: Instant
     ) async throws(CacheFailure) -> QueryResult {
-        let body = await node.call(
-            .query(query, linearizable: true), principal: principal, timeout: deadline - NodeClock.now())
+        let time = deadline - NodeClock.now()
+        do throws(CacheFailure) {
+            return try await ask(query, linearizable: true, principal, within: allowsStale ? time / 2 : time)
+        } catch {
+            guard allowsStale, error.isRetryable else { throw error }
+            return try await ask(query, linearizable: false, principal, within: deadline - NodeClock.now())
+        }
+    }
+
+    private func ask(
+        _ query: Query, linearizable: Bool, _ principal: String, within time: Duration
+    ) async throws(CacheFailure) -> QueryResult {
+        let body = await node.call(.query(query, linearizable: linearizable), principal: principal, timeout: time)
         switch body {
         case .query(let reply):
             if case .refused(let refusal) = reply.result { throw CacheFailure(refusal) }

@@ -2,15 +2,22 @@ public import EsperTypes
 public import KernelCache
 
 /// Keys with values that are durable and agreed before they are acknowledged: where hashes live, one key for each field.
+///
+/// Reads are linearizable. With `allowsStale` they tell what this node knew last when nothing confirms it.
 public protocol HashStore: AnyObject, Sendable {
-    func read(_ keys: [[UInt8]], principal: String, by deadline: Instant) async throws(CacheFailure) -> [HashEntry?]
+    func read(
+        _ keys: [[UInt8]], allowsStale: Bool, principal: String, by deadline: Instant
+    ) async throws(CacheFailure) -> [HashEntry?]
 
     /// In order of their bytes.
     func page(
-        startingWith prefix: [UInt8], after key: [UInt8]?, limit: Int, principal: String, by deadline: Instant
+        startingWith prefix: [UInt8], after key: [UInt8]?, limit: Int, allowsStale: Bool, principal: String,
+        by deadline: Instant
     ) async throws(CacheFailure) -> (entries: [HashEntry], more: Bool)
 
-    func count(_ prefix: [UInt8], principal: String, by deadline: Instant) async throws(CacheFailure) -> Int
+    func count(
+        _ prefix: [UInt8], allowsStale: Bool, principal: String, by deadline: Instant
+    ) async throws(CacheFailure) -> Int
 
     /// All at once, or nothing when a condition does not hold.
     ///

@@ -16,6 +16,8 @@ struct TenantKeyspace: Sendable {
     let hashes: (any HashStore)?
     /// What the command has of the door's memory for values; another one for each command.
     var lease: ValueLease
+    /// Of the command: where nothing confirms what is read, it is told what this node knew last.
+    var allowsStale = false
     /// What this connection wrote itself, when it does not want to be told.
     var ownWrites: OwnWrites?
     /// Recorded in each manifest.
@@ -94,7 +96,8 @@ struct TenantKeyspace: Sendable {
     /// Hashes are of tenants of kind *store* only.
     func hasHash(_ key: [UInt8], by deadline: Instant) async throws(CacheFailure) -> Bool {
         guard !isCache, let hashes else { return false }
-        return try await hashes.count(HashKey.fields(of: key, in: prefix), principal: principal, by: deadline) > 0
+        return try await hashes.count(
+            HashKey.fields(of: key, in: prefix), allowsStale: allowsStale, principal: principal, by: deadline) > 0
     }
 
     /// Takes a hash away: whether there was one.
@@ -106,7 +109,8 @@ struct TenantKeyspace: Sendable {
 
     func find(_ name: [UInt8], by deadline: Instant) async throws(CacheFailure) -> (Binding, Manifest)? {
         guard name.count <= CacheLimits.nameBytes else { return nil }
-        let reply = try await cache.retrieve(RetrieveRequest(name: name, deadline: deadline, principal: principal))
+        let reply = try await cache.retrieve(
+            RetrieveRequest(name: name, deadline: deadline, principal: principal, allowsStale: allowsStale))
         guard case .found(let binding, let manifest, _) = reply.result else { return nil }
         return (binding, manifest)
     }

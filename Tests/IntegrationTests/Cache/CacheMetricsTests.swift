@@ -33,9 +33,7 @@ struct CacheMetricsTests {
     }
 
     @Test func `every change that a node with a lease has to have is measured at the leader`() async throws {
-        try await LocalCluster.run(
-            2, settings: "raft: {heartbeat: 50ms, election_timeout: 500ms, holder_lease: 1s}"
-        ) { cluster in
+        try await LocalCluster.run(2, settings: LocalCluster.calmElections + "\nraft.holder_lease: 2s") { cluster in
             let leader = try await cluster.leader()
             let holder = try #require(cluster.members.map(\.name).first { $0 != leader })
             try await until("a lease of \(holder)") {
@@ -55,8 +53,8 @@ struct CacheMetricsTests {
                 try await value(metric + "_count", of: leader, cluster),
                 try await value(metric + "_sum", of: leader, cluster)
             )
-            // Nothing is measured once the lease of a second is over.
-            #expect(sum > 0 && sum < after, "\(before), \(after), \(sum) s")
+            // Nothing is measured once the lease of two seconds is over.
+            #expect(sum > 0 && sum < 2 * after, "\(before), \(after), \(sum) s")
             #expect(try await value(metric + "_count", of: holder, cluster) == elsewhere)
         }
     }

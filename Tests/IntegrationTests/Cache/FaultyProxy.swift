@@ -73,7 +73,9 @@ final class FaultyProxy: Sendable {
 
         func hold(_ start: String?, _ since: String?) -> [EventLoopPromise<Void>] {
             state.withLock { state in
-                state.held = start.map { ($0, since) }
+                // What waited begins as it had to, and goes on now.
+                let isPast = !state.waiting.isEmpty && since.map { state.held?.start.hasPrefix($0) ?? false } ?? false
+                state.held = start.map { ($0, isPast ? nil : since) }
                 defer { state.waiting = [:] }
                 return Array(state.waiting.values)
             }
@@ -132,7 +134,7 @@ final class FaultyProxy: Sendable {
 
     /// Requests that begin so wait, until this is called again.
     ///
-    /// - Parameter since: those alone that come after one that begins like this.
+    /// - Parameter since: those alone that come after one that begins like this, or after one that waited until now and does.
     func hold(_ start: String?, since: String? = nil) {
         for promise in state.hold(start, since) { promise.succeed() }
     }

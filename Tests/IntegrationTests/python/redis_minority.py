@@ -28,11 +28,12 @@ def timed(call):
     return answer
 
 
-builder, keeper = client("builder", "correct"), client("keeper", "kept")
+builder, keeper, teller = client("builder", "correct"), client("keeper", "kept"), client("teller", "told")
 deadline = time.monotonic() + 20
 while not (builder.set("begin", "1") and builder.get("begin")):
     assert time.monotonic() < deadline, "the cluster keeps nothing"
-assert keeper.set("s", "1") and keeper.hset("table", "a", "0") == 1
+for store in (keeper, teller):
+    assert store.set("s", "1") and store.get("s") == b"1" and store.hset("table", "a", "0") == 1
 for process in sys.argv[2].split(","):
     os.kill(int(process), signal.SIGKILL)
 # Until its leases have ended and its elections are in vain the node may still know.
@@ -48,5 +49,15 @@ for call in (lambda: keeper.set("s", "2"), lambda: keeper.get("s"), lambda: keep
     answer = timed(call)
     assert isinstance(answer, redis.RedisError), answer
 print("ok a store says that it cannot", flush=True)
+for call, known in (
+    (lambda: teller.get("s"), b"1"),
+    (lambda: teller.hget("table", "a"), b"0"),
+    (lambda: teller.get("never"), None),
+):
+    answer = timed(call)
+    assert answer == known, answer
+answer = timed(lambda: teller.set("s", "2"))
+assert isinstance(answer, redis.RedisError), answer
+print("ok a store that takes stale answers is told what the node knew", flush=True)
 assert timed(builder.ping) is True
 print("done")
