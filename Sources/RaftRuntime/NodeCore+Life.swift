@@ -21,28 +21,32 @@ extension NodeCore {
     func beginDrain() {
         isDraining = true
         noteReadiness()
+        endWatchesAndWaits("this node is stopping")
+        scheduleTurn()
+        if role == .leader, !isOnlyVoter { step(.transferLeadership(to: nil)) }
+    }
+
+    /// Ends what may last for ever.
+    func endWatchesAndWaits(_ reason: String) {
         for caller in watchCallers.values {
             cancellable[CallerKey(caller.sink, caller.token)] = nil
-            fail(caller, .draining, "this node is stopping; watch another one", .notCommitted)
+            fail(caller, .draining, "\(reason); watch another one", .notCommitted)
         }
         for id in watchCallers.keys { watches.remove(id) }
         watchCallers = [:]
         for claim in claims.values {
             cancellable[CallerKey(claim.caller.sink, claim.caller.token)] = nil
-            failWait(claim.caller)
+            failWait(claim.caller, reason)
         }
         claims = [:]
-        scheduleTurn()
-        if role == .leader, !isOnlyVoter { step(.transferLeadership(to: nil)) }
     }
 
     /// A single voter has nobody to hand over to.
     private var isOnlyVoter: Bool { raft.status.configuration.voters == [id] }
 
     /// The place in the queue is committed and stays with the session: whoever asks again elsewhere waits in it.
-    func failWait(_ caller: Caller) {
-        fail(
-            caller, .draining, "this node is stopping; ask another one, the place in the queue is kept", .unknown)
+    func failWait(_ caller: Caller, _ reason: String = "this node is stopping") {
+        fail(caller, .draining, "\(reason); ask another one, the place in the queue is kept", .unknown)
     }
 
     /// Succeeds when this node does not lead and nobody waits for it, or at the deadline.

@@ -118,7 +118,15 @@ extension NodeCore {
         logger.error("this node is no member", metadata: ["reason": "\(Readiness.excluded(exclusion).reason ?? "")"])
         if exclusion == .removed { step(.excluded) }
         noteReadiness()
+        // Nobody will answer this node any more, whoever has asked it can ask another one, and is not to be sent to whom it took for
+        // the leader: that one may be out too.
+        leader = nil
+        position.publish(hasLeader: false, at: NodeClock.now())
+        endWatchesAndWaits(Self.notMember)
+        expireRequests(NodeClock.now(), isHopeless: true)
     }
+
+    static let notMember = "this node is no member of the cluster any more"
 }
 
 extension ClusterMember {

@@ -85,6 +85,9 @@ extension NodeCore {
         guard !isDraining else {
             return fail(caller, .draining, "this node is stopping; ask another one", .notCommitted)
         }
+        guard exclusion == nil else {
+            return fail(caller, .draining, "\(Self.notMember); ask another one", .notCommitted)
+        }
         guard pendingCount < options.maximumPendingRequests else {
             return fail(caller, .overloaded, "too many requests wait on this node; try again", .notCommitted)
         }
@@ -339,17 +342,23 @@ extension NodeCore {
     private static var expiryInterval: Duration { .milliseconds(5) }
 
     /// Answers every request whose time is over, and finds when to look again.
-    func expireRequests(_ now: Instant) {
+    ///
+    /// - Parameter isHopeless: what waits for a leader has no time left, whatever its deadline.
+    func expireRequests(_ now: Instant, isHopeless: Bool = false) {
         var next = Instant.distantFuture
         var expired: [UInt64] = []
         proposals.forEach { number, proposal in
             guard let deadline = proposal.caller?.deadline else { return }
-            if deadline <= now { expired.append(number) } else { next = min(next, deadline) }
+            if isHopeless || deadline <= now { expired.append(number) } else { next = min(next, deadline) }
         }
         for number in expired { expireProposal(number) }
         expired.removeAll()
         reads.forEach { number, read in
-            if read.deadline <= now { expired.append(number) } else { next = min(next, read.deadline) }
+            if isHopeless || read.deadline <= now {
+                expired.append(number)
+            } else {
+                next = min(next, read.deadline)
+            }
         }
         for number in expired { expireRead(number) }
         expired.removeAll()

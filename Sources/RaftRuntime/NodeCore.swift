@@ -400,7 +400,7 @@ final class NodeCore {
         toldTransferFailure = nil
         batch = .none
         term = change.term
-        leader = change.leader
+        leader = exclusion == nil ? change.leader : nil
         leaderSilence = .zero
         position.publish(hasLeader: leader != nil, at: now)
         metrics.roleChanged(change)
