@@ -102,7 +102,7 @@ struct NameLookupTests {
 
     @Test func `a node that has a long way to go shows the names in steps, and in the end all of them`() async throws {
         try await TestCluster.run(1, options: options) { cluster in
-            let count: UInt64 = 6000
+            let count: UInt64 = 30_000
             try await withThrowingTaskGroup(of: Void.self) { group in
                 for worker in 0..<60 as Range<UInt64> {
                     group.addTask {
