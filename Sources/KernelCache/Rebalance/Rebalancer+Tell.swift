@@ -49,7 +49,12 @@ extension Rebalancer {
         let start = NodeClock.now()
         let deadline = start + parts.options.nodeLease / 2
         guard let leadership = await parts.names.leadership(deadline: deadline) else { return nil }
-        state.withLock { $0.isSetAside = leadership.isSetAside }
+        let isNews = state.withLock { state in
+            defer { state.isSetAside = leadership.isSetAside }
+            return state.isSetAside != leadership.isSetAside
+        }
+        // What is told now does not say so yet.
+        if isNews { telling.ring() }
         // Before the question leaves, on this clock: the leader counts from later on.
         let asked = NodeClock.now()
         let reply: PeerReportReply?
