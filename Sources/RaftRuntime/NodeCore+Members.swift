@@ -116,17 +116,25 @@ extension NodeCore {
         guard self.exclusion != exclusion else { return }
         self.exclusion = exclusion
         logger.error("this node is no member", metadata: ["reason": "\(Readiness.excluded(exclusion).reason ?? "")"])
-        if exclusion == .removed { step(.excluded) }
+        if exclusion == .removed {
+            step(.excluded)
+            turnAway()
+        }
         noteReadiness()
-        // Nobody will answer this node any more, whoever has asked it can ask another one, and is not to be sent to whom it took for
-        // the leader: that one may be out too.
-        leader = nil
-        position.publish(hasLeader: false, at: NodeClock.now())
-        endWatchesAndWaits(Self.notMember)
-        expireRequests(NodeClock.now(), isHopeless: true)
     }
 
-    static let notMember = "this node is no member of the cluster any more"
+    /// Nobody will answer this node any more, whoever has asked it can ask another one, and is not to be sent to whom it took for the
+    /// leader: that one may be out too.
+    private func turnAway() {
+        let now = NodeClock.now()
+        leader = nil
+        position.publish(hasLeader: false, at: now)
+        endWatchesAndWaits(Self.removed)
+        expireRequests(now, isHopeless: true)
+        scheduleTurn()
+    }
+
+    static let removed = "this node was removed from the cluster"
 }
 
 extension ClusterMember {

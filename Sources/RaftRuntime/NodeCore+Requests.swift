@@ -85,8 +85,8 @@ extension NodeCore {
         guard !isDraining else {
             return fail(caller, .draining, "this node is stopping; ask another one", .notCommitted)
         }
-        guard exclusion == nil else {
-            return fail(caller, .draining, "\(Self.notMember); ask another one", .notCommitted)
+        guard exclusion != .removed else {
+            return fail(caller, .draining, "\(Self.removed); ask another one", .notCommitted)
         }
         guard pendingCount < options.maximumPendingRequests else {
             return fail(caller, .overloaded, "too many requests wait on this node; try again", .notCommitted)
@@ -364,7 +364,8 @@ extension NodeCore {
         expired.removeAll()
         next = min(next, expireTransfers(now), expireMemberships(now))
         questions.forEach { number, question in
-            if question.caller.deadline <= now {
+            // What becomes of members may still be found out.
+            if question.caller.deadline <= now || isHopeless && !question.question.changesMembers {
                 expired.append(number)
             } else {
                 next = min(next, question.caller.deadline)

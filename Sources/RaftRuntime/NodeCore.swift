@@ -400,7 +400,7 @@ final class NodeCore {
         toldTransferFailure = nil
         batch = .none
         term = change.term
-        leader = exclusion == nil ? change.leader : nil
+        leader = exclusion == .removed ? nil : change.leader
         leaderSilence = .zero
         position.publish(hasLeader: leader != nil, at: now)
         metrics.roleChanged(change)

@@ -72,7 +72,7 @@ struct BusyNodeTests {
 
     @Test func `a leader with many watchers far behind goes on listening to its followers`() async throws {
         var options = RuntimeOptions()
-        (options.raft.heartbeatInterval, options.raft.electionTimeout) = (.milliseconds(100), .seconds(1))
+        (options.raft.heartbeatInterval, options.raft.electionTimeout) = (.milliseconds(200), .seconds(2))
         try await TestCluster.run(3, options: options) { cluster in
             let leader = try await cluster.leader()
             for number in 0..<25_000 / Limits.transactionOperations {
@@ -94,7 +94,7 @@ struct BusyNodeTests {
                         operation: .watch(WatchRequest(.key(Array("told".utf8)), fromRevision: Revision(1))))
                 }, from: watchers)
             try await cluster.put("told", "1", on: leader)
-            try await until("all that watch to be told") { watchers.told == count }
+            try await until("all that watch to be told", within: .seconds(60)) { watchers.told == count }
             let status = try await cluster.status(of: leader)
             #expect(status.term == term && status.leader == leader)
         }

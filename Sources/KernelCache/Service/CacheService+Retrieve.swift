@@ -67,6 +67,10 @@ extension CacheService {
                 switch await open(request.name, binding, deadline: request.deadline) {
                 case .found(let manifest, let tier):
                     return RetrieveReply(result: .found(binding, manifest, tier: tier), isStale: isStale)
+                case .lost where request.allowsStale:
+                    // This node may not even know yet whom to ask: no name is judged by that.
+                    counters.lost.add()
+                    return RetrieveReply(result: .absent(binding), isStale: isStale)
                 case .lost:
                     counters.lost.add()
                     // Otherwise the name stands for something else by now.
