@@ -19,6 +19,28 @@ struct WalkTests {
         }
     }
 
+    @Test(.enabled(if: PrivatePostgreSQL.isInstalled && geteuid() == 0, "only root has services under another account"))
+    func `services run although their account cannot enter the cluster's directory`() async throws {
+        try await DevelopmentWalk.run { walk in
+            try FileManager.default.setAttributes([.posixPermissions: 0o700], ofItemAtPath: walk.place)
+            defer {
+                // Where their files are then.
+                for name in ["postgres", "redis"] {
+                    let link = "\(walk.place)/dev/\(name)"
+                    if let place = try? FileManager.default.destinationOfSymbolicLink(atPath: link) {
+                        try? FileManager.default.removeItem(atPath: place)
+                    }
+                }
+            }
+            let up = try await walk.esper(
+                "dev", "up", "--nodes", "1", "--base-port", "\(walk.basePort)", within: .seconds(90))
+            #expect(up.contains("leader n1"))
+            _ = try FileManager.default.destinationOfSymbolicLink(atPath: walk.place + "/dev/postgres")
+            let down = try await walk.esper("dev", "down", within: .seconds(60))
+            #expect(down.hasPrefix("stopped: n1, postgres") && !down.contains("killed"))
+        }
+    }
+
     private func start(_ walk: DevelopmentWalk) async throws {
         let up = try await walk.esper("dev", "up", "--base-port", "\(walk.basePort)", within: .seconds(90))
         #expect(up.contains("leader n") && up.contains("kv put greeting hello"))

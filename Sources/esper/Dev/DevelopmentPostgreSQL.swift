@@ -19,7 +19,7 @@ struct DevelopmentPostgreSQL {
         self.programs = programs
     }
 
-    private var data: String { "\(service.directory)/data" }
+    private var data: String { "\(service.place)/data" }
 
     func connectionString() throws -> String {
         "host=127.0.0.1 port=\(port) dbname=esper user=esper password=\(try service.password()) sslmode=disable"
@@ -32,12 +32,12 @@ struct DevelopmentPostgreSQL {
             try await Spawn.run(
                 Account.dropping([
                     "\(programs)/initdb", "-D", data, "-U", "esper", "-E", "UTF8", "--locale=C", "--no-sync",
-                    "--auth=scram-sha-256", "--pwfile=\(service.passwordPath)",
+                    "--auth=scram-sha-256", "--pwfile=\(service.place)/password",
                 ]))
         }
         if !service.isRunning {
             // A socket's path has 107 bytes; where ours is longer, loopback alone must do.
-            let sockets = service.directory.utf8.count < 80 ? service.directory : ""
+            let sockets = service.place.utf8.count < 80 ? service.place : ""
             try service.start([
                 "\(programs)/postgres", "-D", data, "-c", "port=\(port)", "-c", "listen_addresses=127.0.0.1",
                 "-c", "unix_socket_directories=\(sockets)", "-c", "shared_buffers=32MB", "-c", "max_connections=60",

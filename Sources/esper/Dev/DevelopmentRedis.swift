@@ -22,19 +22,19 @@ struct DevelopmentRedis {
         try await service.prepare()
         if !service.isRunning {
             // The password stands in a file: arguments can be read by everybody on the host.
-            let settings = "\(service.directory)/redis.conf"
+            let settings = "\(service.place)/redis.conf"
             var text = """
                 bind 127.0.0.1
                 port \(port)
                 requirepass \(try service.password())
-                dir "\(service.directory)"
+                dir "\(service.place)"
                 save ""
                 appendonly no
                 daemonize no
 
                 """
-            if service.directory.utf8.count < 90 {
-                text += "unixsocket \"\(service.directory)/redis.sock\"\nunixsocketperm 700\n"
+            if service.place.utf8.count < 90 {
+                text += "unixsocket \"\(service.place)/redis.sock\"\nunixsocketperm 700\n"
             }
             try Files.write(text, to: settings)
             try Account.own(settings)

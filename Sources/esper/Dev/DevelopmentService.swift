@@ -7,6 +7,8 @@ struct DevelopmentService {
     /// `DIR/NAME`, or a link there to a place that the unprivileged account can reach.
     let directory: String
 
+    /// The same without a link on the way: where the server's account can go.
+    var place: String { (directory as NSString).resolvingSymlinksInPath }
     var logPath: String { "\(directory)/\(name).log" }
     var processPath: String { "\(directory)/\(name).pid" }
     var passwordPath: String { "\(directory)/password" }
