@@ -44,6 +44,7 @@ final class NameBoard: Sendable {
     private let whilePending = Atomic<UInt64>(0)
     /// Nothing is noted while nobody is ever granted a lease.
     private let isLeased: Bool
+    private let mapObserver = Mutex<(@Sendable () -> Void)?>(nil)
 
     /// - Parameter restored: what the log holds beyond the state.
     init(_ machine: StateMachine, _ restored: [Entry], isLeased: Bool) {
@@ -79,11 +80,13 @@ final class NameBoard: Sendable {
             state.view.applied(through: index, table, isRestored: isRestored)
             return replaced
         }
-        // Let go of outside the lock: it may be the last to hold a large table.
-        _ = replaced
+        // Also lets go of it outside the lock: it may be the last to hold a large table.
+        if replaced.cache.map?.epoch != table.cache.map?.epoch { mapObserver.withLock { $0 }?() }
     }
 
     // MARK: On any thread
+
+    func observeMap(_ changed: @escaping @Sendable () -> Void) { mapObserver.withLock { $0 = changed } }
 
     func lookup(_ name: [UInt8]) -> BindingLookup? {
         let mark = NameChange.mark(name)

@@ -22,6 +22,10 @@ extension NodeHandle {
     /// All that this node shows about names, placement included; as old as ``staleBinding(_:)``'s answers. O(1).
     public var cacheTable: CacheTable { names.table.cache }
 
+    /// Has `changed` called, instead of whoever was named before, each time that ``cacheTable`` has another map of shards. On the core loop: it
+    /// returns at once.
+    public func observeShardMap(_ changed: @escaping @Sendable () -> Void) { names.observeMap(changed) }
+
     /// How this node stands with its read lease.
     public var leaseState: NameLeaseState { names.leaseState }
 }

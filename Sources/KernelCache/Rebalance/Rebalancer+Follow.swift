@@ -35,17 +35,10 @@ extension Rebalancer {
                         observe(map)
                     }
                 }
-                await look()
+                await pause(at: following)
             }
             group.cancelAll()
         }
-    }
-
-    /// Until the map may be another: a shard that flips has no coordinator until everybody has seen it and said so.
-    private func look() async {
-        let isMoving = state.withLock { $0.isMoving }
-        // Cancelled: the loop ends.
-        try? await Task.sleep(for: isMoving ? parts.options.lookPause : parts.options.restPause)
     }
 
     /// The map is another than before.

@@ -33,6 +33,7 @@ extension Rebalancer {
             if state.work[work] === pull { state.work[work] = nil }
             state.hasRoom = true
         }
+        following.ring()
     }
 
     /// - Returns: whether this node has all that those who answered have, and somebody did.

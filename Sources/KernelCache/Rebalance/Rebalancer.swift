@@ -49,7 +49,9 @@ final class Rebalancer: Sendable {
     let parts: Parts
     let state: Mutex<State>
     let metrics = RebalanceMetrics()
-    /// Rung when this node has something new to report, and when the leader has something new to decide by.
+    /// Rung when the map is another or a piece of work has ended, when this node has something new to report, and when the leader has
+    /// something new to decide by.
+    let following = Doorbell()
     let telling = Doorbell()
     let leading = Doorbell()
     /// Reads from peers that somebody waits for, and reports to the leader.
@@ -69,6 +71,7 @@ final class Rebalancer: Sendable {
 
     /// Until the task is cancelled.
     func run() async {
+        parts.names.observeMap { [following] in following.ring() }
         await withDiscardingTaskGroup { group in
             group.addTask { await self.follow() }
             group.addTask { await self.tell() }
@@ -76,17 +79,15 @@ final class Rebalancer: Sendable {
         }
     }
 
-    /// Between two looks, as often as there is something to see.
+    /// Before something that did not work is tried again.
     func pause() async {
         // Cancelled: the loops end.
-        try? await Task.sleep(for: pauseLength)
+        try? await Task.sleep(for: parts.options.movePause)
     }
 
-    /// The same, but ends at the bell.
-    func pause(at bell: Doorbell) async { await bell.wait(atMost: pauseLength, clock: ContinuousClock()) }
-
-    private var pauseLength: Duration {
-        state.withLock { $0.isMoving || $0.isLeaving } ? parts.options.movePause : parts.options.restPause
+    /// Until the bell rings; and now and then without it, for what nobody rings for.
+    func pause(at bell: Doorbell) async {
+        await bell.wait(atMost: parts.options.restPause, clock: ContinuousClock())
     }
 
     // MARK: Leaving
@@ -96,6 +97,7 @@ final class Rebalancer: Sendable {
     func leave(by deadline: Instant) async {
         guard let disk = parts.disk, disk.size.blobs > 0 else { return }
         state.withLock { $0.isLeaving = true }
+        telling.ring()
         // One report that is late is no reason to give up.
         var heard = NodeClock.now()
         while !Task.isCancelled {

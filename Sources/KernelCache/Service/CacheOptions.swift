@@ -64,11 +64,10 @@ public struct CacheOptions: Sendable {
     /// Moves are slowed while reads from peers, or reports to the leader, take longer than this.
     public var slowestPeerRead: Duration = .milliseconds(100)
     public var slowestReport: Duration = .milliseconds(250)
-    /// Between two looks at what there is to do: while shards move, and while none does.
+    /// Before a piece of a move that did not work is tried again.
     public var movePause: Duration = .milliseconds(10)
+    /// Between two looks at what there is to do when nothing tells that there is.
     public var restPause: Duration = .milliseconds(100)
-    /// Between two looks at the map while shards move.
-    var lookPause: Duration = .milliseconds(2)
 
     public init() {}
 }

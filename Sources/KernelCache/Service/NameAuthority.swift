@@ -43,6 +43,9 @@ public protocol NameAuthority: AnyObject, Sendable {
     /// The map of shards as this node has applied it, at once; nil: there is none yet.
     var appliedMap: ShardMap? { get }
 
+    /// Has `changed` called each time that ``appliedMap`` is another; on any thread, and it returns at once. There is one such caller.
+    func observeMap(_ changed: @escaping @Sendable () -> Void)
+
     /// The map after every change that anybody was told of, once a quorum has confirmed the leader in between.
     func confirmedMap(deadline: Instant) async throws(CacheFailure) -> ShardMap?
 

@@ -73,6 +73,8 @@ public final class NodeNames: NameAuthority {
 
     public var appliedMap: ShardMap? { node.cacheTable.map }
 
+    public func observeMap(_ changed: @escaping @Sendable () -> Void) { node.observeShardMap(changed) }
+
     public func confirmedMap(deadline: Instant) async throws(CacheFailure) -> ShardMap? {
         guard case .shardMap(let map) = try await query(.shardMap, Self.principal, deadline) else {
             throw Self.nonsense

@@ -14,6 +14,7 @@ final class Agreement: Sendable {
         var index: UInt64 = 0
         var members: [CacheMember] = []
         var leadership = CacheLeadership(leader: NodeID(1), term: 1)
+        var mapObservers: [@Sendable () -> Void] = []
     }
 
     private let state = Mutex(State())
@@ -26,6 +27,8 @@ final class Agreement: Sendable {
     var leadership: CacheLeadership { state.withLock { $0.leadership } }
 
     var map: ShardMap? { state.withLock { $0.machine.cache.map } }
+
+    func observeMap(_ changed: @escaping @Sendable () -> Void) { state.withLock { $0.mapObservers.append(changed) } }
 
     func become(_ members: [CacheMember]) { state.withLock { $0.members = members } }
 
@@ -67,17 +70,21 @@ final class Agreement: Sendable {
     func apply(_ command: Command, _ principal: String) -> CommandResult { reply(to: command, principal).result }
 
     func reply(to command: Command, _ principal: String) -> CommandReply {
-        state.withLock { state in
+        let (reply, observers) = state.withLock { state in
             state.index += 1
             let envelope = Envelope(
                 time: state.index,
                 proposal: ProposalID(origin: NodeID(1), boot: 1, number: state.index), principal: principal,
                 command: command)
             var output = ApplyOutput()
+            let epoch = state.machine.cache.map?.epoch
             state.machine.apply(
                 index: LogIndex(state.index), term: Term(1), payload: envelope.encoded(), into: &output)
-            return output.results.last!.reply
+            let observers = state.machine.cache.map?.epoch == epoch ? [] : state.mapObservers
+            return (output.results.last!.reply, observers)
         }
+        for changed in observers { changed() }
+        return reply
     }
 }
 
@@ -187,6 +194,8 @@ final class AgreedNames: NameAuthority {
     let isBehind = Mutex<ShardMap?>(nil)
 
     var appliedMap: ShardMap? { isBehind.withLock { $0 } ?? agreement.map }
+
+    func observeMap(_ changed: @escaping @Sendable () -> Void) { agreement.observeMap(changed) }
 
     func confirmedMap(deadline: Instant) async throws(CacheFailure) -> ShardMap? {
         try checkQuorum()
