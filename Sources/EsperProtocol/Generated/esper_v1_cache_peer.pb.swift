@@ -132,6 +132,9 @@ public nonisolated struct ProtoPeerBlob: Sendable {
 
   public var data: Data = Data()
 
+  /// The node has too little processor for its own work: whoever can wait asks it for less.
+  public var strained: Bool = false
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -958,7 +961,7 @@ nonisolated extension ProtoPeerFetchRequest: SwiftProtobuf.Message, SwiftProtobu
 
 nonisolated extension ProtoPeerBlob: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".PeerBlob"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}digest\0\u{1}data\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}digest\0\u{1}data\0\u{1}strained\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -968,6 +971,7 @@ nonisolated extension ProtoPeerBlob: SwiftProtobuf.Message, SwiftProtobuf._Messa
       switch fieldNumber {
       case 1: try { try decoder.decodeSingularBytesField(value: &self.digest) }()
       case 2: try { try decoder.decodeSingularBytesField(value: &self.data) }()
+      case 3: try { try decoder.decodeSingularBoolField(value: &self.strained) }()
       default: break
       }
     }
@@ -980,12 +984,16 @@ nonisolated extension ProtoPeerBlob: SwiftProtobuf.Message, SwiftProtobuf._Messa
     if !self.data.isEmpty {
       try visitor.visitSingularBytesField(value: self.data, fieldNumber: 2)
     }
+    if self.strained != false {
+      try visitor.visitSingularBoolField(value: self.strained, fieldNumber: 3)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: ProtoPeerBlob, rhs: ProtoPeerBlob) -> Bool {
     if lhs.digest != rhs.digest {return false}
     if lhs.data != rhs.data {return false}
+    if lhs.strained != rhs.strained {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -79,7 +79,7 @@ public final class CachePeers: PeerExchange {
 
     public func fetch(
         _ digests: [Digest], from node: NodeID, isUse: Bool, deadline: Instant
-    ) async throws(PeerFailure) -> [Digest: [UInt8]] {
+    ) async throws(PeerFailure) -> FetchedBlobs {
         // Whoever looks at everything has time.
         guard isUse else { return try await fetchAll(digests, from: node, isUse: false, deadline: deadline) }
         return try await member(node).read { () async throws(PeerFailure) in
@@ -89,8 +89,8 @@ public final class CachePeers: PeerExchange {
 
     private func fetchAll(
         _ digests: [Digest], from node: NodeID, isUse: Bool, deadline: Instant
-    ) async throws(PeerFailure) -> [Digest: [UInt8]] {
-        var found: [Digest: [UInt8]] = [:]
+    ) async throws(PeerFailure) -> FetchedBlobs {
+        var found = FetchedBlobs()
         for start in stride(from: 0, to: digests.count, by: PeerMessages.digestsPerMessage) {
             var request = ProtoPeerFetchRequest()
             request.digests = PeerMessages.data(
@@ -108,7 +108,8 @@ public final class CachePeers: PeerExchange {
                     corrupt.add()
                     continue
                 }
-                found[digest] = bytes
+                found.blobs[digest] = bytes
+                if blob.strained { found.isStrained = true }
                 link.counts.fetchedBlobs.add(1, ordering: .relaxed)
                 link.counts.fetchedBytes.add(UInt64(bytes.count), ordering: .relaxed)
             }

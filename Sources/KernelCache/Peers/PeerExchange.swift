@@ -8,7 +8,7 @@ public protocol PeerExchange: AnyObject, Sendable {
     /// - Parameter isUse: false for whoever looks at everything.
     func fetch(
         _ digests: [Digest], from node: NodeID, isUse: Bool, deadline: Instant
-    ) async throws(PeerFailure) -> [Digest: [UInt8]]
+    ) async throws(PeerFailure) -> FetchedBlobs
 
     /// Returns when the peer keeps all of them in that way.
     ///
@@ -103,6 +103,18 @@ public enum BlobKeeping: Hashable, Sendable {
     case synced
 }
 
+/// What a peer has of the blobs that it was asked for.
+public struct FetchedBlobs: Hashable, Sendable {
+    public var blobs: [Digest: [UInt8]]
+    /// It has too little processor for its own work: whoever can wait asks it for less.
+    public var isStrained: Bool
+
+    public init(blobs: [Digest: [UInt8]] = [:], isStrained: Bool = false) {
+        self.blobs = blobs
+        self.isStrained = isStrained
+    }
+}
+
 public struct PeerHoldings: Hashable, Sendable {
     /// Of those asked for in the name of a store: where there is no disk.
     public var memory: Set<Digest>
@@ -181,6 +193,8 @@ public enum PeerTokenReply: Hashable, Sendable {
 
 /// What a node answers its peers. Called on any thread.
 public protocol PeerResponder: AnyObject, Sendable {
+    /// Whether this node has too little processor for its own work; at once.
+    var isStrained: Bool { get }
     /// From memory alone, at once.
     func memoryBlob(_ digest: Digest, isUse: Bool) -> [UInt8]?
     func diskBlobs(_ digests: [Digest], deadline: Instant) async throws(PeerFailure) -> [Digest: [UInt8]]
@@ -212,7 +226,7 @@ public final class NoPeers: PeerExchange {
 
     public func fetch(
         _ digests: [Digest], from node: NodeID, isUse: Bool, deadline: Instant
-    ) async throws(PeerFailure) -> [Digest: [UInt8]] { throw Self.nobody }
+    ) async throws(PeerFailure) -> FetchedBlobs { throw Self.nobody }
     public func push(
         _ blobs: [Blob], at epochs: [ShardID: ShardEpoch], to node: NodeID, keeping: BlobKeeping, deadline: Instant
     ) async throws(PeerFailure) { throw Self.nobody }

@@ -73,6 +73,7 @@ final class PeerFetchStream: Sendable {
         var message = ProtoPeerBlob()
         message.digest = PeerMessages.data([digest])
         message.data = Data(bytes)
+        message.strained = responder.isStrained
         guard let encoded: [UInt8] = try? message.serializedBytes() else { return true }
         return handle.connection.send(encoded, on: handle)
     }

@@ -1,12 +1,20 @@
 package import EsperTypes
 
-/// How fast this node copies shards to itself: evenly, at a rate that gives way to what the node is for.
+/// How fast this node copies shards to itself: evenly, at a rate that gives way to what the nodes are for.
 ///
-/// The rate is halved in each second in which reads from peers or reports to the leader took too long, and grows by a tenth in each
-/// calm one, or by a sixty-fourth of its limit where that is more, so that a bad minute is made up for in half a minute.
+/// The rate is halved in each quarter of a second in which something told that moves take too much, down to a thirty-second of its limit,
+/// and grows by a tenth in each calm second, or by a sixty-fourth of its limit where that is more.
 package struct MoveRate: Hashable, Sendable {
     /// No slower than this, so that moves end.
     package static let least: UInt64 = 64 << 10
+    /// A blob takes as much as so many bytes do, beside its own: to be asked for, checked, and synced in a file that has to be made.
+    package static let blobCost = 32 << 10
+    /// What is brought at once takes a hundredth of a second of the rate, so that others have their turn; but few blobs at once cost more
+    /// each, and many hold up what comes with them.
+    private static let portionsPerSecond: UInt64 = 100
+    private static let portions: ClosedRange<UInt64> = 128 << 10...2 << 20
+    private static let strainInterval = Duration.milliseconds(250)
+    private static let calmInterval = Duration.seconds(1)
 
     /// Bytes a second.
     package private(set) var current: UInt64
@@ -34,20 +42,25 @@ package struct MoveRate: Hashable, Sendable {
         current = rate
     }
 
-    /// Allows so many bytes once those before them have had their time.
+    /// What is brought at once, unless one blob is more.
+    package var portion: Int {
+        Int(min(max(current / Self.portionsPerSecond, Self.portions.lowerBound), Self.portions.upperBound))
+    }
+
+    /// Allows blobs once those before them have had their time.
     ///
     /// - Returns: nil: they are allowed; else how long it is until then, unless the rate changes.
-    package mutating func take(_ bytes: Int, at now: Instant) -> Duration? {
+    package mutating func take(blobs: Int, bytes: Int, at now: Instant) -> Duration? {
         if next > now { return next - now }
-        next = now + .nanoseconds(Int64(Double(bytes) / Double(current) * 1e9))
+        next = now + .nanoseconds(Int64(Double(bytes + blobs * Self.blobCost) / Double(current) * 1e9))
         return nil
     }
 
-    /// Told at least once a second whether the last one was too much for somebody.
+    /// Told a few times a second whether moves were too much for somebody since the last time.
     package mutating func judge(isStrained: Bool, at now: Instant) {
-        if let judged, now - judged < .seconds(1) { return }
+        if let judged, now - judged < (isStrained ? Self.strainInterval : Self.calmInterval) { return }
         judged = now
         let grown = min(limit, current + max(current / 10, limit / 64))
-        change(to: isStrained ? max(current / 2, min(Self.least, limit)) : grown, at: now)
+        change(to: isStrained ? max(current / 2, limit / 32, Self.least) : grown, at: now)
     }
 }

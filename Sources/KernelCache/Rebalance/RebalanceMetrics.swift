@@ -20,6 +20,8 @@ struct RebalanceMetrics: Sendable {
     let freedBlobs = Counter(label: "esper_cache_moved_blobs_freed")
     /// Bytes a second that this node allows itself now.
     private let rate = Gauge(label: "esper_cache_move_rate_bytes")
+    /// Seconds that threads of this node wait on average before they run.
+    let processorWait = Gauge(label: "esper_cache_processor_wait_seconds")
     /// Bytes that were found missing and have not come yet.
     private let left = Gauge(label: "esper_cache_move_left_bytes")
 

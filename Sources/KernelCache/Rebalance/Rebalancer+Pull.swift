@@ -9,8 +9,6 @@ import Synchronization
 extension Rebalancer {
     private static let askLimit = Duration.seconds(5)
     private static let diskLimit = Duration.seconds(30)
-    private static let batchBytes = 1 << 20
-    private static let batchBlobs = 64
 
     /// Until it is done, or the map asks for it no more.
     func perform(_ work: MoveWork, _ pull: MovePull) async {
@@ -85,11 +83,15 @@ extension Rebalancer {
             from: own, shard, epoch, at: source, deadline: { NodeClock.now() + Self.askLimit })?.blobs
     }
 
-    /// Waits until so many bytes may move, no faster than this node may, and slower while reads or reports suffer; or until nobody wants
-    /// them any more.
-    func pace(_ bytes: Int, deadline: Instant = .distantFuture, unless isOver: () -> Bool = { false }) async {
+    /// Waits until so much may move, no faster than this node may, and slower while somebody suffers by it; or until nobody wants it any
+    /// more.
+    func pace(
+        blobs: Int, bytes: Int, deadline: Instant = .distantFuture, unless isOver: () -> Bool = { false }
+    ) async {
         while !Task.isCancelled, !isOver(), NodeClock.now() < deadline {
-            guard let wait = state.withLock({ $0.rate.take(bytes, at: NodeClock.now()) }) else { return }
+            guard let wait = state.withLock({ $0.rate.take(blobs: blobs, bytes: bytes, at: NodeClock.now()) }) else {
+                return
+            }
             // Cancelled: whoever moves them ends.
             try? await Task.sleep(for: min(wait, Self.longestPace))
         }
@@ -104,22 +106,24 @@ extension Rebalancer {
         pull.found(missing: blobs.reduce(0) { $0 + UInt64($1.size) })
         var rest = blobs[...]
         while !rest.isEmpty {
+            let portion = state.withLock { $0.rate.portion }
             var (bytes, batch): (Int, [Digest]) = (0, [])
-            while let next = rest.first, batch.count < Self.batchBlobs,
-                batch.isEmpty || bytes + Int(next.size) <= Self.batchBytes
+            while let next = rest.first,
+                batch.isEmpty || bytes + Int(next.size) + (batch.count + 1) * MoveRate.blobCost <= portion
             {
                 bytes += Int(next.size)
                 batch.append(next.digest)
                 rest.removeFirst()
             }
-            await pace(bytes) { pull.isCancelled }
+            await pace(blobs: batch.count, bytes: bytes) { pull.isCancelled }
             if Task.isCancelled || pull.isCancelled { return false }
             do throws(PeerFailure) {
                 // Checked against their names. What the source has thrown away since is not missing any more.
                 let found = try await parts.peers.fetch(
                     batch, from: source, isUse: false, deadline: NodeClock.now() + Self.askLimit)
+                if found.isStrained { state.withLock { $0.isSourceStrained = true } }
                 try await disk.put(
-                    found.map { Blob(digest: $0.key, bytes: $0.value) }, isSynced: true,
+                    found.blobs.map { Blob(digest: $0.key, bytes: $0.value) }, isSynced: true,
                     deadline: NodeClock.now() + Self.diskLimit)
             } catch {
                 parts.logger.debug("a copy failed", metadata: ["peer.id": "\(source)", "error": "\(error)"])

@@ -32,6 +32,9 @@ final class Rebalancer: Sendable {
         /// Since when nobody coordinates the shards of moves that flip.
         var flipping: [MoveID: Instant] = [:]
         var rate: MoveRate
+        /// What gives way to moves on this node, or on one that blobs came from since the rate was judged last.
+        var isStrained = false
+        var isSourceStrained = false
         var movedBytes: UInt64 = 0
         var measured = MeasuredRate()
         var heat: (at: Instant, weights: [ShardID: [Digest: UInt64]])?
@@ -89,6 +92,9 @@ final class Rebalancer: Sendable {
     func pause(at bell: Doorbell) async {
         await bell.wait(atMost: parts.options.restPause, clock: ContinuousClock())
     }
+
+    /// Whether this node has too little processor for its own work.
+    var isStrained: Bool { state.withLock { $0.isStrained } }
 
     // MARK: Leaving
 

@@ -219,7 +219,7 @@ final class BlobLoader: Sendable {
             let start = NodeClock.now()
             // Also how long it took to fail.
             defer { readTimes.add(NodeClock.now() - start) }
-            return try await peers.fetch(step.digests, from: node, isUse: isUse, deadline: step.deadline)
+            return try await peers.fetch(step.digests, from: node, isUse: isUse, deadline: step.deadline).blobs
         case .redis, .catalog, .archive:
             guard let tier = outer.first(where: { $0.tier == step.source.tier }) else { return [:] }
             do throws(TierFailure) {

@@ -61,9 +61,11 @@ public struct CacheOptions: Sendable {
         options.replanInterval = .seconds(5)
         return options
     }()
-    /// Moves are slowed while reads from peers, or reports to the leader, take longer than this.
+    /// Moves are slowed while reads from peers, or reports to the leader, take longer than this, or while threads of the node that gets or
+    /// the one that gives wait longer than this on average before they run.
     public var slowestPeerRead: Duration = .milliseconds(100)
     public var slowestReport: Duration = .milliseconds(250)
+    public var longestProcessorWait: Duration = .microseconds(60)
     /// Before a piece of a move that did not work is tried again.
     public var movePause: Duration = .milliseconds(10)
     /// Between two looks at what there is to do when nothing tells that there is.

@@ -187,9 +187,9 @@ extension CacheService {
             guard reply.note(missing, shard, &shards), !request.isDryRun else { return }
             do throws(PeerFailure) {
                 for part in missing.parts(of: 16) {
-                    let bytes = try await peers.fetch(part, from: node, isUse: false, deadline: request.deadline)
-                    let blobs = bytes.map { Blob(digest: $0.key, bytes: $0.value) }
-                    await rebalancer.pace(blobs.bytes, deadline: request.deadline)
+                    let fetched = try await peers.fetch(part, from: node, isUse: false, deadline: request.deadline)
+                    let blobs = fetched.blobs.map { Blob(digest: $0.key, bytes: $0.value) }
+                    await rebalancer.pace(blobs: blobs.count, bytes: blobs.bytes, deadline: request.deadline)
                     try await disk.put(blobs, isSynced: true, deadline: request.deadline)
                     reply.note(blobs)
                 }
@@ -202,7 +202,7 @@ extension CacheService {
                 for part in missing.parts(of: 16) {
                     let blobs = try await disk.get(part, deadline: request.deadline)
                         .map { Blob(digest: $0.key, bytes: $0.value) }
-                    await rebalancer.pace(blobs.bytes, deadline: request.deadline)
+                    await rebalancer.pace(blobs: blobs.count, bytes: blobs.bytes, deadline: request.deadline)
                     try await peers.push(blobs, at: [:], to: node, keeping: .synced, deadline: request.deadline)
                     reply.note(blobs)
                 }
@@ -217,7 +217,7 @@ extension CacheService {
                 for part in missing.parts(of: 16) {
                     let loaded = await loader.peek(part, deadline: request.deadline)
                     let blobs = loaded.found.map { Blob(digest: $0.key, bytes: $0.value.bytes) }
-                    await rebalancer.pace(blobs.bytes, deadline: request.deadline)
+                    await rebalancer.pace(blobs: blobs.count, bytes: blobs.bytes, deadline: request.deadline)
                     try await tier.put(blobs, deadline: request.deadline)
                     reply.note(blobs)
                     reply.lost += loaded.lost.count

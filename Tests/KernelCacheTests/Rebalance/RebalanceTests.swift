@@ -117,6 +117,31 @@ import Testing
         }
     }
 
+    @Test func `who gets blobs goes slower when one that gives them has too much to do`() async throws {
+        var options = CacheOptions.quick
+        // Every report to the leader takes too long for whoever sends one.
+        options.slowestReport = .zero
+        try await CacheCluster.run(2, options: options) { cluster in
+            _ = try await cluster.founded()
+            let values = try await fill(cluster[0], 60)
+            let digest = try #require(values.values.first.map { Digest(hashing: $0) })
+            func isStrained(_ node: Int, askedBy other: Int) async throws -> Bool {
+                try await cluster[other].peers.fetch(
+                    [digest], from: NodeID(UInt64(node + 1)), isUse: false, deadline: NodeClock.now() + .seconds(5)
+                ).isStrained
+            }
+            try await until("the node that reports to say so") { try await isStrained(1, askedBy: 0) }
+            // The leader reports to itself.
+            #expect(try await isStrained(0, askedBy: 1) == false)
+            let throttle = Throttle(maximumIncoming: 255, maximumOutgoing: 255, bytesPerSecond: 1 << 20)
+            _ = cluster.agreement.apply(.map(.setThrottle(throttle)), "node/test")
+            try await cluster.join()
+            try await until("the node that joins to go slower") {
+                cluster[2].service.progress().allowedBytesPerSecond < throttle.bytesPerSecond
+            }
+        }
+    }
+
     @Test func `a node that leaves hands its shards over first`() async throws {
         try await CacheCluster.run(3) { cluster in
             _ = try await cluster.founded()
