@@ -80,7 +80,7 @@ final class NameBoard: Sendable {
             state.view.applied(through: index, table, isRestored: isRestored)
             return replaced
         }
-        // Also lets go of it outside the lock: it may be the last to hold a large table.
+        // Outside the lock, also what was replaced: this may be the last to hold a large table.
         if replaced.cache.map?.epoch != table.cache.map?.epoch { mapObserver.withLock { $0 }?() }
     }
 

@@ -55,6 +55,42 @@ struct NameLookupTests {
         }
     }
 
+    @Test func `who observes the map of shards is called for every other map, on every node, and for nothing else`()
+        async throws
+    {
+        try await TestCluster.run(3) { cluster in
+            let calls = Mutex<[String: Int]>([:])
+            func agree() async throws {
+                let index = try await cluster.status(of: try await cluster.leader()).appliedIndex
+                for node in cluster.names {
+                    try await until("\(node) to have applied it") {
+                        try await cluster.status(of: node).appliedIndex >= index
+                    }
+                }
+            }
+            for node in cluster.names {
+                cluster[node].observeShardMap { calls.withLock { $0[node, default: 0] += 1 } }
+            }
+            try await cluster.command(bind(1), on: cluster.names[0])
+            try await agree()
+            #expect(calls.withLock { $0 } == [:])
+            let placement = Placement(owner: NodeID(1))
+            let found = MapCommand.found(
+                hosts: [ShardMap.Host(id: NodeID(1))], placements: Array(repeating: placement, count: ShardID.count),
+                copies: 1)
+            try await cluster.command(.cache(.map(found)), on: cluster.names[1])
+            try await agree()
+            let first = calls.withLock { $0 }
+            #expect(Set(first.keys) == Set(cluster.names))
+            try await cluster.command(bind(2), on: cluster.names[2])
+            try await agree()
+            #expect(calls.withLock { $0 } == first)
+            try await cluster.command(.cache(.map(.setManual(true))), on: cluster.names[0])
+            try await agree()
+            #expect(calls.withLock { $0 } == first.mapValues { $0 + 1 })
+        }
+    }
+
     @Test func `a node that is cut off stops answering, and holds a change up no longer than its lease`() async throws {
         try await TestCluster.run(3, options: options) { cluster in
             try await cluster.command(bind(1), on: try await cluster.leader())

@@ -75,7 +75,9 @@ public struct MemoryCounts: Hashable, Sendable {
     public init() {}
 
     /// What somebody wanted of the memory, or brought to it.
-    public var uses: UInt64 { hits &+ misses &+ nameHits &+ nameMisses &+ admissions }
+    public var uses: UInt64 {
+        hits &+ misses &+ nameHits &+ nameMisses &+ admissions &+ refusals.reduce(0, &+)
+    }
 
     public static func += (left: inout MemoryCounts, right: MemoryCounts) {
         left.hits &+= right.hits

@@ -2,11 +2,13 @@ package import EsperTypes
 
 /// How fast this node copies shards to itself: evenly, at a rate that gives way to what the nodes are for.
 ///
-/// The rate is halved in each quarter of a second in which something told that moves take too much, down to a thirty-second of its limit,
-/// and grows by a tenth in each calm second, or by a sixty-fourth of its limit where that is more.
+/// The rate is halved in each quarter of a second in which something told that moves take too much, down to a thirty-second of its limit
+/// or ``leastStrained``, and grows by a tenth in each calm second, or by a sixty-fourth of its limit where that is more.
 package struct MoveRate: Hashable, Sendable {
-    /// No slower than this, so that moves end.
-    package static let least: UInt64 = 64 << 10
+    /// No limit is below or above these.
+    package static let limits: ClosedRange<UInt64> = 64 << 10...1 << 40
+    /// Strain makes it no slower than this, so that moves end.
+    package static let leastStrained: UInt64 = 512 << 10
     /// A blob takes as much as so many bytes do, beside its own: to be asked for, checked, and synced in a file that has to be made.
     package static let blobCost = 32 << 10
     /// What is brought at once takes a hundredth of a second of the rate, so that others have their turn; but few blobs at once cost more
@@ -24,16 +26,20 @@ package struct MoveRate: Hashable, Sendable {
     private var judged: Instant?
 
     package init(limit: UInt64) {
-        self.limit = max(limit, Self.least)
+        self.limit = Self.bounded(limit)
         current = self.limit
     }
 
     package mutating func setLimit(_ limit: UInt64, at now: Instant) {
-        let limit = max(limit, Self.least)
+        let limit = Self.bounded(limit)
         guard limit != self.limit else { return }
         // Whoever raises it wants it now.
         if limit > self.limit || current > limit { change(to: limit, at: now) }
         self.limit = limit
+    }
+
+    private static func bounded(_ limit: UInt64) -> UInt64 {
+        min(max(limit, limits.lowerBound), limits.upperBound)
     }
 
     /// What was taken before takes as much less or more time.
@@ -61,6 +67,7 @@ package struct MoveRate: Hashable, Sendable {
         if let judged, now - judged < (isStrained ? Self.strainInterval : Self.calmInterval) { return }
         judged = now
         let grown = min(limit, current + max(current / 10, limit / 64))
-        change(to: isStrained ? max(current / 2, limit / 32, Self.least) : grown, at: now)
+        let halved = max(current / 2, limit / 32, min(limit, Self.leastStrained))
+        change(to: isStrained ? halved : grown, at: now)
     }
 }

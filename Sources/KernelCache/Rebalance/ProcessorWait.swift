@@ -12,30 +12,30 @@ package struct ProcessorWait: Sendable {
     }
 
     private let directory: String
-    private var known: [String: Thread]?
+    private var known: [String: Thread] = [:]
 
     /// - Parameter directory: has a directory for each thread.
     package init(directory: String = "/proc/self/task") { self.directory = directory }
 
-    /// What a thread waited on average each time that it ran since the last call, or had to; nil: this is the first call, nothing ran, or the
-    /// kernel does not tell.
+    /// What a thread waited on average each time that it ran since the last call; nil: nothing ran, or the kernel does not tell. Threads
+    /// that the last call did not see count from this one on.
     package mutating func takeMean() -> Duration? {
-        let threads = threads()
+        guard let threads = threads() else { return nil }
         defer { known = threads }
-        guard let known else { return nil }
         var (waited, times): (UInt64, UInt64) = (0, 0)
         for (name, thread) in threads {
-            let before = known[name] ?? Thread(waited: 0, times: 0)
             // Another thread may have been given the number of one that ended.
-            guard thread.waited >= before.waited, thread.times >= before.times else { continue }
-            waited += thread.waited - before.waited
-            times += thread.times - before.times
+            guard let before = known[name], thread.waited >= before.waited, thread.times >= before.times else {
+                continue
+            }
+            waited &+= thread.waited - before.waited
+            times &+= thread.times - before.times
         }
         return times > 0 ? .nanoseconds(Int64(clamping: waited / times)) : nil
     }
 
-    private func threads() -> [String: Thread] {
-        guard let tasks = opendir(directory) else { return [:] }
+    private func threads() -> [String: Thread]? {
+        guard let tasks = opendir(directory) else { return nil }
         defer { closedir(tasks) }
         var threads: [String: Thread] = [:]
         while let entry = readdir(tasks) {

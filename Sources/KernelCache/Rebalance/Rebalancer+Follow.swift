@@ -8,15 +8,12 @@ import Synchronization
 extension Rebalancer {
     private static let freeInterval = Duration.seconds(1)
     private static let observationInterval = Duration.seconds(1)
-    /// While shards move.
-    private static let judgementInterval = Duration.milliseconds(250)
     /// Deleted between two looks at the lease.
     private static let freedAtOnce = 256
 
     func follow() async {
         await withDiscardingTaskGroup { group in
-            var (nextFree, nextObservation, nextJudgement) = (Instant.zero, Instant.zero, Instant.zero)
-            var work = ForegroundWork()
+            var (nextFree, nextObservation) = (Instant.zero, Instant.zero)
             while !Task.isCancelled {
                 let map = parts.names.appliedMap
                 let isNew = parts.placements.apply(map)
@@ -32,11 +29,6 @@ extension Rebalancer {
                         }
                     }
                     let now = NodeClock.now()
-                    if now >= nextJudgement {
-                        let isMoving = state.withLock { $0.isMoving }
-                        nextJudgement = now + (isMoving ? Self.judgementInterval : Self.observationInterval)
-                        judge(&work, now)
-                    }
                     if now >= nextFree, await free(map) { nextFree = now + Self.freeInterval }
                     if now >= nextObservation {
                         nextObservation = now + Self.observationInterval
@@ -121,33 +113,7 @@ extension Rebalancer {
         return true
     }
 
-    // MARK: Pace and metrics
-
-    /// What this node does beside moves, as of the last time that it was judged.
-    private struct ForegroundWork {
-        var processorWait = ProcessorWait()
-        var uses: UInt64 = 0
-        /// With fewer uses than this between two judgements nobody suffers if they take longer.
-        static let fewUses = 4
-    }
-
-    /// Whether moves are too much, for this node or for those that it gets blobs from.
-    private func judge(_ work: inout ForegroundWork, _ now: Instant) {
-        let options = parts.options
-        let isSlow =
-            reads.takeSlowest() ?? .zero > options.slowestPeerRead
-            || reports.takeSlowest() ?? .zero > options.slowestReport
-        let processorWait = work.processorWait.takeMean() ?? .zero
-        let uses = parts.memory.stat().counts.uses
-        let isBusy = uses &- work.uses >= ForegroundWork.fewUses
-        work.uses = uses
-        state.withLock { state in
-            state.isStrained = isSlow || isBusy && processorWait > options.longestProcessorWait
-            state.rate.judge(isStrained: state.isStrained || state.isSourceStrained, at: now)
-            state.isSourceStrained = false
-        }
-        metrics.processorWait.record(Double(processorWait.nanoseconds) / 1e9)
-    }
+    // MARK: Metrics
 
     private func observe(_ map: ShardMap) {
         let now = NodeClock.now()

@@ -83,23 +83,6 @@ extension Rebalancer {
             from: own, shard, epoch, at: source, deadline: { NodeClock.now() + Self.askLimit })?.blobs
     }
 
-    /// Waits until so much may move, no faster than this node may, and slower while somebody suffers by it; or until nobody wants it any
-    /// more.
-    func pace(
-        blobs: Int, bytes: Int, deadline: Instant = .distantFuture, unless isOver: () -> Bool = { false }
-    ) async {
-        while !Task.isCancelled, !isOver(), NodeClock.now() < deadline {
-            guard let wait = state.withLock({ $0.rate.take(blobs: blobs, bytes: bytes, at: NodeClock.now()) }) else {
-                return
-            }
-            // Cancelled: whoever moves them ends.
-            try? await Task.sleep(for: min(wait, Self.longestPace))
-        }
-    }
-
-    /// Then the rate may be another.
-    private static let longestPace = Duration.milliseconds(100)
-
     /// Fetches, checks and syncs. - Returns: false when the source failed, or the map asks for it no more.
     private func bring(_ blobs: [BlobReference], from source: NodeID, _ pull: MovePull) async -> Bool {
         guard let disk = parts.disk else { return false }
@@ -121,7 +104,7 @@ extension Rebalancer {
                 // Checked against their names. What the source has thrown away since is not missing any more.
                 let found = try await parts.peers.fetch(
                     batch, from: source, isUse: false, deadline: NodeClock.now() + Self.askLimit)
-                if found.isStrained { state.withLock { $0.isSourceStrained = true } }
+                heard(found)
                 try await disk.put(
                     found.blobs.map { Blob(digest: $0.key, bytes: $0.value) }, isSynced: true,
                     deadline: NodeClock.now() + Self.diskLimit)

@@ -13,6 +13,7 @@ extension Rebalancer {
         var (told, toldAt, loadsAt): (PeerReport?, Instant?, Instant?) = (nil, nil, nil)
         while !Task.isCancelled {
             let now = NodeClock.now()
+            var isTaken = true
             var report = report()
             if told != report || toldAt.map({ now - $0 >= parts.options.nodeLease / 4 }) ?? true {
                 let plain = report
@@ -20,7 +21,9 @@ extension Rebalancer {
                     report.hasLoads = true
                     report.said.loads = loads()
                 }
-                if let isLeased = await send(report) {
+                let isLeased = await send(report)
+                isTaken = isLeased == true
+                if let isLeased {
                     // Without a lease it is told again at once.
                     (told, toldAt) = (plain, isLeased ? now : nil)
                     if report.hasLoads { loadsAt = now }
@@ -29,7 +32,8 @@ extension Rebalancer {
                     loadsAt = nil
                 }
             }
-            await pause(at: telling)
+            // Shards that flip wait for it.
+            if !isTaken, state.withLock({ $0.isMoving }) { await pause() } else { await pause(at: telling) }
         }
     }
 

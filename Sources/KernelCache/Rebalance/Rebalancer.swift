@@ -32,8 +32,7 @@ final class Rebalancer: Sendable {
         /// Since when nobody coordinates the shards of moves that flip.
         var flipping: [MoveID: Instant] = [:]
         var rate: MoveRate
-        /// What gives way to moves on this node, or on one that blobs came from since the rate was judged last.
-        var isStrained = false
+        /// A node that blobs came from since the rate was judged last was strained.
         var isSourceStrained = false
         var movedBytes: UInt64 = 0
         var measured = MeasuredRate()
@@ -57,6 +56,8 @@ final class Rebalancer: Sendable {
     let following = Doorbell()
     let telling = Doorbell()
     let leading = Doorbell()
+    /// Whether this node has too little processor for what it is used for.
+    let isStrained = Atomic<Bool>(false)
     /// Reads from peers that somebody waits for, and reports to the leader.
     let reads = RecentTimes()
     let reports = RecentTimes()
@@ -79,10 +80,11 @@ final class Rebalancer: Sendable {
             group.addTask { await self.follow() }
             group.addTask { await self.tell() }
             group.addTask { await self.lead() }
+            group.addTask { await self.judge() }
         }
     }
 
-    /// Before something that did not work is tried again.
+    /// Before something that did not work is tried again, or looked at that nobody rings for.
     func pause() async {
         // Cancelled: the loops end.
         try? await Task.sleep(for: parts.options.movePause)
@@ -92,9 +94,6 @@ final class Rebalancer: Sendable {
     func pause(at bell: Doorbell) async {
         await bell.wait(atMost: parts.options.restPause, clock: ContinuousClock())
     }
-
-    /// Whether this node has too little processor for its own work.
-    var isStrained: Bool { state.withLock { $0.isStrained } }
 
     // MARK: Leaving
 

@@ -217,8 +217,8 @@ final class BlobLoader: Sendable {
         case .disk: return try await disk?.get(step.digests, deadline: step.deadline) ?? [:]
         case .peer(let node):
             let start = NodeClock.now()
-            // Also how long it took to fail.
-            defer { readTimes.add(NodeClock.now() - start) }
+            // Also how long it took to fail; nobody waits for who looks at everything.
+            defer { if isUse { readTimes.add(NodeClock.now() - start) } }
             return try await peers.fetch(step.digests, from: node, isUse: isUse, deadline: step.deadline).blobs
         case .redis, .catalog, .archive:
             guard let tier = outer.first(where: { $0.tier == step.source.tier }) else { return [:] }

@@ -61,12 +61,12 @@ public struct CacheOptions: Sendable {
         options.replanInterval = .seconds(5)
         return options
     }()
-    /// Moves are slowed while reads from peers, or reports to the leader, take longer than this, or while threads of the node that gets or
-    /// the one that gives wait longer than this on average before they run.
+    /// Moves are slowed while reads from peers, or reports to the leader, take longer than this; or while the cache of the node that gets or
+    /// of one that gives is used, and its threads wait longer than this on average before they run.
     public var slowestPeerRead: Duration = .milliseconds(100)
     public var slowestReport: Duration = .milliseconds(250)
     public var longestProcessorWait: Duration = .microseconds(60)
-    /// Before a piece of a move that did not work is tried again.
+    /// Before what did not work is tried again, or looked at that nobody tells of.
     public var movePause: Duration = .milliseconds(10)
     /// Between two looks at what there is to do when nothing tells that there is.
     public var restPause: Duration = .milliseconds(100)

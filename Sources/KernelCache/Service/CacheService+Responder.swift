@@ -5,7 +5,7 @@ import Synchronization
 
 /// What this node answers its peers, and itself.
 extension CacheService {
-    public var isStrained: Bool { rebalancer.isStrained }
+    public var isStrained: Bool { rebalancer.isStrained.load(ordering: .relaxed) }
 
     public func memoryBlob(_ digest: Digest, isUse: Bool) -> [UInt8]? {
         isUse ? memory.get(digest) : memory.peek(digest)

@@ -176,6 +176,9 @@ extension CacheService {
 
     // MARK: Repair
 
+    /// Of up to a MiB each: moves wait for their turn as long as these take.
+    private static let repairedAtOnce = 4
+
     /// What is still missing, and what names still want, as of now.
     private func repair(
         _ suspect: Suspect, _ disk: BlobDirectory, _ request: SyncRequest, _ wanted: [Digest: TierSet],
@@ -186,8 +189,9 @@ extension CacheService {
             let missing = digests.filter { wanted[$0] != nil && !disk.has($0) }
             guard reply.note(missing, shard, &shards), !request.isDryRun else { return }
             do throws(PeerFailure) {
-                for part in missing.parts(of: 16) {
+                for part in missing.parts(of: Self.repairedAtOnce) {
                     let fetched = try await peers.fetch(part, from: node, isUse: false, deadline: request.deadline)
+                    rebalancer.heard(fetched)
                     let blobs = fetched.blobs.map { Blob(digest: $0.key, bytes: $0.value) }
                     await rebalancer.pace(blobs: blobs.count, bytes: blobs.bytes, deadline: request.deadline)
                     try await disk.put(blobs, isSynced: true, deadline: request.deadline)
@@ -199,7 +203,7 @@ extension CacheService {
                 let there = try await peers.look(for: digests, at: node, deadline: request.deadline).disk
                 let missing = digests.filter { wanted[$0] != nil && disk.has($0) && !there.contains($0) }
                 guard reply.note(missing, shard, &shards), !request.isDryRun else { return }
-                for part in missing.parts(of: 16) {
+                for part in missing.parts(of: Self.repairedAtOnce) {
                     let blobs = try await disk.get(part, deadline: request.deadline)
                         .map { Blob(digest: $0.key, bytes: $0.value) }
                     await rebalancer.pace(blobs: blobs.count, bytes: blobs.bytes, deadline: request.deadline)
@@ -214,7 +218,7 @@ extension CacheService {
                 let missing = try await missing(still, in: tier, request.deadline).sorted()
                 reply.differences += missing.count
                 if request.isDryRun { return }
-                for part in missing.parts(of: 16) {
+                for part in missing.parts(of: Self.repairedAtOnce) {
                     let loaded = await loader.peek(part, deadline: request.deadline)
                     let blobs = loaded.found.map { Blob(digest: $0.key, bytes: $0.value.bytes) }
                     await rebalancer.pace(blobs: blobs.count, bytes: blobs.bytes, deadline: request.deadline)

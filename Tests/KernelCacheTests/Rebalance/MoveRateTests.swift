@@ -71,12 +71,25 @@ struct MoveRateTests {
         for second in 3...40 { rate.judge(isStrained: false, at: at(UInt64(second) * 1000)) }
         #expect(rate.current == 4 << 20)
         for second in 41...60 { rate.judge(isStrained: true, at: at(UInt64(second) * 1000)) }
-        #expect(rate.current == 4 << 15)
+        #expect(rate.current == MoveRate.leastStrained)
         rate.setLimit(8 << 20, at: at(61_000))
         #expect(rate.current == 8 << 20)
-        var slow = MoveRate(limit: MoveRate.least)
-        slow.judge(isStrained: true, at: at(0))
-        #expect(slow.current == MoveRate.least)
+        var large = MoveRate(limit: 64 << 20)
+        for second in 0...9 { large.judge(isStrained: true, at: at(UInt64(second) * 1000)) }
+        #expect(large.current == 2 << 20)
+    }
+
+    @Test(arguments: [0, 1, 64 << 10, 1 << 40, 1 << 63, .max])
+    func `any limit is bounded, strained and calm`(limit: UInt64) {
+        var rate = MoveRate(limit: limit)
+        for second: UInt64 in 0...9 {
+            rate.judge(isStrained: second % 2 == 0, at: at(second * 1000))
+            #expect(MoveRate.limits.contains(rate.current))
+        }
+        rate.setLimit(1 << 20, at: at(10_000))
+        rate.setLimit(limit, at: at(10_000))
+        #expect(rate.current == min(max(limit, MoveRate.limits.lowerBound), MoveRate.limits.upperBound))
+        #expect(rate.take(blobs: 1, bytes: 1 << 20, at: at(20_000)) == nil)
     }
 }
 
@@ -97,17 +110,19 @@ struct ProcessorWaitTests {
     @Test func `the mean is over all threads and since the last call`() throws {
         try withThreads { directory in
             var wait = ProcessorWait(directory: directory)
-            #expect(wait.takeMean() == nil)
             try write("9 1000 10\n", of: "1", in: directory)
             try write("9 5000 10\n", of: "2", in: directory)
-            // They began since the last call.
-            #expect(wait.takeMean() == .nanoseconds(300))
+            // What was before the first call does not count.
+            #expect(wait.takeMean() == nil)
             #expect(wait.takeMean() == nil)
             try write("9 4000 20\n", of: "1", in: directory)
             #expect(wait.takeMean() == .nanoseconds(300))
+            try write("9 5000 30\n", of: "1", in: directory)
+            try write("9 8000 20\n", of: "2", in: directory)
+            #expect(wait.takeMean() == .nanoseconds(200))
             // One ended, and its number was given to another.
             try write("9 100 1\n", of: "1", in: directory)
-            try write("9 5600 12\n", of: "2", in: directory)
+            try write("9 8600 22\n", of: "2", in: directory)
             #expect(wait.takeMean() == .nanoseconds(300))
         }
     }
@@ -116,6 +131,7 @@ struct ProcessorWaitTests {
     func `what the kernel does not say so is passed over`(text: String) throws {
         try withThreads { directory in
             var wait = ProcessorWait(directory: directory)
+            try write("1 2 3\n", of: "1", in: directory)
             _ = wait.takeMean()
             try write(text, of: "1", in: directory)
             #expect(wait.takeMean() == nil)

@@ -184,6 +184,8 @@ extension CacheOptions {
         options.copyLimit = .seconds(10)
         options.movePause = .milliseconds(4)
         options.restPause = .milliseconds(10)
+        // Whatever else runs beside the tests.
+        options.longestProcessorWait = .seconds(3600)
         options.moves.debounce = .milliseconds(50)
         options.moves.repairDelay = .milliseconds(200)
         options.moves.drainTime = .milliseconds(5)
