@@ -104,6 +104,7 @@ extension NodeCore: PeerDelegate {
             transport.send(.ask(number, question.words(NodeClock.now()).encoded()), to: addressee) == .queued
         else { return }
         question.asked = addressee
+        question.since = term
         question.wasAsked = true
         questions[number] = question
         scheduleTurn()
@@ -145,13 +146,12 @@ extension NodeCore: PeerDelegate {
             }
         }
         for number in numbers {
-            if let question = questions[number], case .transferLeadership(let target) = question.question,
+            if let question = questions[number], case .transferLeadership(nil) = question.question,
                 question.asked != nil, term > question.since
             {
-                // Whoever was asked leads no more: that was all there was to do.
+                // Whoever was asked leads no more: that was all there was to do. Where somebody is to lead, whoever leads now is asked.
                 _ = questions.remove(number)
-                transfers.append(
-                    PendingTransfer(asker: .caller(question.caller), target: target, since: question.since))
+                transfers.append(PendingTransfer(asker: .caller(question.caller), target: nil, since: question.since))
                 continue
             }
             questions[number]?.asked = nil

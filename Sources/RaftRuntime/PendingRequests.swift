@@ -123,7 +123,7 @@ struct PendingQuestion {
     var wasAsked = false
     /// The peer that was asked; nil while no leader is known.
     var asked: NodeID?
-    /// The term in which the caller asked.
+    /// The term in which it was asked last; in which it came, before that.
     var since: Term
 }
 
