@@ -1,9 +1,9 @@
 public import EsperTypes
 
-/// A leader's promise to one node: until the lease is over it makes no commit visible to anybody that the node does not
-/// have in its log.
+/// A leader's promise to one node: until the lease is over it makes no commit of a guarded command visible to anybody that the node
+/// does not have in its log.
 ///
-/// So the node may answer for what its own log does not touch (Gray and Cheriton 1989; Hermes 2020). It counts the length from
+/// So the node may answer for whatever guarded commands alone change and its own log does not touch (Gray and Cheriton 1989; Hermes 2020). It counts the length from
 /// before it sent the request that the grant names; the leader from after that.
 public struct LeaseGrant: Hashable, Sendable {
     /// The request that it answers; never 0.
@@ -67,7 +67,7 @@ struct HeldLease: Sendable {
         let until = request.sentAt + grant.length
         guard until > now else { return }
         if let lease, now < lease.until {
-            // Everything that became visible meanwhile is in this log already.
+            // Every guarded entry that became visible meanwhile is in this log already.
             self.lease = HolderLease(until: max(until, lease.until), base: lease.base, since: lease.since)
         } else {
             lease = HolderLease(until: until, base: grant.base, since: now)
@@ -86,7 +86,7 @@ struct HeldLease: Sendable {
 }
 
 extension RaftNode {
-    /// By what this node may answer from its state for whatever no entry of its log beyond that state touches.
+    /// By what this node may answer from its state for whatever guarded commands alone change, and none of its log beyond that state.
     ///
     /// Good for as long as it says, whatever happens to leaders meanwhile, on the clock that goes on while the machine is
     /// suspended. Nil: no lease, or none any more. Whoever uses it also has to see that ``HolderLease/base`` is applied, and must know

@@ -153,7 +153,8 @@ extension RaftNode {
             uncommittedBytes += size
             log.append(
                 Entry(
-                    id: EntryID(term: hardState.term, index: index), kind: .command,
+                    id: EntryID(term: hardState.term, index: index),
+                    kind: proposals[position].isGuarded ? .guardedCommand : .command,
                     payload: proposals[position].payload))
             appended.append(proposals[position].token)
             if let origin = proposals[position].origin.flatMap(peerIndex) { peers[origin].awaited = index }

@@ -93,6 +93,12 @@ struct RaftLog: Sendable {
         return Array(entries[offset(of: lower)...offset(of: upper)])
     }
 
+    /// The first entry of a range that nobody may see before every holder has it.
+    func firstGuarded(from lower: LogIndex, through upper: LogIndex) -> LogIndex? {
+        guard lower <= upper else { return nil }
+        return entries[offset(of: lower)...offset(of: upper)].first { $0.isGuarded }?.index
+    }
+
     /// How far one append from `lower` reaches within the bound; at least one entry, when there is one.
     func reach(from lower: LogIndex, maximumBytes: Int) -> (through: LogIndex, bytes: Int) {
         var bytes = 0

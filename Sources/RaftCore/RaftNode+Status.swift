@@ -37,6 +37,7 @@ extension RaftNode {
     public var currentTerm: Term { hardState.term }
     public var currentLeader: NodeID? { leader }
     public var commitIndex: LogIndex { commit }
+    public var lastIndex: LogIndex { log.last.index }
     /// The configuration in force, and the entry that brought it; zero for the first one.
     public var configuration: Configuration { log.configuration.configuration }
     public var configurationIndex: LogIndex { log.configuration.index }

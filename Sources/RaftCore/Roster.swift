@@ -2,8 +2,9 @@ public import EsperTypes
 
 /// The leader's side of ``HolderLease``: who may hold a lease, and until when at the most.
 ///
-/// A commit is made only when every one of them has its entry on disk, or cannot have a lease any more. That goes for
-/// leases of earlier leaders too: a new leader begins with every node that may have one.
+/// A guarded entry is committed only when every one of them has it on disk, or cannot have a lease any more. That goes for
+/// leases of earlier leaders too: a new leader begins with every node that may have one, and which entries are guarded stands in the
+/// log. Whatever else a quorum has is committed at once, up to the first guarded entry that has to wait.
 ///
 /// A leader can tell what it promises only while nobody else can have been elected. So leases rest on a *confirmation*: at some
 /// moment a quorum still followed it. Whoever is elected later was elected after that moment, and counts the whole length from
@@ -118,7 +119,7 @@ extension RaftNode {
         }
     }
 
-    /// How far a commit may go of what a quorum has: to where every holder has it too.
+    /// How far a commit may go of what a quorum has: to before the first guarded entry that some holder lacks.
     mutating func allowedByHolders(_ agreed: LogIndex, at now: Instant) -> LogIndex {
         guard options.holderLease > .zero else { return agreed }
         roster.agreed(on: agreed, at: now, patience: options.holderLease / 16)
@@ -130,10 +131,13 @@ extension RaftNode {
             guard !record.configuration.contains(holder.node) else { return false }
             return peers.first { $0.id == holder.node }.map { $0.match >= record.index } ?? false
         }
-        var allowed = agreed
+        var everybodys = agreed
         for holder in roster.holders {
-            allowed = min(allowed, peerIndex(holder.node).map { peers[$0].match } ?? .zero)
+            everybodys = min(everybodys, peerIndex(holder.node).map { peers[$0].match } ?? .zero)
         }
+        // What is committed is seen already: each entry is looked at once, and the one that commits wait for again.
+        let lacking = log.firstGuarded(from: max(everybodys, commit).next, through: agreed)
+        let allowed = lacking?.previous ?? agreed
         roster.isHeld(allowed < agreed, at: now)
         return allowed
     }

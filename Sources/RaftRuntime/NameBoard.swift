@@ -18,9 +18,7 @@ final class NameTable: Sendable {
     /// - Parameter pendingTime: what ends by then may have ended.
     /// - Returns: nil when the binding may have ended.
     func binding(_ name: [UInt8], _ pendingTime: UInt64) -> BindingLookup? {
-        guard let found = cache.binding(name, now: time) else { return .absent }
-        guard found.expires == 0 || found.expires > pendingTime else { return nil }
-        return .found(found)
+        cache.lookup(name, now: time, pending: pendingTime)
     }
 }
 
@@ -133,7 +131,7 @@ final class NameBoard: Sendable {
 
 extension NameView {
     fileprivate mutating func append(_ entry: Entry) {
-        guard entry.kind == .command else { return appended(entry.index, .none) }
+        guard entry.isCommand else { return appended(entry.index, .none) }
         let (change, stamp) = Envelope.nameChange(in: entry.payload)
         appended(entry.index, change, stamp: stamp)
     }

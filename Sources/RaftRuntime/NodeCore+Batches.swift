@@ -84,7 +84,13 @@ extension NodeCore {
             _ = Envelope.stamp(time, into: &proposal.envelope)
             entries.append(Proposal(token: number, payload: proposal.envelope))
         }
-        step(.propose(entries + foreign))
+        entries += foreign
+        nameGuard.leads(in: raft.currentTerm, last: raft.lastIndex)
+        for position in entries.indices {
+            entries[position].isGuarded = nameGuard.guards(
+                entries[position].payload, at: raft.lastIndex.advanced(by: position + 1), state)
+        }
+        step(.propose(entries))
     }
 
     private func forward(_ numbers: [UInt64], to leader: NodeID, _ now: Instant) {

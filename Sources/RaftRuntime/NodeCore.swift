@@ -40,6 +40,7 @@ final class NodeCore {
     let position: NodePosition
     let localReads: LocalReads
     let names: NameBoard
+    var nameGuard = NameGuard()
     /// What the metrics were told last.
     var toldNames = NameLeaseState()
     var toldHeldCommits: UInt64 = 0

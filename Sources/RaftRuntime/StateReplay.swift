@@ -47,7 +47,8 @@ extension StateMachine {
     /// Applies a committed entry of any kind.
     mutating func apply(_ entry: Entry, into output: inout ApplyOutput) {
         switch entry.kind {
-        case .command: apply(index: entry.index, term: entry.term, payload: entry.payload, into: &output)
+        case .command, .guardedCommand:
+            apply(index: entry.index, term: entry.term, payload: entry.payload, into: &output)
         case .noop, .configuration: skip(index: entry.index, term: entry.term)
         }
     }

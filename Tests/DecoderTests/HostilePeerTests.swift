@@ -211,7 +211,7 @@ private struct HostileCluster {
         guard entry.index == members[position].machine.applied.index.next else { return }
         var output = ApplyOutput()
         switch entry.kind {
-        case .command:
+        case .command, .guardedCommand:
             members[position].machine.apply(
                 index: entry.index, term: entry.term, payload: entry.payload, into: &output)
         case .noop, .configuration: members[position].machine.skip(index: entry.index, term: entry.term)

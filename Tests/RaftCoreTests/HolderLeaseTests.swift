@@ -74,6 +74,51 @@ import Testing
         #expect(lone.node.commitIndex == LogIndex(2))
     }
 
+    @Test func `what changes no answer of holders is committed without them, up to the first that does`() {
+        var lone = leader()
+        #expect(granted(&lone) != nil)
+        let proposed = lone.turn(
+            .propose([
+                Proposal(token: 1, payload: [1], isGuarded: false), Proposal(token: 2, payload: [2], isGuarded: false),
+                Proposal(token: 3, payload: [3]), Proposal(token: 4, payload: [4], isGuarded: false),
+            ]))
+        _ = lone.sync()
+        _ = answer(&lone, 5, from: ada, to: proposed)
+        #expect(lone.node.commitIndex == LogIndex(3), "the third command may change what Bob answers")
+        #expect(lone.node.commitHeldSince == lone.now)
+        _ = answer(&lone, 4, from: bob, to: proposed)
+        #expect(lone.node.commitIndex == LogIndex(5) && lone.node.commitHeldSince == nil, "Bob lacks only the last")
+    }
+
+    @Test func `nobody leaves the configuration behind a holder's back`() {
+        var lone = leader()
+        #expect(granted(&lone) != nil)
+        var proposed: [Effect] = []
+        lone.node.appendConfiguration(
+            Configuration(voters: [NodeID(1), ada]), at: lone.now, into: &proposed)
+        proposed += lone.turn()
+        _ = lone.sync()
+        _ = answer(&lone, 2, from: ada, to: proposed)
+        #expect(lone.node.commitIndex == LogIndex(1), "the next leader may not know of Bob")
+        _ = answer(&lone, 2, from: bob, to: proposed)
+        #expect(lone.node.commitIndex == LogIndex(2))
+    }
+
+    @Test func `which commands of an earlier leader are guarded is known to the next one`() {
+        func inherits(_ kind: EntryKind) -> LogIndex {
+            var lone = LoneNode(
+                hardState: HardState(term: Term(1)),
+                entries: [Entry(id: EntryID(term: Term(1), index: LogIndex(1)), kind: kind, payload: [1])],
+                options: options)
+            let elected = lone.becomeLeader()
+            _ = lone.sync()
+            _ = answer(&lone, 2, from: ada, to: elected)
+            return lone.node.commitIndex
+        }
+        #expect(inherits(.command) == LogIndex(2), "a dead holder costs nothing")
+        #expect(inherits(.guardedCommand) == .zero)
+    }
+
     @Test func `a holder that has the entry costs nothing`() {
         var lone = leader()
         #expect(granted(&lone) != nil)
@@ -135,7 +180,8 @@ import Testing
     @Test func `a new leader waits for everybody who may hold a lease of the one before`() {
         var lone = LoneNode(
             hardState: HardState(term: Term(1)),
-            entries: [Entry(id: EntryID(term: Term(1), index: LogIndex(1)), kind: .noop)], options: options)
+            entries: [Entry(id: EntryID(term: Term(1), index: LogIndex(1)), kind: .guardedCommand, payload: [1])],
+            options: options)
         let elected = lone.becomeLeader()
         let since = lone.now
         _ = lone.sync()

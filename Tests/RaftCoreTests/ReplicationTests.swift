@@ -82,7 +82,7 @@ import Testing
         let tokens = cluster.propose(100, on: leader)
         #expect(cluster.run { cluster.hasConverged })
         for member in cluster.members {
-            let commands = member.applied.filter { $0.kind == .command }
+            let commands = member.applied.filter { $0.isCommand }
             #expect(commands.map { $0.payload[0] } == tokens.map { UInt8(truncatingIfNeeded: $0) })
         }
     }

@@ -297,7 +297,7 @@ import Testing
         for id in cluster.ids { cluster.restart(id) }
         #expect(cluster[leader].status.snapshot != nil)
         #expect(cluster.run { cluster.hasConverged })
-        #expect(cluster[leader].applied.filter { $0.kind == .command }.count == 24)
+        #expect(cluster[leader].applied.filter { $0.isCommand }.count == 24)
     }
 
     // MARK: Helpers

@@ -78,8 +78,27 @@ public struct CacheTable: Sendable {
         return found
     }
 
+    /// What a node with a read lease may say of a name.
+    ///
+    /// - Parameters:
+    ///   - time: the replicated clock of this table.
+    ///   - pending: the latest stamp of what is in the log and not applied: what ends by then may have ended.
+    /// - Returns: nil when that may have happened.
+    public func lookup(_ name: [UInt8], now time: UInt64, pending: UInt64) -> BindingLookup? {
+        guard let found = binding(name, now: time) else { return .absent }
+        guard found.expires == 0 || found.expires > pending else { return nil }
+        return .found(found)
+    }
+
     /// When the next binding expires; nil: none ever does.
     public var nextExpiry: UInt64? { expiring.first?.key.date }
+
+    /// When the first binding expires whose time is not over at `time`; nil: none ever does.
+    public func nextExpiry(after time: UInt64) -> UInt64? {
+        guard time < .max else { return nil }
+        var ends = expiring.cursor(from: DatedName(time + 1, []))
+        return ends.next()?.key.date
+    }
 
     /// The oldest tombstone that is kept.
     public var oldestTombstone: LogIndex? { tombstones.first.map { LogIndex($0.key.date) } }

@@ -1,4 +1,4 @@
-package import EsperTypes
+import EsperTypes
 import Glibc
 
 /// How long this process's threads wait for a processor before they run, as the kernel counts it (`schedstat`, in proc(5)).

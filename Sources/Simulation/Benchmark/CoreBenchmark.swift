@@ -62,7 +62,7 @@ package struct CoreBenchmark {
             case .send(let message, let to, _):
                 inbox[Int(to.rawValue) - 1].append(.received(message, from: ids[position]))
             case .apply(let entries):
-                applied += entries.count { $0.kind == .command }
+                applied += entries.count { $0.isCommand }
                 inbox[position].append(.applied(through: entries[entries.count - 1].index))
             default: break
             }

@@ -10,7 +10,8 @@ extension Mutant {
             .snapshotsFirstConfiguration, .learnersRefuseVotes, .removedNodesCampaign, .demotedConfirmNoReads:
             .members
         case .deposedLeaderRenews, .deposedLeaderExpires, .newLeaderKeepsDeadlines, .graceShorterThanLease: .sessions
-        case .commitsWithoutHolders, .forgetsSilentHolders, .newLeaderForgetsHolders,
+        case .commitsWithoutHolders, .forgetsSilentHolders, .newLeaderForgetsHolders, .guardsNoNames,
+            .forgetsEndsOfNames,
             .leasesCountFromReceipt, .answersBeforeBase, .answersPending, .leaseKeptOverRestart,
             .looksAtLeaseLast:
             .names
@@ -60,6 +61,8 @@ extension Mutant {
         case .commitsWithoutHolders: "Gray and Cheriton (1989); Hermes (2020)"
         case .forgetsSilentHolders: "Gray and Cheriton (1989): a holder that cannot be reached"
         case .newLeaderForgetsHolders: "LeaseGuard (2025), for leases of others"
+        case .guardsNoNames: "Gray and Cheriton (1989): a write that asks no holder"
+        case .forgetsEndsOfNames: "Redis before 3.2: replicas tell of keys whose time is over"
         case .leasesCountFromReceipt: "tikv PR #1595; Gray and Cheriton (1989)"
         case .answersBeforeBase: "FusionCache #613, of a snapshot"
         case .answersPending: "Hermes (2020): reads of what is not valid"
@@ -154,7 +157,8 @@ extension Mutant {
         case .readsWithoutRound, .readsAnywhere, .readsBeforeOwnTerm, .forgetsRequestIDs, .newLeaderIgnoresLease,
             .leaseSurvivesTransfer, .lateAnswersConfirmReads, .commitsWithoutHolders, .forgetsSilentHolders,
             .newLeaderForgetsHolders, .leasesCountFromReceipt,
-            .answersBeforeBase, .answersPending, .leaseKeptOverRestart, .looksAtLeaseLast, .readsOnceRestarted:
+            .guardsNoNames, .forgetsEndsOfNames, .answersBeforeBase, .answersPending, .leaseKeptOverRestart,
+            .looksAtLeaseLast, .readsOnceRestarted:
             [.linearizability]
         case .forgetsAnswers: [.exactlyOnce]
         // Either an answer that belongs to another request, or none for ever.

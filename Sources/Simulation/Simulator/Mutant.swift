@@ -71,6 +71,10 @@ package enum Mutant: String, CaseIterable, Sendable {
     case forgetsSilentHolders
     /// A new leader commits without those who may hold leases of the one before.
     case newLeaderForgetsHolders
+    /// Commands that change names are committed like any other.
+    case guardsNoNames
+    /// A command that moves the clock past a name's end is committed like any other.
+    case forgetsEndsOfNames
     /// Holders count from when the grant came.
     case leasesCountFromReceipt
     /// Holders answer before they have applied what their lease begins with.

@@ -45,6 +45,8 @@ enum Occurrence {
     case membership
     /// Keys lose history, and taken audit records are forgotten.
     case housekeeping
+    /// A name is bound for a moment.
+    case briefName
     case endOfFault(Int)
     case heal
 }

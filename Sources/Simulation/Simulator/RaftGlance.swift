@@ -35,6 +35,10 @@ extension RaftNode {
 
     mutating func readsByLease(at now: Instant) -> Bool { holdsLease(at: now) }
 
+    mutating func findLastIndex() -> LogIndex { lastIndex }
+
+    mutating func findTerm() -> Term { currentTerm }
+
     mutating func findLease() -> HolderLease? { holderLease }
 
     mutating func isDue(at now: Instant) -> Bool { now >= nextDeadline }

@@ -36,7 +36,7 @@ struct Replica {
     mutating func apply(_ entry: Entry, at now: Instant) {
         output.removeAll()
         switch entry.kind {
-        case .command:
+        case .command, .guardedCommand:
             state.apply(index: entry.index, term: entry.term, payload: entry.payload, into: &output)
         case .noop, .configuration: state.skip(index: entry.index, term: entry.term)
         }
@@ -100,11 +100,6 @@ struct Replica {
     static func isAction(_ key: Int) -> Bool { key % 4 == 3 }
 
     static func name(_ key: Int) -> [UInt8] { Array("t/k\(key)".utf8) }
-
-    /// What entries are about, as ``NameChange`` has it.
-    static func mark(_ key: Int, binds: Bool) -> UInt64 {
-        NameChange.mark(binds && isName(key) ? name(key) : Self.key(key))
-    }
 }
 
 extension ClientRequest {

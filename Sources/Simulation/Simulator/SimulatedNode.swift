@@ -36,6 +36,8 @@ final class SimulatedNode {
     @exclusivity(unchecked) var disk: Disk
     /// What it answers by its lease; nil in plans without leases.
     @exclusivity(unchecked) var names: NameView<StateMachine>?
+    /// Which of its commands all that answer by a lease must have first.
+    @exclusivity(unchecked) var nameGuard = NameGuard()
     /// A table of some turns ago, for a mistake made on purpose.
     @exclusivity(unchecked) var staleTable: StateMachine?
     /// What it held when it went down, likewise.

@@ -27,7 +27,7 @@ extension Simulator {
     /// An entry was applied for the first time.
     private func happened(_ entry: Entry, _ node: Node) throws(SimulationFailure) {
         let output = node.replica.output
-        if case .names(let marks) = changeOfKeys(entry) { for mark in marks { changes[mark] = entry.index } }
+        noteChanges(by: entry, node.replica.state)
         for result in output.results {
             try oracles.requests.answered(
                 entry.payload, at: entry.index, result.reply, isDuplicate: result.isDuplicate)
@@ -77,7 +77,7 @@ extension Simulator {
             command: .expireSessions(
                 expired, term: leader.raft.currentTerm, knownThrough: node.replica.applied))
         let proposal = Proposal(token: number, payload: envelope.encoded())
-        if leader === node { step(node, .propose([proposal]), now) } else { receive(leader, .propose(proposal)) }
+        if leader === node { propose(proposal, node, now) } else { receive(leader, .propose(proposal)) }
     }
 
     func refuseProposals(_ tokens: [UInt64], _ reason: RefusalReason, _ node: Node, _ now: Instant) {

@@ -21,7 +21,7 @@ extension Simulator {
     }
 
     /// Nobody waits for the answer.
-    private func propose(_ command: Command, at node: Node) {
+    func propose(_ command: Command, at node: Node) {
         say("n\(node.index + 1) proposes \(command)")
         let number = workload.newAttempt()
         let envelope = Envelope(

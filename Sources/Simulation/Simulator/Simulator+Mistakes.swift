@@ -119,7 +119,7 @@ extension Simulator {
 
     /// The entry as this node applies it.
     func mistaken(_ entry: Entry, at node: Node) -> Entry {
-        guard mutant == .appliesByOwnClock, entry.kind == .command else { return entry }
+        guard mutant == .appliesByOwnClock, entry.isCommand else { return entry }
         var entry = entry
         _ = Envelope.stamp(node.clock.wall(clock.now), into: &entry.payload)
         return entry

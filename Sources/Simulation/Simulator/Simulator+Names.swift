@@ -4,18 +4,22 @@ import EsperTypes
 import RaftCore
 
 /// Reads that a node answers from its own state by a lease, through the same pure logic as a node in service; see
-/// ``NameView``. The names are the keys of the clients,
-/// of which every other one is a name of the cache.
+/// ``NameView`` and ``NameGuard``. Of the keys of the clients every other one is a name of the cache; a few more names last for a moment only.
 extension Simulator {
-    private var hasLeases: Bool { plan.raft.holderLease > .zero }
+    private var hasLeases: Bool { plan.bindsNames }
 
     /// - Parameter entries: what the log holds, as far as the node knows of it.
     func beginNames(of node: Node, _ entries: [Entry]) {
+        node.nameGuard = NameGuard()
         guard hasLeases else { return }
-        var view = NameView(node.replica.state, applied: node.replica.applied)
-        for entry in entries { view.appended(entry.index, changeOfKeys(entry)) }
-        node.names = view
+        node.names = NameView(node.replica.state, applied: node.replica.applied)
+        for entry in entries { note(entry, node) }
         node.staleTable = nil
+    }
+
+    private func note(_ entry: Entry, _ node: Node) {
+        let (change, stamp) = nameChange(of: entry)
+        node.names?.appended(entry.index, change, stamp: stamp)
     }
 
     /// Before any acknowledgement of what is written leaves.
@@ -23,7 +27,7 @@ extension Simulator {
         guard node.names != nil else { return }
         if let index = batch.truncateFrom { node.names?.truncated(from: index) }
         if batch.installedSnapshot != nil { node.names?.snapshotInstalled() }
-        for entry in batch.entries { node.names?.appended(entry.index, changeOfKeys(entry)) }
+        for entry in batch.entries { note(entry, node) }
         publishLease(of: node)
     }
 
@@ -37,11 +41,25 @@ extension Simulator {
         }
     }
 
+    /// Steps a command, as a node in service does.
+    func propose(_ proposal: Proposal, _ node: Node, _ now: Instant) {
+        var proposal = proposal
+        let last = node.raft.findLastIndex()
+        node.nameGuard.leads(in: node.raft.findTerm(), last: last)
+        proposal.isGuarded = node.nameGuard.guards(proposal.payload, at: last.next, node.replica.state)
+        switch mutant {
+        case .guardsNoNames: proposal.isGuarded = false
+        case .forgetsEndsOfNames: proposal.isGuarded = Envelope.nameChange(in: proposal.payload).change != .none
+        default: break
+        }
+        step(node, .propose([proposal]), now)
+    }
+
     /// - Returns: whether the read has been answered, or will be without anybody else.
     func answersByLease(_ request: ClientRequest, _ node: Node, _ now: Instant) throws(SimulationFailure) -> Bool {
-        guard let view = node.names, case .read(let key) = request.command else { return false }
+        guard let view = node.names, case .read(let key) = request.command, Replica.isName(key) else { return false }
         let glance: NameGlance<StateMachine>
-        switch view.glance(Replica.mark(key, binds: plan.bindsNames)) {
+        switch view.glance(NameChange.mark(Replica.name(key))) {
         case .clear(let clear): glance = clear
         case .noLease:
             counters.leaselessReads += 1
@@ -80,14 +98,57 @@ extension Simulator {
 
     // MARK: What has changed
 
-    func lastChange(of key: Int) -> LogIndex { changes[Replica.mark(key, binds: plan.bindsNames)] ?? .zero }
+    func lastChange(of key: Int) -> LogIndex {
+        Replica.isName(key) ? changes[NameChange.mark(Replica.name(key))] ?? .zero : .zero
+    }
 
-    /// The keys that an entry may change.
-    func changeOfKeys(_ entry: Entry) -> NameChange {
-        guard hasLeases, entry.kind == .command, let envelope = try? Envelope(decoding: entry.payload) else {
-            return .none
+    /// The names that an entry may change, and its stamp.
+    private func nameChange(of entry: Entry) -> (change: NameChange, stamp: UInt64) {
+        hasLeases && entry.isCommand ? Envelope.nameChange(in: entry.payload) : (.none, 0)
+    }
+
+    /// An entry was applied for the first time.
+    func noteChanges(by entry: Entry, _ state: StateMachine) {
+        guard hasLeases else { return }
+        if case .names(let marks) = nameChange(of: entry).change { for mark in marks { changes[mark] = entry.index } }
+        for (name, _) in brief { brief[name] = .some(state.cache.binding(name, now: state.time)?.version) }
+    }
+
+    // MARK: Names that last for a moment
+
+    /// The leader binds one, or forgets those whose time is over.
+    func bindBriefly() {
+        guard hasLeases, !isHealed else { return }
+        clock.schedule(.briefName, after: UInt64(random.int(in: 0...200_000_000)))
+        guard let leader = currentLeader, !nodes[leader].isPaused else { return }
+        let state = nodes[leader].replica.state
+        let expired = state.cache.expired(now: state.time, limit: 2)
+        guard expired.isEmpty || random.chance(1, in: 2) else {
+            return propose(.cache(.expire(expired)), at: nodes[leader])
         }
-        return envelope.command.changedKeys
+        let name = Array("t/brief\(random.int(in: 0...2))".utf8)
+        brief[name] = brief[name] ?? .some(nil)
+        let bind = CacheBind(
+            name: name, kind: .alias, manifest: Digest(words: 1, 2, 3, 4), size: 1, mode: .memory,
+            tiers: TierSet(.memory), expiry: .after(.milliseconds(random.int(in: 1...1500))))
+        propose(.cache(.bind([bind])), at: nodes[leader])
+    }
+
+    /// What a node says of such a name by its lease is what the node that is farthest says. Time alone ends a name, without a command that
+    /// names it.
+    func checkBriefNames(of node: Node, _ now: Instant) throws(SimulationFailure) {
+        guard let view = node.names, let until = view.answersUntil, now < until else { return }
+        for (name, newest) in brief {
+            guard case .clear(let glance) = view.glance(NameChange.mark(name)),
+                let found = glance.table.cache.lookup(name, now: glance.table.time, pending: glance.pendingTime)
+            else { continue }
+            let version: LogIndex? = if case .found(let binding) = found { binding.version } else { nil }
+            guard version != newest else { continue }
+            throw SimulationFailure(
+                .linearizability,
+                "n\(node.index + 1) says \(version?.description ?? "nothing") of \(String(decoding: name, as: UTF8.self)) by its lease at \(glance.table.applied.index); elsewhere it is \(newest?.description ?? "over")"
+            )
+        }
     }
 
     // MARK: Mistakes made on purpose
@@ -110,40 +171,5 @@ extension Simulator {
         else { return }
         lease.until = now + grant.length
         node.raft.pretendLease(lease)
-    }
-}
-
-extension Command {
-    fileprivate var changedKeys: NameChange {
-        switch self {
-        case .put(let put): .names([NameChange.mark(put.key)])
-        case .delete(let delete): delete.range.changedKeys
-        case .cache(let command): .names(command.changedNames.map(NameChange.mark))
-        case .transaction(let transaction): (transaction.success + transaction.failure).changedKeys
-        default: .none
-        }
-    }
-}
-
-extension KeyRange {
-    fileprivate var changedKeys: NameChange {
-        if case .single = end { .names([NameChange.mark(lower)]) } else { .all }
-    }
-}
-
-extension [Transaction.Operation] {
-    fileprivate var changedKeys: NameChange {
-        var marks: [UInt64] = []
-        for operation in self {
-            switch operation {
-            case .put(let put): marks.append(NameChange.mark(put.key))
-            case .delete(let delete):
-                guard case .names(let some) = delete.range.changedKeys else { return .all }
-                marks += some
-            case .range: break
-            case .transaction: return .all
-            }
-        }
-        return marks.isEmpty ? .none : .names(marks)
     }
 }

@@ -76,6 +76,7 @@ extension Simulator {
         } while !effects.isEmpty
         releaseWatches(node)
         publishLease(of: node)
+        try checkBriefNames(of: node, now)
         // A core that is made to break its rules would trap; then the oracles are the ones to find out.
         if !(mutant?.breaksCore ?? false) {
             // The end of the log, where things change, every time; the whole of it now and then.
@@ -114,8 +115,8 @@ extension Simulator {
             let payload = request.envelope(
                 origin: node.id, life: node.life, padding: plan.workload.padding,
                 binds: plan.bindsNames, time: node.clock.wall(clock.now))
-            step(node, .propose([Proposal(token: request.attempt, payload: payload)]), now)
-        case .propose(let proposal): step(node, .propose([proposal]), now)
+            propose(Proposal(token: request.attempt, payload: payload), node, now)
+        case .propose(let proposal): propose(proposal, node, now)
         case .scrubbed(let report):
             if mutant != .ignoresScrub { node.repair.scrubbed(report, at: now) }
             snapshotIfDue(node)

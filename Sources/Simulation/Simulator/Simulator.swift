@@ -31,8 +31,10 @@ final class Simulator {
     @exclusivity(unchecked) var spareEffects: [Effect] = []
     @exclusivity(unchecked) var spareInbox: [Input] = []
     @exclusivity(unchecked) var holders: [Holder] = []
-    /// The last entry that somebody has applied and that changed the key, by the key's mark.
+    /// The last entry that somebody has applied and that changed the name, by the name's mark.
     @exclusivity(unchecked) var changes: [UInt64: LogIndex] = [:]
+    /// Names that last for a moment, with their version where most is applied.
+    @exclusivity(unchecked) var brief: [[UInt8]: LogIndex?] = [:]
     @exclusivity(unchecked) var watchers: [Watcher] = []
     /// What members somebody was asked to make, by the number of the request, until it is answered.
     @exclusivity(unchecked) var askedFor: [UInt64: Configuration] = [:]
@@ -149,6 +151,7 @@ final class Simulator {
         if let housekeeping = plan.housekeeping {
             clock.schedule(.housekeeping, after: UInt64(random.int(in: 0...housekeeping.interval * 2)))
         }
+        if plan.bindsNames { clock.schedule(.briefName, after: UInt64(random.int(in: 0...200_000_000))) }
         clock.schedule(.heal, at: plan.healAt)
     }
 
@@ -187,6 +190,7 @@ final class Simulator {
         case .fault: try injectFault()
         case .membership: try changeMembership()
         case .housekeeping: keepHouse()
+        case .briefName: bindBriefly()
         case .endOfFault(let number): endFault(number)
         case .heal: try heal()
         }
