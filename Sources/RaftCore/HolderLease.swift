@@ -104,6 +104,9 @@ extension RaftNode {
         return held.lease
     }
 
+    /// The last entry of the log beyond `applied` that may change what holders answer; nil: there is none.
+    public func lastGuarded(after applied: LogIndex) -> LogIndex? { log.lastGuarded(after: applied) }
+
     /// What the next answer to the leader asks for; 0 is nothing.
     mutating func leaseRequest() -> UInt64 {
         guard options.holderLease > .zero, quarantine == nil, pendingRestore == nil, restoring == nil, !isExcluded,

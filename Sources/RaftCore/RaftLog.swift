@@ -99,6 +99,14 @@ struct RaftLog: Sendable {
         return entries[offset(of: lower)...offset(of: upper)].first { $0.isGuarded }?.index
     }
 
+    /// The last entry beyond `index` that nobody may see before every holder has it; the base when that is beyond it, as what is in a
+    /// snapshot is not known.
+    func lastGuarded(after index: LogIndex) -> LogIndex? {
+        let from = max(index, base.index)
+        let found = entries[offset(of: from.next)...].last { $0.isGuarded }?.index
+        return found ?? (base.index > index ? base.index : nil)
+    }
+
     /// How far one append from `lower` reaches within the bound; at least one entry, when there is one.
     func reach(from lower: LogIndex, maximumBytes: Int) -> (through: LogIndex, bytes: Int) {
         var bytes = 0

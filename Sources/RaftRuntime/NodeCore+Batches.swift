@@ -85,7 +85,7 @@ extension NodeCore {
             entries.append(Proposal(token: number, payload: proposal.envelope))
         }
         entries += foreign
-        nameGuard.leads(in: raft.currentTerm, last: raft.lastIndex)
+        nameGuard.leads(in: raft.currentTerm) { raft.lastGuarded(after: state.applied.index) }
         for position in entries.indices {
             entries[position].isGuarded = nameGuard.guards(
                 entries[position].payload, at: raft.lastIndex.advanced(by: position + 1), state)

@@ -19,7 +19,7 @@ import Testing
 
     @Test func `changes of names are guarded, and what passes a name's end, and nothing else`() {
         var (replica, names) = (Replica(), NameGuard())
-        names.leads(in: Term(1), last: .zero)
+        names.leads(in: Term(1)) { nil }
         func guards(_ payload: [UInt8], applies: Bool = true) -> Bool {
             defer { if applies { replica.apply(payload) } }
             return names.guards(payload, at: replica.machine.applied.index.next, replica.machine)
@@ -35,15 +35,15 @@ import Testing
         #expect(guards([1, 2, 3], applies: false), "it cannot be read")
     }
 
-    @Test func `a new leader takes what it found in its log for changes of names until it has applied that`() {
+    @Test func `a new leader knows when a name ends that it found in its log once it has applied it`() {
         var (replica, names) = (Replica(), NameGuard())
         replica.apply(put(stamp: 10))
-        names.leads(in: Term(2), last: LogIndex(3))
+        names.leads(in: Term(2)) { LogIndex(3) }
         let isGuarded = names.guards(put(stamp: 20), at: LogIndex(4), replica.machine)
         #expect(isGuarded)
         replica.apply(put(stamp: 12))
         replica.apply(put(stamp: 13))
-        names.leads(in: Term(2), last: LogIndex(4))
+        names.leads(in: Term(2)) { LogIndex(4) }
         let isGuardedLater = names.guards(put(stamp: 20), at: LogIndex(5), replica.machine)
         #expect(!isGuardedLater)
     }
@@ -79,7 +79,9 @@ import Testing
                     (term, applied) = (term + 1, Int.random(in: 0..<index, using: &random))
                 }
                 applied = Int.random(in: applied..<index, using: &random)
-                names.leads(in: Term(term), last: LogIndex(UInt64(index - 1)))
+                names.leads(in: Term(term)) { [guarded] in
+                    guarded[applied...].lastIndex(of: true).map { LogIndex(UInt64($0 + 1)) }
+                }
                 guarded.append(names.guards(payload, at: LogIndex(UInt64(index)), states[applied]))
                 payloads.append(payload)
                 replica.apply(payload)

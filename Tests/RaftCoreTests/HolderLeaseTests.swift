@@ -119,6 +119,28 @@ import Testing
         #expect(inherits(.guardedCommand) == .zero)
     }
 
+    @Test func `the last guarded entry that is not applied is found, and what is in a snapshot may be one`() {
+        let kinds: [EntryKind] = [.guardedCommand, .command, .configuration, .command, .noop]
+        func entries(after base: UInt64) -> [Entry] {
+            kinds.enumerated().map { offset, kind in
+                Entry(
+                    id: EntryID(term: Term(1), index: LogIndex(base + 1 + UInt64(offset))), kind: kind,
+                    payload: kind == .configuration ? Configuration(voters: [NodeID(1), ada, bob]).encoded() : [])
+            }
+        }
+        let lone = LoneNode(hardState: HardState(term: Term(1)), entries: entries(after: 0), options: options)
+        let found = (0...5).map { lone.node.lastGuarded(after: LogIndex($0))?.rawValue }
+        #expect(found == [3, 3, 3, nil, nil, nil])
+        let snapshot = SnapshotDescriptor(
+            id: EntryID(term: Term(1), index: LogIndex(7)),
+            configuration: Configuration(voters: [NodeID(1), ada, bob]),
+            configurationIndex: LogIndex(1), sizeBytes: 1, checksum: 0)
+        let other = LoneNode(hardState: HardState(term: Term(1)), snapshot: snapshot, options: options)
+        #expect(
+            other.node.lastGuarded(after: LogIndex(6)) == LogIndex(7)
+                && other.node.lastGuarded(after: LogIndex(7)) == nil)
+    }
+
     @Test func `a holder that has the entry costs nothing`() {
         var lone = leader()
         #expect(granted(&lone) != nil)

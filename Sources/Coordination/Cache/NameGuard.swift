@@ -10,16 +10,18 @@ public import EsperTypes
 /// One of a leader; it errs only towards telling of too many. Pure.
 public struct NameGuard: Sendable {
     private var term: Term?
-    /// No entry of the log beyond it changes names.
-    private var lastChange = LogIndex.zero
+    /// No entry of the log beyond it changes names; nil: none does that is not applied.
+    private var lastChange: LogIndex?
 
     public init() {}
 
-    /// A leader is about to append to a log that ends at `last`. What is in a log that others have written may all change names.
-    public mutating func leads(in term: Term, last: LogIndex) {
+    /// A leader is about to append to its log.
+    ///
+    /// - Parameter lastChange: the last entry that is not applied and may change names; asked for once in a term.
+    public mutating func leads(in term: Term, lastChange: () -> LogIndex?) {
         guard term != self.term else { return }
         self.term = term
-        lastChange = last
+        self.lastChange = lastChange()
     }
 
     /// Whether an encoded envelope is such a command; see ``Envelope/nameChange(in:)``.
@@ -41,7 +43,7 @@ public struct NameGuard: Sendable {
         }
         guard stamp > state.time else { return false }
         // A name that is not applied yet may end at any time.
-        if state.applied.index < lastChange { return true }
+        if let lastChange, state.applied.index < lastChange { return true }
         return state.cache.nextExpiry(after: state.time).map { $0 <= stamp } ?? false
     }
 }

@@ -37,6 +37,8 @@ extension RaftNode {
 
     mutating func findLastIndex() -> LogIndex { lastIndex }
 
+    mutating func findLastGuarded(after applied: LogIndex) -> LogIndex? { lastGuarded(after: applied) }
+
     mutating func findTerm() -> Term { currentTerm }
 
     mutating func findLease() -> HolderLease? { holderLease }

@@ -44,8 +44,8 @@ extension Simulator {
     /// Steps a command, as a node in service does.
     func propose(_ proposal: Proposal, _ node: Node, _ now: Instant) {
         var proposal = proposal
-        let last = node.raft.findLastIndex()
-        node.nameGuard.leads(in: node.raft.findTerm(), last: last)
+        let (term, last) = (node.raft.findTerm(), node.raft.findLastIndex())
+        node.nameGuard.leads(in: term) { node.raft.findLastGuarded(after: node.replica.applied) }
         proposal.isGuarded = node.nameGuard.guards(proposal.payload, at: last.next, node.replica.state)
         switch mutant {
         case .guardsNoNames: proposal.isGuarded = false
