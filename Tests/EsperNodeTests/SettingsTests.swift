@@ -167,6 +167,17 @@ import Testing
         #expect(settings.development)
     }
 
+    @Test func `leases of names last a second, unless they are off or the heartbeat is slow`() throws {
+        func lease(_ overrides: [(String, String)]) throws -> Duration {
+            try Self.read(Self.sound, environment: [:], overrides: overrides).raft.holderLease
+        }
+        #expect(try lease([]) == .seconds(1))
+        #expect(try lease([("raft.holder_lease", "0")]) == .zero)
+        #expect(try lease([("raft.holder_lease", "0s")]) == .zero)
+        #expect(try lease([("raft.heartbeat", "126ms"), ("raft.election_timeout", "1s")]) == .zero)
+        #expect(throws: (any Error).self) { try lease([("raft.holder_lease", "100ms")]) }
+    }
+
     @Test func `three mistakes are three lines, each naming the key and the place`() {
         let text = Self.sound.replacing("20ms", with: "soon").replacing("name: n1\n", with: "name: n9\n")
             .replacing("data_directory: /var/lib/esper\n", with: "")

@@ -125,6 +125,35 @@ struct NameLookupTests {
         }
     }
 
+    @Test func `who holds a lease and is cut off holds up changes of names, and nothing else`() async throws {
+        var options = options
+        options.raft.holderLease = .seconds(6)
+        try await TestCluster.run(3, options: options) { cluster in
+            try await cluster.command(bind(1), on: try await cluster.leader())
+            try await untilAllAnswer(cluster)
+            let node = try await cluster.follower()
+            guard case .done = await cluster[node].call(.isolate(fromPeers: []), principal: "t", timeout: .seconds(5))
+            else { throw TestCluster.Unexpected(body: "not isolated") }
+            let leader = try await cluster.leader(otherThan: node)
+            for round in 0..<10 as Range<UInt8> {
+                try await cluster.command(.put(.init(key: [round], value: [round])), on: leader)
+            }
+            #expect(cluster[node].leaseState.remaining != nil, "its lease went on meanwhile")
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                group.addTask { try await cluster.command(bind(2), on: leader) }
+                // What it says is true as long as it says it.
+                while case .found(let binding) = cluster[node].binding(name) {
+                    #expect(binding.manifest.prefix == 1)
+                    guard case .found(let newest) = cluster[leader].staleBinding(name) else { break }
+                    #expect(newest.manifest.prefix == 1 || cluster[node].binding(name) == nil)
+                    try await Task.sleep(for: .milliseconds(20))
+                }
+                try await group.waitForAll()
+            }
+            #expect(cluster[node].binding(name) == nil)
+        }
+    }
+
     @Test func `without leases a node never answers by itself`() async throws {
         try await TestCluster.run(1) { cluster in
             try await cluster.command(bind(1), on: "n1")

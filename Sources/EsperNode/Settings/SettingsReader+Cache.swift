@@ -69,9 +69,7 @@ extension SettingsReader {
         }
         let scrub = count("cache.scrub", default: 1, atLeast: 0)
         if scrub > 100 { complain("cache.scrub", "must be 0 to 100") }
-        let syncInterval =
-            scalar("cache.sync_interval")?.text == "0"
-            ? .zero : duration("cache.sync_interval", default: .seconds(3600))
+        let syncInterval = duration("cache.sync_interval", default: .seconds(3600), canBeZero: true)
         if syncInterval > .zero, syncInterval < .seconds(60), !flag("development") {
             complain("cache.sync_interval", "must be 0 or at least 1m")
         }
@@ -90,7 +88,7 @@ extension SettingsReader {
             warmBytesPerSecond: bytes("cache.warm_rate", default: 32 << 20, atLeast: 64 << 10),
             trace: scalar("cache.trace")?.text, traceSampling: readTraceSampling(),
             weight: weight, moveBytesPerSecond: moveRate == 0 ? nil : moveRate,
-            drainTime: duration("cache.drain_time", default: .seconds(2)),
+            drainTime: duration("cache.drain_time", default: .seconds(2), canBeZero: true),
             redisDoor: readRedisDoor())
     }
 

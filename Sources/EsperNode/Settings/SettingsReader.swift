@@ -42,7 +42,7 @@ public struct SettingsReader {
             ),
             (
                 "raft.holder_lease",
-                "nodes answer for names of the cache by leases this long; a silent node holds writes up once for as long; default: 0, off"
+                "nodes answer for names of the cache by leases this long; a silent node holds changes of names up once for as long; 0: off; default: 1s, with a heartbeat above 125ms 0"
             ),
             ("raft.segment_size", "of one file of the log; default: 64MiB"),
             ("raft.scrub_interval", "between two checks of what is stored; default: 1h"),
@@ -106,12 +106,13 @@ public struct SettingsReader {
         if electionTimeout < heartbeat * 3 {
             complain("raft.election_timeout", "must be at least three heartbeats (\(heartbeat * 3))")
         }
-        let readLease = duration("raft.read_lease", default: .zero)
+        let readLease = duration("raft.read_lease", default: .zero, canBeZero: true)
         if readLease > .seconds(10) || readLease.nanoseconds % 1_000_000 != 0 {
             complain(
                 "raft.read_lease", "must be whole milliseconds, at most 10s; writes stop for as long after an election")
         }
-        let holderLease = duration("raft.holder_lease", default: .zero)
+        let holderLease = duration(
+            "raft.holder_lease", default: heartbeat * 8 <= .seconds(1) ? .seconds(1) : .zero, canBeZero: true)
         if holderLease > .seconds(10) || holderLease.nanoseconds % 1_000_000 != 0
             || holderLease > .zero && holderLease < heartbeat * 8
         {
@@ -209,9 +210,10 @@ public struct SettingsReader {
         return ID(0)
     }
 
-    mutating func duration(_ key: String, default fallback: Duration) -> Duration {
+    /// - Parameter canBeZero: whether 0 switches something off.
+    mutating func duration(_ key: String, default fallback: Duration, canBeZero: Bool = false) -> Duration {
         guard let scalar = scalar(key) else { return fallback }
-        if let value = Duration(written: scalar.text), value > .zero { return value }
+        if let value = Duration(written: scalar.text), value > .zero || canBeZero { return value }
         complain(key, "'\(scalar.text)' is not a duration such as 250ms, 15s or 2m (\(scalar.origin))")
         return fallback
     }

@@ -32,8 +32,6 @@ final class RedisBenchServers: Sendable {
         try cluster.prepareCertificates()
         try cluster.writeClientSettings()
         try cluster.writeSettings(of: node, catalogURL: nil, redisURL: nil)
-        let settings = try Files.read(cluster.settingsPath(of: node))
-        try Files.write(settings + "raft.holder_lease: 1s\n", to: cluster.settingsPath(of: node))
         try cluster.start(node)
         if let record = cluster.process(of: node) { started.withLock { $0.append((node.name, record)) } }
         _ = try await cluster.waitUntilReady(for: WrittenDuration(.seconds(30)))
