@@ -187,8 +187,10 @@ public final class ClusterNode: Sendable {
     /// Stops in order, within the time that the settings give.
     public func stop() async {
         logger.notice("node stops", metadata: ["limit": "\(settings.shutdownTimeout)"])
-        // While everything still works: somebody has to lead the moves.
-        await cache?.handOver(within: min(settings.cache.drainTime, settings.shutdownTimeout / 4))
+        if settings.cache.drainTime > .zero {
+            // While everything still works: somebody has to lead the moves.
+            await cache?.handOver(within: settings.cache.drainTime)
+        }
         let deadline = NIODeadline.now() + .nanoseconds(settings.shutdownTimeout.nanoseconds * 3 / 4)
         expiryCheck.cancel()
         let renewing = renewing.withLock { $0 }

@@ -30,6 +30,7 @@ extension RaftNode {
             guard role != .leader, leader == nil || leader == sender else { return false }
         }
         follow(sender, term: term, reason: .leaderFound, at: now, into: &effects)
+        lastFollowed = (sender, term)
         election.lastLeaderContact = now
         election.chancesLeft = Self.chancesOfOthers
         election.isLeaderLinkDown = false

@@ -40,6 +40,8 @@ public struct RaftNode: Sendable {
     var applied: LogIndex
     var role = Role.follower
     var leader: NodeID?
+    /// The last leader that was heard, and the term that it led.
+    var lastFollowed: (leader: NodeID, term: Term)?
     var downLinks: [NodeID] = []
     /// Who shall not lead while another voter can; see ``Event/setAside(_:)``.
     var setAside: [NodeID] = []

@@ -113,10 +113,18 @@ extension RaftNode {
         roster = Roster()
         guard options.holderLease > .zero, log.last.index > .zero else { return }
         for record in log.configurations {
-            for member in record.configuration.members where member != id {
+            for member in record.configuration.members where member != id && !hasLeftItself(member) {
                 roster.add(member, until: now + options.holderLease)
             }
         }
+    }
+
+    /// Whether the node is known to have made the entry that leaves it out, as a leader that is removed does. Then it holds no lease any
+    /// more: whoever is left out drops it with that entry.
+    private func hasLeftItself(_ node: NodeID) -> Bool {
+        let record = log.configuration
+        guard let lastFollowed, lastFollowed.leader == node else { return false }
+        return !record.configuration.contains(node) && log.term(at: record.index) == lastFollowed.term
     }
 
     /// How far a commit may go of what a quorum has: to before the first guarded entry that some holder lacks.
@@ -148,14 +156,19 @@ extension RaftNode {
         guard request != 0 else { return nil }
         guard options.holderLease > .zero, commit >= termStart, let confirmed = roster.confirmedAt,
             peers[position].state == .replicate, !peers[position].isDeparting,
-            peers[position].match >= roster.keepingUp,
-            log.configuration.configuration.contains(peers[position].id)
+            peers[position].match >= roster.keepingUp, isKnownToLaterLeaders(peers[position].id)
         else { return nil }
         let milliseconds = (grantableLength - (now - confirmed)).nanoseconds / 1_000_000
         guard milliseconds > 0 else { return nil }
         peers[position].leaseRequest = 0
         roster.add(peers[position].id, until: confirmed + rosterLength)
         return LeaseGrant(request: request, length: .milliseconds(milliseconds), base: commit)
+    }
+
+    /// Whether the node is a member, and no leader to come can lack the entry that made it one.
+    private func isKnownToLaterLeaders(_ node: NodeID) -> Bool {
+        log.configuration.configuration.contains(node)
+            && log.configurations.last { $0.index <= commit }?.configuration.contains(node) == true
     }
 
     /// Whether a quorum is to be asked whether it still follows, though nobody waits to read.

@@ -56,8 +56,13 @@ import Testing
         #expect(clock.expired(at: at(12), limit: 10) == [1, 3, 4].map { SessionID($0) })
     }
 
-    /// A hash table or an array that doubles at a million elements holds up its loop for longer than an election takes.
+    /// A hash table or an array that doubles at a million elements holds up its loop for longer than an election takes. It does so
+    /// each time, and what the machine does beside it does not.
     @Test func `no single session of a million makes the loop wait`() {
+        #expect((0..<3).contains { _ in longestWaitOfAMillion() < 5_000_000 })
+    }
+
+    private func longestWaitOfAMillion() -> UInt64 {
         var clock = SessionClock()
         var longest: UInt64 = 0
         // A few at a time, because to ask what was used takes as long as one.
@@ -73,8 +78,8 @@ import Testing
             for id in first..<first + 50 { clock.ended(SessionID(id * 3)) }
             longest = max(longest, processorNanoseconds() - start)
         }
-        #expect(longest < 5_000_000)
         #expect(clock.count == 0)
+        return longest
     }
 
     /// The first call after an election looked at the head of every TTL, and so did each until the first expiry.

@@ -178,6 +178,15 @@ import Testing
         #expect(throws: (any Error).self) { try lease([("raft.holder_lease", "100ms")]) }
     }
 
+    @Test func `a stop drains for a quarter of its time at most, and not at all unless asked to`() throws {
+        #expect(try Self.read(Self.sound, environment: [:], overrides: []).cache.drainTime == .zero)
+        func problems(_ drainTime: String) -> [String] {
+            Self.problems(Self.sound + "\nshutdown_timeout: 40s\ncache: {drain_time: \(drainTime)}")
+        }
+        #expect(problems("10s") == [])
+        #expect(problems("11s").count == 1 && problems("11s")[0].contains("at most a quarter of shutdown_timeout"))
+    }
+
     @Test func `three mistakes are three lines, each naming the key and the place`() {
         let text = Self.sound.replacing("20ms", with: "soon").replacing("name: n1\n", with: "name: n9\n")
             .replacing("data_directory: /var/lib/esper\n", with: "")

@@ -104,6 +104,44 @@ import Testing
         #expect(lone.node.commitIndex == LogIndex(2))
     }
 
+    @Test func `nobody is granted a lease before he is a member for certain`() {
+        var lone = LoneNode(voters: [LoneNode.me, ada], options: options)
+        let elected = lone.becomeLeader(votes: [ada])
+        _ = lone.sync()
+        let round = answer(&lone, 1, from: ada, to: elected)
+        _ = answer(&lone, 1, from: ada, to: round)
+        // The next leader may lack the entry that takes Bob in, and would not wait for him.
+        var effects: [Effect] = []
+        lone.node.appendConfiguration(
+            Configuration(voters: [LoneNode.me, ada], learners: [bob]), at: lone.now, into: &effects)
+        effects += lone.turn() + lone.sync()
+        func isGranted(adaHas index: UInt64) -> Bool {
+            _ = answer(&lone, index, from: ada, to: effects)
+            let asked = answer(&lone, 2, from: bob, to: effects, request: 77)
+            effects = heartbeat(&lone)
+            return (asked + effects).appends(to: bob).contains { $0.grant != nil }
+        }
+        #expect((0..<3).allSatisfy { _ in !isGranted(adaHas: 1) })
+        #expect((0..<3).contains { _ in isGranted(adaHas: 2) })
+    }
+
+    @Test func `a leader that has removed itself is waited for by nobody`() {
+        func commit(followed: NodeID) -> LogIndex {
+            var lone = LoneNode(options: options)
+            let left = Configuration(voters: [NodeID(1), bob])
+            let entry = Entry(
+                id: EntryID(term: Term(1), index: LogIndex(1)), kind: .configuration, payload: left.encoded())
+            _ = lone.receive(append(entries: [entry]), from: followed)
+            _ = lone.sync()
+            let elected = lone.becomeLeader(votes: [bob])
+            _ = lone.sync()
+            _ = answer(&lone, 2, from: bob, to: elected)
+            return lone.node.commitIndex
+        }
+        #expect(commit(followed: ada) == LogIndex(2), "Ada has the entry, as she made it")
+        #expect(commit(followed: bob) == .zero, "Ada may not know that she was left out")
+    }
+
     @Test func `which commands of an earlier leader are guarded is known to the next one`() {
         func inherits(_ kind: EntryKind) -> LogIndex {
             var lone = LoneNode(

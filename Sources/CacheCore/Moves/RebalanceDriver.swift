@@ -7,7 +7,8 @@ public import EsperTypes
 ///
 /// - A host is down when its node lease is over on the leader's clock (a new leader waits a whole lease before it says so).
 /// - A move takes its next step only after every member of both sets that is not down has the map in which it took the last one.
-/// - Joins are planned once they have been quiet for a while; missing copies after a longer while, or at once when one is left.
+/// - Joins are planned once they have been quiet for a while; missing copies after a longer while, or at once when one is left; what
+///   draining hosts hold at once, as they wait for it.
 public struct RebalanceDriver: Sendable {
     public struct Options: Hashable, Sendable {
         /// Joins and changes of weight this close to each other are planned together.
@@ -258,7 +259,11 @@ public struct RebalanceDriver: Sendable {
         let isQuiet = now - changed >= options.debounce
         let isLate = lost.map { now - $0 >= options.repairDelay } ?? true
         if let settled, settled.map == map.epoch, settled.isLate || !isLate { return [] }
-        let isUrgent = map.shards.contains { $0.step == .stable && $0.placement.count < min(2, map.copies) }
+        let draining = Set(map.hosts.filter { $0.isDraining && !$0.isDown }.map(\.id))
+        let isUrgent = map.shards.contains { shard in
+            shard.step == .stable
+                && (shard.placement.count < min(2, map.copies) || shard.placement.contains(where: draining.contains))
+        }
         guard isQuiet || isUrgent else { return [] }
         if let planned, planned.changed == changed, planned.isQuiet == isQuiet, planned.isLate == isLate,
             now - planned.at < options.replanInterval, map.shards.contains(where: { $0.move != nil })
@@ -271,9 +276,10 @@ public struct RebalanceDriver: Sendable {
             guard shard.placement.contains(where: map.isUp) else { return nil }
             let held = shard.placement.count
             let isShort = held < move.to.members.count
+            let isDrain = shard.placement.contains(where: draining.contains)
             let isDue: Bool =
                 if isShort, held == 1 { true } else if isShort { isQuiet && isLate } else {
-                    isQuiet && isLate && (!map.isManual || move.reason == .drain)
+                    (isQuiet || isDrain) && isLate && (!map.isManual || move.reason == .drain)
                 }
             guard isDue else { return nil }
             var move = move

@@ -48,7 +48,10 @@ extension SettingsReader {
             "cache.move_rate",
             "bytes a second that moves of shards may bring to this node; default: the cluster's throttle"
         ),
-        ("cache.drain_time", "how long a planned stop lets this node's shards move away first; default: 2s"),
+        (
+            "cache.drain_time",
+            "how long a planned stop lets this node's shards move away first; at most a quarter of shutdown_timeout; default: 0, it stops at once"
+        ),
     ]
 
     mutating func readCache() -> NodeSettings.Cache {
@@ -88,7 +91,7 @@ extension SettingsReader {
             warmBytesPerSecond: bytes("cache.warm_rate", default: 32 << 20, atLeast: 64 << 10),
             trace: scalar("cache.trace")?.text, traceSampling: readTraceSampling(),
             weight: weight, moveBytesPerSecond: moveRate == 0 ? nil : moveRate,
-            drainTime: duration("cache.drain_time", default: .seconds(2), canBeZero: true),
+            drainTime: duration("cache.drain_time", default: .zero, canBeZero: true),
             redisDoor: readRedisDoor())
     }
 

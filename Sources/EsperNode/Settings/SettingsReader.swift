@@ -128,6 +128,14 @@ public struct SettingsReader {
         if divergesAt != nil, !development {
             complain("fault.diverge_at", "is a fault on purpose and needs development")
         }
+        let shutdownTimeout = duration("shutdown_timeout", default: .seconds(10))
+        let cache = readCache()
+        if cache.drainTime * 4 > shutdownTimeout {
+            complain(
+                "cache.drain_time",
+                "must be at most a quarter of shutdown_timeout (\(shutdownTimeout / 4)); raise that, or drain the node before it stops: esper cluster drain"
+            )
+        }
         let period = duration("enroll.certificate_period", default: .seconds(90 * 86400))
         let enrollment = scalar("enroll.address").map {
             NodeSettings.EnrollmentPort(address: hostPort("enroll.address", $0))
@@ -165,8 +173,8 @@ public struct SettingsReader {
             outbox: .init(
                 auditPrefixes: auditPrefixes(), maximumRecords: count("outbox.maximum_records", default: 1_000_000)),
             historyRevisions: count("keyspace.history_revisions", default: 100_000, atLeast: 0),
-            shutdownTimeout: duration("shutdown_timeout", default: .seconds(10)),
-            cache: readCache(),
+            shutdownTimeout: shutdownTimeout,
+            cache: cache,
             development: development, divergesAt: divergesAt.map { LogIndex(UInt64($0)) })
         guard problems.isEmpty else { throw InvalidSettings(problems: problems) }
         return settings

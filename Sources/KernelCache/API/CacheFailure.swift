@@ -49,6 +49,10 @@ public struct CacheFailure: Error, Hashable, Sendable {
     static let tooManyLoads = CacheFailure(
         .overloaded, "this node loads as much as it may at once, or too many wait for the same; try again")
 
+    /// Whether no quorum has confirmed what this node knows, so that whoever allows it is told that. A node that has too much to do is no
+    /// reason: the same question finds its answer a moment later.
+    public var isUnconfirmed: Bool { code == .noLeader || code == .unconfirmed || code == .timedOut }
+
     public var isRetryable: Bool {
         switch code {
         case .tierUnavailable, .outboxFull, .overloaded, .storageFull, .noLeader, .unconfirmed, .timedOut, .draining:

@@ -118,7 +118,7 @@ extension CacheService {
         do throws(CacheFailure) {
             return (try await names.look(request.name, principal: request.principal, deadline: deadline), false)
         } catch {
-            guard request.allowsStale, error.isRetryable else { throw error }
+            guard request.allowsStale, error.isUnconfirmed else { throw error }
             return (names.staleBinding(request.name).binding, true)
         }
     }

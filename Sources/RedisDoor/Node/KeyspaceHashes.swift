@@ -89,7 +89,7 @@ public final class KeyspaceHashes: HashStore {
         do throws(CacheFailure) {
             return try await ask(query, linearizable: true, principal, within: allowsStale ? time / 2 : time)
         } catch {
-            guard allowsStale, error.isRetryable else { throw error }
+            guard allowsStale, error.isUnconfirmed else { throw error }
             return try await ask(query, linearizable: false, principal, within: deadline - NodeClock.now())
         }
     }

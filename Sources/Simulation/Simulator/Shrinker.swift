@@ -59,10 +59,10 @@ public struct Shrinker {
             attempt("faults of kind \(name)") { $0.skippedKinds.insert(kind) }
         }
         dropNodes()
-        attempt("changes of membership") { $0.membership = nil }
-        attempt("snapshots") { $0.snapshotAfter = nil }
-        attempt("the scrub") { $0.scrubInterval = nil }
-        attempt("housekeeping") { $0.housekeeping = nil }
+        drop("changes of membership") { $0.membership = nil }
+        drop("snapshots") { $0.snapshotAfter = nil }
+        drop("the scrub") { $0.scrubInterval = nil }
+        drop("housekeeping") { $0.housekeeping = nil }
         attempt("lost messages") { $0.network.lossPerMille = 0 }
         attempt("duplicates") { $0.network.duplicatePerMille = 0 }
         attempt("late messages") { $0.network.spikePerMille = 0 }
@@ -93,19 +93,29 @@ public struct Shrinker {
         return best.counters.steps < before * 9 / 10 && runs < maximumRuns
     }
 
-    /// One node after the other; with fewer, chance brings something else, so that each is tried with several kinds of luck.
+    /// One node after the other.
     private mutating func dropNodes() {
         while plan.nodes > 1 {
-            let variations = plan.variation...plan.variation + 4
-            let isDropped = variations.contains { variation in
-                attempt("a node") {
-                    $0.nodes -= 1
-                    $0.variation = variation
-                    // Those that wait to be added go first.
-                    if let membership = $0.membership { $0.membership?.founders = min(membership.founders, $0.nodes) }
-                }
+            let isDropped = drop("a node") {
+                $0.nodes -= 1
+                // Those that wait to be added go first.
+                if let membership = $0.membership { $0.membership?.founders = min(membership.founders, $0.nodes) }
             }
             guard isDropped else { return }
+        }
+    }
+
+    /// A large part: without it chance brings something else, so that it is tried with several kinds of luck.
+    @discardableResult
+    private mutating func drop(_ what: String, _ change: (inout SimulationPlan) -> Void) -> Bool {
+        var without = plan
+        change(&without)
+        guard without != plan else { return false }
+        return (plan.variation...plan.variation + 4).contains { variation in
+            attempt(what) {
+                change(&$0)
+                $0.variation = variation
+            }
         }
     }
 

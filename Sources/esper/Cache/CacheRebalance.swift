@@ -84,7 +84,9 @@ struct RebalanceThrottle: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "throttle", abstract: "Change how fast shards move, at once and for all nodes.")
 
-    @Option(help: "Bytes a second for each node that receives, such as 64MiB.", transform: WrittenSize.read)
+    @Option(
+        help: "Bytes a second for each node that receives, such as 64MiB; a blob counts 32 KiB more than it has.",
+        transform: WrittenSize.read)
     var rate: WrittenSize?
 
     @Option(help: "Shards that come to one node at a time.")

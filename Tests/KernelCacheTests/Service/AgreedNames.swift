@@ -119,6 +119,8 @@ final class AgreedNames: NameAuthority {
     let hasLease = Atomic<Bool>(true)
     /// Without a quorum they have no answer.
     let hasQuorum = Atomic<Bool>(true)
+    /// Lookups that are asked for are refused, since this node has too much to do.
+    let isOverloaded = Atomic<Bool>(false)
     /// Lookups that are asked for take all their time, as those of a node that waits for a quorum.
     let isSlow = Atomic<Bool>(false)
 
@@ -162,6 +164,7 @@ final class AgreedNames: NameAuthority {
 
     func look(_ name: [UInt8], principal: String, deadline: Instant) async throws(CacheFailure) -> Binding? {
         if isSlow.load(ordering: .relaxed) { await pause(max(.zero, deadline - NodeClock.now())) }
+        guard !isOverloaded.load(ordering: .relaxed) else { throw CacheFailure(.overloaded, "too much to do") }
         try checkQuorum()
         return agreement.binding(name)
     }

@@ -304,11 +304,17 @@ import Testing
             cluster[0].names.hasQuorum.store(false, ordering: .relaxed)
             let failure = await #expect(throws: CacheFailure.self) { try await cluster[0].retrieve("stale") }
             #expect(failure?.code == .unconfirmed)
-            let reply = try await cluster[0].service.retrieve(
-                RetrieveRequest(
-                    name: name("stale"), deadline: NodeClock.now() + .seconds(5), principal: "client/test",
-                    allowsStale: true))
-            #expect(reply.isStale)
+            func retrieve() async throws(CacheFailure) -> RetrieveReply {
+                try await cluster[0].service.retrieve(
+                    RetrieveRequest(
+                        name: name("stale"), deadline: NodeClock.now() + .seconds(5), principal: "client/test",
+                        allowsStale: true))
+            }
+            #expect(try await retrieve().isStale)
+            // That the node has too much to do says nothing about the quorum.
+            cluster[0].names.isOverloaded.store(true, ordering: .relaxed)
+            let refusal = await #expect(throws: CacheFailure.self) { try await retrieve() }
+            #expect(refusal?.code == .overloaded)
         }
     }
 
