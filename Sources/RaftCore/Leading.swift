@@ -190,6 +190,8 @@ extension RaftNode {
             payload: configuration.encoded())
         uncommittedBytes += entry.payload.count
         log.append(entry)
+        // One of an earlier leader; it must not come to life again with this node's membership.
+        if !configuration.contains(id) { held.drop() }
         reconcilePeers(next: log.last.index, at: now)
         isConfigurationOpen = true
         effects.append(.configurationChanged(configuration, at: entry.index))

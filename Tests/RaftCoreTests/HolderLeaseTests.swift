@@ -104,6 +104,21 @@ import Testing
         #expect(lone.node.commitIndex == LogIndex(2))
     }
 
+    @Test func `a leader that removes itself gives up the lease that it had as a follower`() {
+        var lone = LoneNode(options: options)
+        _ = lone.receive(append())
+        _ = lone.sync()
+        let number = request(in: lone.receive(append()))
+        _ = lone.receive(append(LeaseGrant(request: number, length: .milliseconds(900), base: .zero)))
+        _ = lone.becomeLeader()
+        #expect(lone.node.holderLease != nil)
+        var effects: [Effect] = []
+        for voters in [[ada, bob], [LoneNode.me, ada, bob]] {
+            lone.node.appendConfiguration(Configuration(voters: voters), at: lone.now, into: &effects)
+            #expect(lone.node.holderLease == nil)
+        }
+    }
+
     @Test func `nobody is granted a lease before he is a member for certain`() {
         var lone = LoneNode(voters: [LoneNode.me, ada], options: options)
         let elected = lone.becomeLeader(votes: [ada])
