@@ -112,7 +112,9 @@ extension RaftNode {
     mutating func beginRoster(at now: Instant) {
         roster = Roster()
         guard options.holderLease > .zero, log.last.index > .zero else { return }
-        for record in log.configurations {
+        // Who was left out by an entry that is committed has that, or holds no lease any more.
+        let inForce = log.configurations.lastIndex { $0.index <= commit } ?? 0
+        for record in log.configurations[inForce...] {
             for member in record.configuration.members where member != id && !hasLeftItself(member) {
                 roster.add(member, until: now + options.holderLease)
             }

@@ -142,18 +142,22 @@ import Testing
         #expect(mutant.breaks.contains(failure.rule), "\(mutant) seed \(seed): \(failure)")
     }
 
-    @Test func `a failing seed does without nodes and housekeeping that it does not need to fail`() throws {
+    /// Not each: without a part chance brings something else, and the mistake may not show.
+    @Test func `most failing seeds do without nodes and housekeeping that they do not need to fail`() throws {
         let mutant = Mutant.acknowledgementsBeforeDurable
         let plans = (0..<2000 as Range<UInt64>).lazy.map { SeedRunner.plan(seed: $0, mutant.storm) }
-        let plan = try #require(
-            plans.first {
-                $0.nodes == 5 && $0.membership != nil && $0.housekeeping != nil
-                    && SeedRunner.run($0, mutant: mutant).failure != nil
-            })
-        let shrunk = try #require(Shrinker.shrink(plan, mutant: mutant, maximumRuns: 120))
-        #expect(shrunk.plan.nodes < 5)
-        #expect(shrunk.plan.housekeeping == nil)
-        #expect(SeedRunner.run(shrunk.plan, mutant: mutant).failure == shrunk.failure)
+        let failing = plans.filter {
+            $0.nodes == 5 && $0.membership != nil && $0.housekeeping != nil
+                && SeedRunner.run($0, mutant: mutant).failure != nil
+        }
+        let results = try failing.prefix(5).map { plan in
+            let shrunk = try #require(Shrinker.shrink(plan, mutant: mutant, maximumRuns: 120))
+            #expect(SeedRunner.run(shrunk.plan, mutant: mutant).failure == shrunk.failure)
+            return shrunk.plan
+        }
+        #expect(results.count == 5)
+        #expect(results.count { $0.nodes < 5 } >= 3)
+        #expect(results.count { $0.housekeeping == nil } >= 3)
     }
 
     @Test(arguments: [Mutant.acknowledgementsBeforeDurable, .deposedLeaderExpires])
