@@ -109,6 +109,10 @@ extension RaftNode {
     private static let leaseMargin: Duration = .milliseconds(10)
 
     /// Begins with everybody who may have a lease of an earlier leader. Before the first commit of a cluster nobody has.
+    ///
+    /// They are in a configuration of this log, from the last one on that is known to be committed: a lease went only to a member of a committed
+    /// configuration, which every later leader has; and what leaves a member out is guarded, so that once it is committed that member has it, and with it
+    /// has dropped its lease, or has none any more.
     mutating func beginRoster(at now: Instant) {
         roster = Roster()
         guard options.holderLease > .zero, log.last.index > .zero else { return }

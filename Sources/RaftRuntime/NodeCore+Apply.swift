@@ -82,6 +82,8 @@ extension NodeCore {
     /// Whoever looks at names from now on sees them as they are in the state.
     func showNames() {
         guard namesShownThrough < state.applied.index else { return }
+        // Who may look comes before what there is to see.
+        publishPermissions()
         names.applied(state)
         namesShownThrough = state.applied.index
         namesShownAt = NodeClock.now()

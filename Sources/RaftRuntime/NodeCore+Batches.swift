@@ -85,10 +85,12 @@ extension NodeCore {
             entries.append(Proposal(token: number, payload: proposal.envelope))
         }
         entries += foreign
+        // One copy for all: each look at a property of this class would make one.
+        let (state, last) = (state, raft.lastIndex)
         nameGuard.leads(in: raft.currentTerm) { raft.lastGuarded(after: state.applied.index) }
         for position in entries.indices {
             entries[position].isGuarded = nameGuard.guards(
-                entries[position].payload, at: raft.lastIndex.advanced(by: position + 1), state)
+                entries[position].payload, at: last.advanced(by: position + 1), state)
         }
         step(.propose(entries))
     }

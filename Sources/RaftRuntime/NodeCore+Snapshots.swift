@@ -156,6 +156,7 @@ extension NodeCore {
         sessions = newSessions
         appliedIndex = state.applied.index
         appliedTerm = state.applied.term
+        publishPermissions()
         names.applied(state, isRestored: true)
         namesShownThrough = appliedIndex
         areNamesUntold = false

@@ -231,7 +231,8 @@ final class NodeCore {
         leader = status.leader
     }
 
-    var sessionGrace: Duration { max(options.sessionGrace, options.raft.readLease) }
+    /// A new leader may confirm no keep-alive for the length of a lease.
+    var sessionGrace: Duration { max(options.sessionGrace, options.raft.readLease, options.raft.holderLease) }
 
     func member(_ id: NodeID) -> ClusterMember? { members.first { $0.id == id } }
 
@@ -282,13 +283,16 @@ final class NodeCore {
     private func publishPosition() {
         guard toldPosition != (term, appliedIndex) else { return }
         toldPosition = (term, appliedIndex)
+        publishPermissions()
+        position.publish(term, state.revision)
+    }
+
+    func publishPermissions() {
         // Disabling raises the revision, so a table that was enabled anew is told from what it was.
         let auth = state.auth.status
-        if auth != toldAuth {
-            toldAuth = auth
-            position.publish(state.auth)
-        }
-        position.publish(term, state.revision)
+        guard auth != toldAuth else { return }
+        toldAuth = auth
+        position.publish(state.auth)
     }
 
     private func perform(_ now: Instant) {

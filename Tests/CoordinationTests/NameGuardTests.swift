@@ -33,6 +33,7 @@ import Testing
         #expect(guards(put(stamp: 220), applies: false), "nobody knows when the name that is not applied ends")
         #expect(!guards(put(stamp: 200), applies: false), "the clock does not move")
         #expect(guards([1, 2, 3], applies: false), "it cannot be read")
+        #expect(guards(payload(.auth(.enable(secret: [1])), stamp: 5), applies: false), "it says who may look")
     }
 
     @Test func `a new leader knows when a name ends that it found in its log once it has applied it`() {

@@ -279,7 +279,7 @@ public struct RebalanceDriver: Sendable {
             let isDrain = shard.placement.contains(where: draining.contains)
             let isDue: Bool =
                 if isShort, held == 1 { true } else if isShort { isQuiet && isLate } else {
-                    (isQuiet || isDrain) && isLate && (!map.isManual || move.reason == .drain)
+                    isDrain || isQuiet && isLate && (!map.isManual || move.reason == .drain)
                 }
             guard isDue else { return nil }
             var move = move

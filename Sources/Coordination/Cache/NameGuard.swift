@@ -4,7 +4,7 @@ public import EsperTypes
 /// Tells, where commands are appended to the log, which of them may change what a lookup of a name says: nobody may see such a
 /// command before every node has it that looks names up in its own state.
 ///
-/// These are the commands that change names, and whatever moves the replicated clock past the time of a name. All others change
+/// These are the commands that change names or permissions, and whatever moves the replicated clock past the time of a name. All others change
 /// nothing for a node that lacks them, as every name's end between two of them would have made one of those.
 ///
 /// One of a leader; it errs only towards telling of too many. Pure.

@@ -49,8 +49,8 @@ public struct CacheFailure: Error, Hashable, Sendable {
     static let tooManyLoads = CacheFailure(
         .overloaded, "this node loads as much as it may at once, or too many wait for the same; try again")
 
-    /// Whether no quorum has confirmed what this node knows, so that whoever allows it is told that. A node that has too much to do is no
-    /// reason: the same question finds its answer a moment later.
+    /// Whether the question was not confirmed by a quorum in time, so that whoever allows it is told what this node knows. A refusal because there
+    /// is too much to do is none: asked again, it finds its answer.
     public var isUnconfirmed: Bool { code == .noLeader || code == .unconfirmed || code == .timedOut }
 
     public var isRetryable: Bool {

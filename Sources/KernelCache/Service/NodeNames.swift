@@ -12,12 +12,17 @@ public final class NodeNames: NameAuthority {
     public var nodeID: NodeID { node.nodeID }
 
     public func binding(_ name: [UInt8], principal: String?) -> BindingLookup? {
+        // First: a node that has heard of new permissions says nothing of names until they are in force here.
+        let found = node.binding(name)
         // Where permissions are in force, the state machine judges who may read.
         if node.auth.isEnabled, !(principal?.utf8.starts(with: "node/".utf8) ?? false) { return nil }
-        return node.binding(name)
+        return found
     }
 
-    public func picture() -> NamePicture? { node.auth.isEnabled ? nil : node.namePicture() }
+    public func picture() -> NamePicture? {
+        let picture = node.namePicture()
+        return node.auth.isEnabled ? nil : picture
+    }
 
     public func staleBinding(_ name: [UInt8]) -> BindingLookup { node.staleBinding(name) }
 

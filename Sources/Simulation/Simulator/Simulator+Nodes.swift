@@ -229,7 +229,7 @@ extension Simulator {
     /// What a new leader adds to every session's time: the one before may confirm keep-alives by its lease until that ends.
     private var grace: Duration {
         let grace = Duration.nanoseconds(Int64(plan.sessions.grace))
-        return mutant == .graceShorterThanLease ? grace : max(grace, plan.raft.readLease)
+        return mutant == .graceShorterThanLease ? grace : max(grace, plan.raft.readLease, plan.raft.holderLease)
     }
 
     func send(_ message: Message, from node: Node, to: NodeID) throws(SimulationFailure) {

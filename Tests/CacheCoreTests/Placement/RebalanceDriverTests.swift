@@ -44,6 +44,15 @@ import Testing
         #expect(planned(at: 10_001) == [.drain: held])
     }
 
+    @Test mutating func `a host drains at once though another was lost a moment ago`() throws {
+        apply(.down(NodeID(3), seen: try #require(map?.host(NodeID(3))).epoch))
+        _ = step(at: 10_000)
+        apply(.up(NodeID(3), seen: try #require(map?.host(NodeID(3))).epoch))
+        #expect(planned(at: 11_000)[.drain] == nil)
+        apply(.setDraining(NodeID(2), true))
+        #expect(planned(at: 11_001)[.drain, default: 0] > 0)
+    }
+
     @Test mutating func `a host that joins waits until others have, and holds up none that drains`() throws {
         joined = [NodeID(4)]
         for command in step(at: 10_000) { apply(command) }
