@@ -99,7 +99,7 @@ let package = Package(
         library("Catalog", ["EsperTypes", "CacheCore", "Coordination", "PostgreSQL", logging, metrics]),
         library("Redis", ["CHiredis", logging, metrics, nioCore, nioPosix, nioSSL]),
         library(
-            "ObjectStore", ["EsperTypes", crypto, logging, metrics, nioCore, nioHTTP1, nioPosix, nioSSL]),
+            "ObjectStore", ["EsperTypes", crypto, logging, metrics, nioCore, nioHTTP1, nioPosix, nioSSL, nioTLS]),
         library("Observability", [logging, metrics]),
         .target(
             name: "EsperProtocol", dependencies: [protobuf], exclude: ["generate", "proto"], swiftSettings: settings),

@@ -115,7 +115,11 @@ extension WireReader {
         case .requestVote:
             .peer(.raft(.requestVote(RequestVote(term: try counter(), last: try entryID(), isTransfer: try bool()))))
         case .requestVoteResponse:
-            .peer(.raft(.requestVoteResponse(RequestVoteResponse(term: try counter(), isGranted: try bool()))))
+            .peer(
+                .raft(
+                    .requestVoteResponse(
+                        RequestVoteResponse(
+                            term: try counter(), isGranted: try bool(), holderWait: try milliseconds()))))
         case .appendEntries: .peer(.raft(.appendEntries(try appendEntries())))
         case .appendEntriesResponse: .peer(.raft(.appendEntriesResponse(try appendEntriesResponse())))
         case .installSnapshot: .peer(.raft(.installSnapshot(try installSnapshot())))
@@ -155,15 +159,14 @@ extension WireReader {
 
     private mutating func leaseGrant() throws(DecodingError) -> LeaseGrant {
         LeaseGrant(
-            request: try integer(), length: .milliseconds(Int64(try integer(UInt32.self))), base: try counter())
+            request: try integer(), length: try milliseconds(), base: try counter())
     }
 
     private mutating func appendEntriesResponse() throws(DecodingError) -> AppendEntriesResponse {
         let (term, session, readSequence) = (
             try counter(Term.self), try nonce(), try counter(ReadSequence.self)
         )
-        let leaseWait = Duration.milliseconds(Int64(try integer(UInt32.self)))
-        let holderWait = Duration.milliseconds(Int64(try integer(UInt32.self)))
+        let (leaseWait, holderWait) = (try milliseconds(), try milliseconds())
         let leaseRequest = try integer(UInt64.self)
         let outcome: AppendEntriesResponse.Outcome
         switch try integer(UInt8.self) {

@@ -98,6 +98,11 @@ extension ByteBuffer {
         writeMultipleIntegers(value.term.rawValue, value.index.rawValue, endianness: .little)
     }
 
+    /// In whole milliseconds.
+    fileprivate mutating func write(_ value: Duration) {
+        writeInteger(UInt32(clamping: value.nanoseconds / 1_000_000), endianness: .little)
+    }
+
     mutating func writeArray(_ value: [UInt8]) {
         writeInteger(UInt32(value.count), endianness: .little)
         writeBytes(value)
@@ -125,6 +130,7 @@ extension ByteBuffer {
             writeKind(.requestVoteResponse)
             write(message.term)
             write(message.isGranted)
+            write(message.holderWait)
         case .appendEntries(let message):
             writeKind(.appendEntries)
             writeInteger(0, as: UInt32.self)
@@ -160,7 +166,7 @@ extension ByteBuffer {
         write(message.grant != nil)
         if let grant = message.grant {
             writeInteger(grant.request, endianness: .little)
-            writeInteger(UInt32(clamping: grant.length.nanoseconds / 1_000_000), endianness: .little)
+            write(grant.length)
             write(grant.base)
         }
     }
@@ -170,8 +176,8 @@ extension ByteBuffer {
         write(message.term)
         write(message.session)
         write(message.readSequence)
-        writeInteger(UInt32(clamping: message.leaseWait.nanoseconds / 1_000_000), endianness: .little)
-        writeInteger(UInt32(clamping: message.holderWait.nanoseconds / 1_000_000), endianness: .little)
+        write(message.leaseWait)
+        write(message.holderWait)
         writeInteger(message.leaseRequest, endianness: .little)
         switch message.outcome {
         case .matched(let durable, let received):

@@ -12,8 +12,8 @@ package enum LinkKind: UInt8, Hashable, Sendable, CaseIterable {
 /// The versions of the frames that this program speaks.
 package enum PeerProtocol {
     package static let magic: UInt32 = 0x5250_5345  // "ESPR" on the wire
-    package static let lowest: UInt16 = 1
-    package static let highest: UInt16 = 1
+    package static let lowest: UInt16 = 2
+    package static let highest: UInt16 = 2
     /// Until the handshake is over no frame is larger: both greetings stay below 200 bytes.
     package static let handshakeBytes = 1 << 10
     package static let versionBytes = 64

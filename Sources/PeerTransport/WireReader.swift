@@ -19,6 +19,8 @@ struct WireReader {
         return Value(littleEndian: bytes.loadUnaligned(fromByteOffset: position, as: Value.self))
     }
 
+    mutating func milliseconds() throws(DecodingError) -> Duration { .milliseconds(Int64(try integer(UInt32.self))) }
+
     /// A term, an index or a round; refused when no cluster comes to it, so that whoever computes with it cannot overflow.
     mutating func counter<Value: Counter>(_: Value.Type = Value.self) throws(DecodingError) -> Value {
         try Value(reachable: try integer(UInt64.self))

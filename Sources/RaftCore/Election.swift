@@ -17,6 +17,8 @@ struct ElectionState: Sendable {
     var chancesLeft = 0
     /// The candidate's own vote counts once it is durable.
     var isOwnVotePending = false
+    /// The longest that anybody who votes for this candidate made a leader count on.
+    var holderWait = Duration.zero
     /// The leader whose order this candidate follows serves no reads by a lease any more.
     var isLeaseReleased = false
     /// A leader that has heard no quorum by then steps down.
@@ -144,6 +146,7 @@ extension RaftNode {
         election.votes.removeAll()
         election.isOwnVotePending = true
         election.isLeaseReleased = false
+        election.holderWait = options.holderLease
         if election.hintRetries > 0 {
             // A vote split among those who saw the link close; five to ten syncs are enough to know.
             election.deadline = now + generator.between(options.electionTimeout / 3, options.electionTimeout * 2 / 3)
@@ -181,8 +184,9 @@ extension RaftNode {
             if hardState.vote == nil { setHardState(term: hardState.term, vote: candidate) }
             resetElectionDeadline(at: now)
         }
-        outbox.append(
-            (.requestVoteResponse(RequestVoteResponse(term: hardState.term, isGranted: isGranted)), candidate))
+        let response = RequestVoteResponse(
+            term: hardState.term, isGranted: isGranted, holderWait: options.holderLease)
+        outbox.append((.requestVoteResponse(response), candidate))
     }
 
     mutating func voteReceived(
@@ -194,6 +198,7 @@ extension RaftNode {
         }
         guard role == .candidate, response.term == hardState.term else { return }
         election.votes.record(voter, response.isGranted)
+        if response.isGranted { election.holderWait = max(election.holderWait, response.holderWait) }
         countVotes(at: now, into: &effects)
     }
 

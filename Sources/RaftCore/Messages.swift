@@ -67,10 +67,13 @@ public struct RequestVote: Hashable, Sendable {
 public struct RequestVoteResponse: Hashable, Sendable {
     public var term: Term
     public var isGranted: Bool
+    /// The ``AppendEntriesResponse/holderWait`` that leaders were told: the candidate, when it leads, waits as long; in whole milliseconds.
+    public var holderWait: Duration
 
-    public init(term: Term, isGranted: Bool) {
+    public init(term: Term, isGranted: Bool, holderWait: Duration = .zero) {
         self.term = term
         self.isGranted = isGranted
+        self.holderWait = holderWait
     }
 }
 
@@ -120,7 +123,7 @@ public struct AppendEntriesResponse: Hashable, Sendable {
     /// How long the follower, leading next, would wait for reads that are served by the strength of this leader's entries; in
     /// whole milliseconds.
     public var leaseWait: Duration
-    /// How long it would wait for holders of leases that this leader grants; in whole milliseconds.
+    /// How long whoever is elected with its vote will wait for holders of leases that this leader grants; in whole milliseconds.
     public var holderWait: Duration
     /// Asks for a lease: names the request; 0 asks for none.
     public var leaseRequest: UInt64

@@ -25,8 +25,9 @@ public struct RaftOptions: Hashable, Sendable {
     /// How long a new leader waits for reads that its predecessor may serve without asking anybody, and how long it
     /// would serve them itself; zero: every read is confirmed by a quorum. See ``ReadLease``.
     public var readLease: Duration = .zero
-    /// How long leases last by which nodes answer from their own state, and how long a new leader waits for those that its
-    /// predecessor may have granted to nodes that are silent; zero: there are none. See ``HolderLease``.
+    /// How long leases last by which nodes answer from their own state, and how long a leader that is elected with this node's vote waits for
+    /// those that its predecessor may have granted to nodes that are silent; zero: this node grants and asks for none, and its vote makes nobody wait.
+    /// Nodes may differ: leases are as long as the voters of a quorum have it. See ``HolderLease``.
     public var holderLease: Duration = .zero
     /// The most that a clock's rate is wrong by.
     public var clockDriftPermille = 5

@@ -82,21 +82,19 @@ struct Roster: Sendable {
 }
 
 extension RaftNode {
-    /// How long leases may last altogether: as long as whoever leads next would wait, as far as that is known.
+    /// How long leases may last altogether: as long as a quorum has said that its votes make their candidate wait. Whoever leads next has the
+    /// vote of somebody in that quorum, whatever its own options are.
     var rosterLength: Duration {
-        var length = options.holderLease
-        for voter in quorum.incoming.voters where voter != id {
-            if let position = peerIndex(voter), peers[position].hasAnswered {
-                length = min(length, peers[position].holderWait)
-            }
+        let length = quorum.reached { [id, peers, own = options.holderLease] node -> Duration in
+            if node == id { return own }
+            guard let peer = peers.first(where: { $0.id == node }), peer.hasAnswered else { return .zero }
+            return peer.holderWait
         }
-        for voter in quorum.outgoing.voters where voter != id {
-            if let position = peerIndex(voter), peers[position].hasAnswered {
-                length = min(length, peers[position].holderWait)
-            }
-        }
-        return length
+        return min(options.holderLease, length ?? .zero)
     }
+
+    /// How long this node, once elected, counts leases of earlier leaders; see ``HolderLease``.
+    public var holderWait: Duration { max(options.holderLease, election.holderWait) }
 
     /// What a holder may count on from the confirmation on: a length less what clocks differ by.
     var grantableLength: Duration {
@@ -115,12 +113,12 @@ extension RaftNode {
     /// has dropped its lease, or has none any more.
     mutating func beginRoster(at now: Instant) {
         roster = Roster()
-        guard options.holderLease > .zero, log.last.index > .zero else { return }
+        guard holderWait > .zero, log.last.index > .zero else { return }
         // Who was left out by an entry that is committed has that, or holds no lease any more.
         let inForce = log.configurations.lastIndex { $0.index <= commit } ?? 0
         for record in log.configurations[inForce...] {
             for member in record.configuration.members where member != id && !hasLeftItself(member) {
-                roster.add(member, until: now + options.holderLease)
+                roster.add(member, until: now + holderWait)
             }
         }
     }
@@ -135,8 +133,7 @@ extension RaftNode {
 
     /// How far a commit may go of what a quorum has: to before the first guarded entry that some holder lacks.
     mutating func allowedByHolders(_ agreed: LogIndex, at now: Instant) -> LogIndex {
-        guard options.holderLease > .zero else { return agreed }
-        roster.agreed(on: agreed, at: now, patience: options.holderLease / 16)
+        if options.holderLease > .zero { roster.agreed(on: agreed, at: now, patience: options.holderLease / 16) }
         guard !roster.holders.isEmpty else { return agreed }
         let record = log.configuration
         roster.remove { [peers] holder in
@@ -148,6 +145,13 @@ extension RaftNode {
         var everybodys = agreed
         for holder in roster.holders {
             everybodys = min(everybodys, peerIndex(holder.node).map { peers[$0].match } ?? .zero)
+        }
+        // Whoever is elected by the voters of a new configuration waits as long as those have said.
+        let length = rosterLength
+        if let record = log.configurations.first(where: { $0.index > commit }),
+            roster.holders.contains(where: { $0.until > now + length })
+        {
+            everybodys = min(everybodys, record.index.previous)
         }
         // What is committed is seen already: each entry is looked at once, and the one that commits wait for again.
         let lacking = log.firstGuarded(from: max(everybodys, commit).next, through: agreed)
@@ -185,10 +189,9 @@ extension RaftNode {
 
     /// When the roster has something to do by itself.
     var rosterDeadline: Instant {
-        guard options.holderLease > .zero, commit >= termStart || roster.heldSince != nil else { return .distantFuture }
         var deadline = Instant.distantFuture
         if roster.heldSince != nil, let end = roster.nextEnd, end > lastInstant { deadline = end }
-        if commit >= termStart, reads.round == nil {
+        if options.holderLease > .zero, commit >= termStart, reads.round == nil {
             deadline = min(deadline, (roster.confirmedAt ?? lastInstant) + options.holderLease / 4)
         }
         return deadline

@@ -232,7 +232,7 @@ final class NodeCore {
     }
 
     /// A new leader may confirm no keep-alive for the length of a lease.
-    var sessionGrace: Duration { max(options.sessionGrace, options.raft.readLease, options.raft.holderLease) }
+    var sessionGrace: Duration { max(options.sessionGrace, options.raft.readLease, raft.holderWait) }
 
     func member(_ id: NodeID) -> ClusterMember? { members.first { $0.id == id } }
 

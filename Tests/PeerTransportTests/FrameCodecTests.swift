@@ -188,7 +188,7 @@ import Testing
                 == CRC32C.checksum(body))
         var greeting = ByteBuffer()
         hello.append(to: &greeting)
-        #expect(Array(greeting.readableBytesView)[8..<17] == [0x01, 0x45, 0x53, 0x50, 0x52, 1, 0, 1, 0])
+        #expect(Array(greeting.readableBytesView)[8..<17] == [0x01, 0x45, 0x53, 0x50, 0x52, 2, 0, 2, 0])
     }
 
     @Test func `entries for several peers are the same bytes as for one`() {

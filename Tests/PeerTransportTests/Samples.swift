@@ -48,7 +48,9 @@ let samples: [PeerFrame] = [
     .raft(.preVoteRequest(PreVoteRequest(term: Term(2), last: id(1, 9), round: .max))),
     .raft(.preVoteResponse(PreVoteResponse(term: Term(2), isGranted: true, round: 4))),
     .raft(.requestVote(RequestVote(term: Term(2), last: id(1, 9), isTransfer: false))),
-    .raft(.requestVoteResponse(RequestVoteResponse(term: Term.unreachable.previous, isGranted: false))),
+    .raft(
+        .requestVoteResponse(
+            RequestVoteResponse(term: Term.unreachable.previous, isGranted: false, holderWait: .milliseconds(1)))),
     append([]),
     append([Entry(id: id(7, 10), kind: .noop)]),
     append(entries(10...13)),

@@ -15,14 +15,15 @@ import Testing
 
     /// A follower's answer to the last append: everything through `index`, and a lease wanted.
     private func answer(
-        _ lone: inout LoneNode, _ index: UInt64, from follower: NodeID, to effects: [Effect], request: UInt64 = 0
+        _ lone: inout LoneNode, _ index: UInt64, from follower: NodeID, to effects: [Effect], request: UInt64 = 0,
+        wait: Duration = .seconds(1)
     ) -> [Effect] {
         guard let append = effects.appends(to: follower).last else { return lone.turn() }
         return lone.receive(
             .appendEntriesResponse(
                 AppendEntriesResponse(
                     term: append.term, session: append.session, readSequence: append.readSequence,
-                    holderWait: .seconds(1), leaseRequest: request,
+                    holderWait: wait, leaseRequest: request,
                     outcome: .matched(durable: LogIndex(index), received: LogIndex(index)))), from: follower)
     }
 
@@ -157,6 +158,65 @@ import Testing
         #expect(commit(by: bob, known: 0) == .zero, "Ada may not know that she was left out")
         #expect(commit(by: bob, known: 1) == LogIndex(2), "it was not committed before she knew")
         #expect(commit(by: ada, known: 0) == LogIndex(2), "she made the entry")
+    }
+
+    @Test func `leases are as long as a quorum's votes make the next leader wait`() {
+        func granted(ada: Duration?, bob: Duration) -> Duration? {
+            var lone = LoneNode(options: options)
+            let elected = lone.becomeLeader()
+            _ = lone.sync()
+            _ = answer(&lone, 1, from: self.bob, to: elected, wait: bob)
+            var sent = elected
+            for _ in 0..<3 {
+                if let ada { _ = answer(&lone, 1, from: self.ada, to: sent, wait: ada) }
+                sent = answer(&lone, 1, from: self.bob, to: sent, request: 77, wait: bob) + heartbeat(&lone)
+                if let grant = sent.appends(to: self.bob).compactMap(\.grant).first { return grant.length }
+            }
+            return nil
+        }
+        func isBelow(_ length: Duration?, _ limit: Duration) -> Bool {
+            length.map { $0 > limit / 2 && $0 < limit } == true
+        }
+        #expect(isBelow(granted(ada: .zero, bob: .seconds(1)), .seconds(1)), "Bob and the leader are a quorum")
+        #expect(isBelow(granted(ada: nil, bob: .milliseconds(500)), .milliseconds(500)))
+        #expect(granted(ada: .zero, bob: .zero) == nil)
+    }
+
+    @Test(arguments: [Duration.zero, .seconds(1)])
+    func `a leader without leases waits for those that its voters knew of`(told: Duration) {
+        var lone = LoneNode(
+            hardState: HardState(term: Term(1)),
+            entries: [Entry(id: EntryID(term: Term(1), index: LogIndex(1)), kind: .guardedCommand, payload: [1])])
+        let elected = lone.becomeLeader(votes: [ada], holderWait: told)
+        let end = lone.now + told
+        _ = lone.sync()
+        _ = answer(&lone, 2, from: ada, to: elected)
+        while lone.now < end {
+            #expect(lone.node.commitIndex == .zero)
+            _ = answer(&lone, 2, from: ada, to: lone.wait(min(options.heartbeatInterval, end - lone.now)))
+        }
+        #expect(lone.node.commitIndex == LogIndex(2))
+    }
+
+    @Test(arguments: [Duration.zero, .seconds(1)])
+    func `voters with whose votes nobody waits so long come in when leases are over`(wait: Duration) {
+        var lone = leader()
+        #expect(granted(&lone) != nil)
+        let end = lone.node.leaseHolders[0].until
+        var sent: [Effect] = []
+        lone.node.appendConfiguration(
+            Configuration(voters: [LoneNode.me, ada, bob], learners: [NodeID(4)]), at: lone.now, into: &sent)
+        sent += lone.turn() + lone.sync()
+        func isCommitted() -> Bool {
+            for follower in [ada, bob] { _ = answer(&lone, 2, from: follower, to: sent, wait: wait) }
+            return lone.node.commitIndex == LogIndex(2)
+        }
+        #expect(isCommitted() == (wait > .zero))
+        while lone.now < end {
+            _ = isCommitted()
+            sent = lone.wait(min(options.heartbeatInterval, end - lone.now))
+        }
+        #expect(isCommitted())
     }
 
     @Test func `which commands of an earlier leader are guarded is known to the next one`() {

@@ -55,7 +55,7 @@ struct LoneNode {
     }
 
     /// Runs this node through pre-vote and vote to leadership.
-    mutating func becomeLeader(votes: [NodeID] = [ada, bob]) -> [Effect] {
+    mutating func becomeLeader(votes: [NodeID] = [ada, bob], holderWait: Duration = .zero) -> [Effect] {
         let asked = loseLeader()
         guard let request = asked.preVoteRequests.first else { preconditionFailure("no pre-vote in \(asked)") }
         for voter in votes where node.status.role == .preCandidate {
@@ -66,7 +66,8 @@ struct LoneNode {
         var effects = sync()
         for voter in votes where node.status.role == .candidate {
             effects += receive(
-                .requestVoteResponse(RequestVoteResponse(term: node.status.term, isGranted: true)), from: voter)
+                .requestVoteResponse(
+                    RequestVoteResponse(term: node.status.term, isGranted: true, holderWait: holderWait)), from: voter)
         }
         precondition(node.status.role == .leader, "not elected: \(node.status)")
         return effects

@@ -106,6 +106,9 @@ extension Mutant {
         case (.grantsEveryVote, .requestVoteResponse(var response)):
             response.isGranted = true
             return .requestVoteResponse(response)
+        case (.votesHideLeases, .requestVoteResponse(var response)):
+            response.holderWait = .zero
+            return .requestVoteResponse(response)
         case (.countsRemovedLeader, .appendEntriesResponse(var response)):
             // One voter's word stands for the leader's own disk.
             guard to.raft.currentRole == .leader, !configuration.isVoter(to.id), configuration.voters.first == from.id

@@ -10,8 +10,8 @@ extension Mutant {
             .snapshotsFirstConfiguration, .learnersRefuseVotes, .removedNodesCampaign, .demotedConfirmNoReads:
             .members
         case .deposedLeaderRenews, .deposedLeaderExpires, .newLeaderKeepsDeadlines, .graceShorterThanLease: .sessions
-        case .commitsWithoutHolders, .forgetsSilentHolders, .newLeaderForgetsHolders, .guardsNoNames,
-            .forgetsEndsOfNames,
+        case .commitsWithoutHolders, .forgetsSilentHolders, .newLeaderForgetsHolders, .votesHideLeases,
+            .guardsNoNames, .forgetsEndsOfNames,
             .leasesCountFromReceipt, .answersBeforeBase, .answersPending, .leaseKeptOverRestart,
             .looksAtLeaseLast:
             .names
@@ -61,6 +61,7 @@ extension Mutant {
         case .commitsWithoutHolders: "Gray and Cheriton (1989); Hermes (2020)"
         case .forgetsSilentHolders: "Gray and Cheriton (1989): a holder that cannot be reached"
         case .newLeaderForgetsHolders: "LeaseGuard (2025), for leases of others"
+        case .votesHideLeases: "LeaseGuard (2025), for leases of others, where nodes are set unlike"
         case .guardsNoNames: "Gray and Cheriton (1989): a write that asks no holder"
         case .forgetsEndsOfNames: "Redis before 3.2: replicas tell of keys whose time is over"
         case .leasesCountFromReceipt: "tikv PR #1595; Gray and Cheriton (1989)"
@@ -156,7 +157,7 @@ extension Mutant {
             ]
         case .readsWithoutRound, .readsAnywhere, .readsBeforeOwnTerm, .forgetsRequestIDs, .newLeaderIgnoresLease,
             .leaseSurvivesTransfer, .lateAnswersConfirmReads, .commitsWithoutHolders, .forgetsSilentHolders,
-            .newLeaderForgetsHolders, .leasesCountFromReceipt,
+            .newLeaderForgetsHolders, .votesHideLeases, .leasesCountFromReceipt,
             .guardsNoNames, .forgetsEndsOfNames, .answersBeforeBase, .answersPending, .leaseKeptOverRestart,
             .looksAtLeaseLast, .readsOnceRestarted:
             [.linearizability]

@@ -71,6 +71,8 @@ package enum Mutant: String, CaseIterable, Sendable {
     case forgetsSilentHolders
     /// A new leader commits without those who may hold leases of the one before.
     case newLeaderForgetsHolders
+    /// Whoever votes does not say how long leaders were told that it makes their successor wait.
+    case votesHideLeases
     /// Commands that change names are committed like any other.
     case guardsNoNames
     /// A command that moves the clock past a name's end is committed like any other.

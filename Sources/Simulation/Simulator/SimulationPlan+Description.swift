@@ -4,7 +4,7 @@ extension SimulationPlan: CustomStringConvertible {
     public var description: String {
         let names = Faults.named.filter { activeFaults.contains($0.kind) }.map(\.name)
         return """
-            seed \(seed): \(nodes) nodes\(membership.map { ", \($0.founders) of them founders" } ?? ""), heartbeat \(raft.heartbeatInterval), election \(raft.electionTimeout)\(raft.readLease > .zero ? ", reads by leases of \(raft.readLease)" : "")\(raft.holderLease > .zero ? ", holders' leases of \(raft.holderLease)" : ""), \
+            seed \(seed): \(nodes) nodes\(membership.map { ", \($0.founders) of them founders" } ?? ""), heartbeat \(raft.heartbeatInterval), election \(raft.electionTimeout)\(raft.readLease > .zero ? ", reads by leases of \(raft.readLease)" : "")\(raft.holderLease > .zero ? ", holders' leases of \(raft.holderLease)\(leaseShares == [100] ? "" : " × \(leaseShares) %")" : ""), \
             network \(network.isOrdered ? "ordered" : "unordered") loss \(network.lossPerMille)‰ \
             duplicates \(network.duplicatePerMille)‰ spikes \(network.spikePerMille)‰, \
             \(workload.clients) clients on \(workload.keys) keys, \

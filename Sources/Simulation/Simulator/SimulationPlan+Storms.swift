@@ -91,7 +91,7 @@ extension SimulationPlan {
         if random.chance(1, in: 3) { snapshotAfter = random.int(in: 3...20) }
         clockDrift = random.chance(1, in: 2) ? 0 : random.int(in: 1...50_000)
         if raft.readLease > .zero { readByLease(for: Int(raft.readLease.nanoseconds) / ms) }
-        answerByLease(for: random.int(in: 60...400))
+        answerByLease(for: random.int(in: 60...400), &random)
     }
 
     /// The plan of a seed, with bits that rot, operations on files that fail and disks that fill up all the time, and many short files.

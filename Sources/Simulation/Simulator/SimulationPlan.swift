@@ -175,6 +175,15 @@ public struct SimulationPlan: Hashable, Sendable {
     /// How long a recovered cluster is watched, in nanoseconds: longer than any of its timeouts.
     var calm: UInt64 { UInt64(raft.electionTimeout.nanoseconds) * 4 }
 
+    /// What each node has of ``RaftOptions/holderLease``, in hundredths; from the first on again where there are more.
+    public var leaseShares = [100]
+
+    func raftOptions(of node: Int) -> RaftOptions {
+        var options = raft
+        options.holderLease = options.holderLease * leaseShares[node % leaseShares.count] / 100
+        return options
+    }
+
     /// Whether some of the keys are names of the cache: wherever nodes answer for names.
     var bindsNames: Bool { raft.holderLease > .zero }
 
@@ -258,7 +267,7 @@ public struct SimulationPlan: Hashable, Sendable {
         crashPointPerMille = faults.contains(.crashAtPoint) ? random.int(in: 1...200) : 0
         var leases = SeededRandom(seed: seed ^ 0x6e61_6d65)
         let length = heartbeat * leases.int(in: 4...20)
-        if leases.chance(1, in: 4) { answerByLease(for: length) }
+        if leases.chance(1, in: 4) { answerByLease(for: length, &leases) }
         var scrubs = SeededRandom(seed: seed ^ 0x7363_7275)
         scrubInterval = scrubs.chance(1, in: 4) ? nil : scrubs.int(in: 20...1500) * ms
         if random.chance(1, in: 8) {
@@ -270,11 +279,13 @@ public struct SimulationPlan: Hashable, Sendable {
     }
 
     /// Nodes answer by leases; whatever clocks do stays within what the nodes count on.
-    mutating func answerByLease(for milliseconds: Int) {
+    mutating func answerByLease(for milliseconds: Int, _ random: inout SeededRandom) {
         // See below: a clock that leaps ahead of time is beyond every bound.
         faults.remove(.clockLeap)
         raft.holderLease = .milliseconds(milliseconds)
         raft.clockDriftPermille = (greatestDrift + 999) / 1000
+        // Often not everybody has the same.
+        if random.chance(1, in: 2) { leaseShares = (0..<5).map { _ in [100, 100, 100, 50, 0][random.int(in: 0...4)] } }
     }
 
     /// Leaders read without a round while a commit is young; whatever clocks do stays within what the nodes count on.

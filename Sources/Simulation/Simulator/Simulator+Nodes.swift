@@ -204,7 +204,7 @@ extension Simulator {
                 if mutant == .newLeaderIgnoresLease { node.raft.commitsFrom = .zero }
                 if mutant == .newLeaderForgetsHolders { node.raft.forgetHolders() }
                 if mutant != .newLeaderKeepsDeadlines {
-                    node.replica.sessions.becameLeader(at: now, grace: grace)
+                    node.replica.sessions.becameLeader(at: now, grace: grace(node))
                 }
             }
             say(
@@ -227,9 +227,9 @@ extension Simulator {
     }
 
     /// What a new leader adds to every session's time: the one before may confirm keep-alives by its lease until that ends.
-    private var grace: Duration {
+    private func grace(_ node: Node) -> Duration {
         let grace = Duration.nanoseconds(Int64(plan.sessions.grace))
-        return mutant == .graceShorterThanLease ? grace : max(grace, plan.raft.readLease, plan.raft.holderLease)
+        return mutant == .graceShorterThanLease ? grace : max(grace, plan.raft.readLease, node.raft.holderWait)
     }
 
     func send(_ message: Message, from node: Node, to: NodeID) throws(SimulationFailure) {

@@ -119,7 +119,8 @@ extension Simulator {
             node.replica = replica
         }
         node.raft = RaftNode(
-            options: plan.raft, id: node.id, restored: restored, seed: random.next(), at: node.clock.local(clock.now))
+            options: plan.raftOptions(of: node.index), id: node.id, restored: restored, seed: random.next(),
+            at: node.clock.local(clock.now))
         node.seen = node.raft.glance
         beginNames(of: node, mutant == .leaseKeptOverRestart ? [] : image.entries)
         if let lost = node.lostLease { node.raft.pretendLease(lost) }

@@ -82,7 +82,7 @@ final class Simulator {
         let restored = RestoredState(configuration: founders.contains(id) ? founders : .none)
         let clock = LocalClock(offset: offset, drift: drift)
         let raft = RaftNode(
-            options: plan.raft, id: id, restored: restored, seed: random.next(), at: clock.local(0))
+            options: plan.raftOptions(of: index), id: id, restored: restored, seed: random.next(), at: clock.local(0))
         var files: NodeFiles?
         if plan.disk.segmentBytes > 0, !(mutant?.isOfTheDiskModel ?? false) {
             files = NodeFiles(

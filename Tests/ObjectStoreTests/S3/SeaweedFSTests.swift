@@ -145,8 +145,25 @@ struct SeaweedFSTests {
             var doubtful = settings
             doubtful.authorityFile = server.directory + "/other.pem"
             let doubter = try S3Store.test(doubtful)
-            let untrusted = await #expect(throws: ObjectStoreError.self) { try await doubter.probe(deadline: .soon) }
-            #expect(untrusted?.code == .refused)
+            // While tasks wait for processors, TLS is refused before the caller has sent anything.
+            await withTaskGroup(of: Void.self) { group in
+                for _ in 0..<8 {
+                    group.addTask {
+                        while !Task.isCancelled {
+                            let end = currentInstant() + .milliseconds(5)
+                            while currentInstant() < end {}
+                            await Task.yield()
+                        }
+                    }
+                }
+                for _ in 0..<5 {
+                    let untrusted = await #expect(throws: ObjectStoreError.self) {
+                        try await doubter.probe(deadline: .soon)
+                    }
+                    #expect(untrusted?.code == .refused)
+                }
+                group.cancelAll()
+            }
             await doubter.shutdown()
         }
     }

@@ -64,9 +64,9 @@ final class HTTPConnections: Sendable {
             throw Self.error(error)
         }
         defer { slots.give() }
-        let channel = try await connection(isFresh: isFresh, deadline: request.deadline, on: eventLoop)
+        let channel = try await connection(request, isFresh: isFresh, on: eventLoop)
         let answer = channel.eventLoop.makePromise(of: HTTPAnswer.self)
-        // A connection that closed meanwhile, as by a handshake that failed, has no handler any more that would answer.
+        // A connection that closed meanwhile has no handler any more that would answer.
         let taken = channel.eventLoop.makePromise(of: Void.self)
         taken.futureResult.whenFailure { error in
             answer.fail(ObjectStoreError(.unavailable, "the connection closed before it was used: \(error)"))
@@ -103,17 +103,31 @@ final class HTTPConnections: Sendable {
     // MARK: Connections
 
     private func connection(
-        isFresh: Bool, deadline: Instant, on eventLoop: any EventLoop
+        _ request: Request, isFresh: Bool, on eventLoop: any EventLoop
     ) async throws(ObjectStoreError) -> any Channel {
         if !isFresh, let channel = takeIdle() { return channel }
-        let limit = TimeAmount(min(deadline - now(), Self.connectLimit))
-        let result = await Self.result(of: connect(on: eventLoop, limit: limit))
-        let channel = try result.get()
+        let opened = try await connect(on: eventLoop, limit: min(request.deadline - now(), Self.connectLimit))
+        let channel = opened.channel
         guard keep(channel) else {
             channel.close(promise: nil)
             throw Self.error(.closed)
         }
-        return channel
+        let timer = channel.eventLoop.scheduleTask(in: TimeAmount(min(request.deadline - now(), request.patience))) {
+            opened.secured.fail(ObjectStoreError(.timedOut, "TLS was not agreed on in time"))
+        }
+        let result = await withTaskCancellationHandler {
+            await Self.result(of: opened.secured.futureResult)
+        } onCancel: {
+            channel.close(promise: nil)
+        }
+        timer.cancel()
+        do {
+            try result.get()
+            return channel
+        } catch {
+            release(channel, isUsable: false)
+            throw error
+        }
     }
 
     private func takeIdle() -> (any Channel)? {
@@ -151,26 +165,32 @@ final class HTTPConnections: Sendable {
         for channel in superfluous { channel.close(promise: nil) }
     }
 
-    private func connect(on eventLoop: any EventLoop, limit: TimeAmount) -> EventLoopFuture<any Channel> {
-        ClientBootstrap(group: eventLoop)
-            .connectTimeout(limit)
-            .channelOption(.tcpOption(.tcp_nodelay), value: 1)
-            .channelInitializer { [tls, serverName] channel in
-                channel.eventLoop.makeCompletedFuture {
-                    if let tls {
-                        try channel.pipeline.syncOperations.addHandler(
-                            NIOSSLClientHandler(context: tls, serverHostname: serverName))
+    /// A connection whose `secured` succeeds when exchanges can begin.
+    private func connect(
+        on eventLoop: any EventLoop, limit: Duration
+    ) async throws(ObjectStoreError) -> (channel: any Channel, secured: EventLoopPromise<Void>) {
+        do {
+            return try await ClientBootstrap(group: eventLoop)
+                .connectTimeout(TimeAmount(limit))
+                .channelOption(.tcpOption(.tcp_nodelay), value: 1)
+                .connect(host: address.host, port: address.port) { [tls, serverName] channel in
+                    channel.eventLoop.makeCompletedFuture {
+                        let handlers = channel.pipeline.syncOperations
+                        let secured = channel.eventLoop.makePromise(of: Void.self)
+                        if let tls {
+                            try handlers.addHandler(NIOSSLClientHandler(context: tls, serverHostname: serverName))
+                        } else {
+                            secured.succeed()
+                        }
+                        try handlers.addHTTPClientHandlers()
+                        try handlers.addHandler(HTTPExchangeHandler(secured: secured))
+                        return (channel, secured)
                     }
-                    try channel.pipeline.syncOperations.addHTTPClientHandlers()
-                    try channel.pipeline.syncOperations.addHandler(HTTPExchangeHandler())
                 }
-            }
-            .connect(host: address.host, port: address.port)
-            .flatMapErrorThrowing { [address] error in
-                throw ObjectStoreError(
-                    Self.isTimeout(error) ? .timedOut : .unavailable,
-                    "no connection to \(address): \(Self.reason(error))")
-            }
+        } catch {
+            throw ObjectStoreError(
+                Self.isTimeout(error) ? .timedOut : .unavailable, "no connection to \(address): \(Self.reason(error))")
+        }
     }
 
     // MARK: Failures

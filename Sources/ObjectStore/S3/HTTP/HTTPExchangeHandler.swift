@@ -1,6 +1,7 @@
 internal import NIOCore
 internal import NIOHTTP1
 internal import NIOSSL
+internal import NIOTLS
 
 /// Performs one exchange after another on one connection. An exchange ends exactly once: with an answer that came whole, or
 /// with a failure, and then the connection is closed.
@@ -23,6 +24,24 @@ final class HTTPExchangeHandler: ChannelDuplexHandler {
     private static let writeBytes = 256 << 10
 
     private var current: Current?
+    private let secured: EventLoopPromise<Void>
+
+    /// - Parameter secured: succeeds when TLS is agreed on, fails with ``ObjectStoreError`` when the connection ends before.
+    init(secured: EventLoopPromise<Void>) {
+        self.secured = secured
+    }
+
+    // MARK: TLS
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        if case TLSUserEvent.handshakeCompleted = event { secured.succeed() }
+        context.fireUserInboundEventTriggered(event)
+    }
+
+    /// Also of a connection that was never made.
+    func handlerRemoved(context: ChannelHandlerContext) {
+        secured.fail(ObjectStoreError(.unavailable, "the connection closed"))
+    }
 
     // MARK: Requests
 
@@ -138,6 +157,7 @@ final class HTTPExchangeHandler: ChannelDuplexHandler {
             self.current = nil
             current.exchange.answer.fail(ObjectStoreError(code, message))
         }
+        secured.fail(ObjectStoreError(code, message))
         context.close(promise: nil)
     }
 }
