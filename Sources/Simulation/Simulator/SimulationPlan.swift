@@ -284,8 +284,8 @@ public struct SimulationPlan: Hashable, Sendable {
         faults.remove(.clockLeap)
         raft.holderLease = .milliseconds(milliseconds)
         raft.clockDriftPermille = (greatestDrift + 999) / 1000
-        // Often not everybody has the same.
-        if random.chance(1, in: 2) { leaseShares = (0..<5).map { _ in [100, 100, 100, 50, 0][random.int(in: 0...4)] } }
+        // Not everybody has to have the same.
+        if random.chance(1, in: 4) { leaseShares = (0..<5).map { _ in [100, 100, 100, 50, 0][random.int(in: 0...4)] } }
     }
 
     /// Leaders read without a round while a commit is young; whatever clocks do stays within what the nodes count on.
